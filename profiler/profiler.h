@@ -1,0 +1,124 @@
+/* The room's door: what every guest is doing, as counts of addresses, and the profile that
+ * comes of joining them with names.
+ *
+ * Two threads: the engine, which drains one perf ring per CPU (engine.c), and the QMP sampler
+ * (qmpsampler.c) for guests that the host kernel cannot see into. Both only count. Everything
+ * below may be called from any thread; nothing but profiler_stop() waits for a thread.
+ */
+#ifndef KVMPROFS_PROFILER_H
+#define KVMPROFS_PROFILER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "symsrc/base/errmsg.h"
+#include "symsrc/symsrc.h"
+
+enum sampler_choice { SAMPLER_AUTO, SAMPLER_PERF, SAMPLER_QMP };
+
+struct profiler_config {
+	enum sampler_choice sampler;
+	const char *event; /* "auto", or what event_parse() takes */
+	unsigned freq;	   /* samples a second on each CPU */
+};
+
+struct profiler;
+
+/* Opens the perf events on every CPU, so that what is not allowed is said before the mount;
+ * starts nothing. With SAMPLER_AUTO a host that refuses perf still works, with QMP alone, and
+ * profiler_totals() says why. */
+int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
+		    struct profiler **ret, struct errmsg *why);
+/* Starts the threads: call it after the last fork. */
+int profiler_start(struct profiler *p, struct errmsg *why);
+void profiler_stop(struct profiler *p);
+void profiler_destroy(struct profiler *p); /* accepts NULL; after profiler_stop() */
+
+enum sampler_kind { SAMPLER_KIND_NONE, SAMPLER_KIND_PERF, SAMPLER_KIND_QMP };
+
+/* The daemon as a whole, for `status`. */
+struct profiler_totals {
+	bool perf_running;
+	char perf_error[320];	/* why not, one line; empty while it runs */
+	char event[64];		/* the event in use, "cpu-clock" */
+	char event_reason[128]; /* why auto chose it; empty when it was asked for */
+	unsigned freq;
+	unsigned cpus;		/* rings */
+	uint64_t samples;	/* all records of samples that were read */
+	uint64_t guest_samples; /* of them in a guest (perf) */
+	uint64_t qmp_samples;	/* registers read over QMP */
+	uint64_t lost;		/* samples that the kernel could not write */
+	bool lost_exact;	/* from PERF_FORMAT_LOST; else LOST records, trailing loss unseen */
+	uint64_t throttled;	/* times that the kernel slowed the event down */
+	uint64_t host_kernel, host_user, host_idle; /* samples outside of guests */
+	uint64_t stranger_guest; /* guest samples of a pid that is no known guest (any more) */
+	uint64_t since_ns;	 /* start, clock_now_ns() */
+};
+void profiler_totals(struct profiler *p, struct profiler_totals *ret);
+
+/* Samples of one guest by where they hit, since the mount or the last reset. */
+struct profiler_shares {
+	uint64_t host_kernel; /* the VMM process in the host kernel */
+	uint64_t host_user;   /* the VMM process in its own code */
+	uint64_t guest_kernel;
+	uint64_t guest_user;
+	uint64_t total; /* all samples of all CPUs in that time, idle ones too */
+};
+/* serial 0: the host as a whole (guest_* are sums). -ESRCH when there is no such guest. */
+int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares *ret);
+
+/* A guest's vCPUs with their samples; *ret is to be freed. Returns the number or -ESRCH. */
+struct profiler_vcpu {
+	unsigned index;
+	pid_t tid;
+	uint64_t kernel, user; /* samples */
+	uint64_t halted;       /* QMP: asked while it was halted */
+};
+int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **ret);
+
+/* `control`. -ESRCH when there is no such guest. While paused, its samples are not counted. */
+int profiler_reset(struct profiler *p, uint64_t serial);
+int profiler_pause(struct profiler *p, uint64_t serial, bool paused);
+
+/* -- the resolved profile ---------------------------------------------------------------- */
+
+#define PROFILE_OBJECT_KERNEL  "[guest.kernel.kallsyms]"
+#define PROFILE_OBJECT_UNKNOWN "[unknown]"
+#define PROFILE_SYMBOL_USER    "[guest.user]"
+
+struct profile_row {
+	uint64_t samples;
+	char type;	    /* 'g' guest kernel, 'u' guest user */
+	const char *symbol; /* belongs to the profile; safe to print */
+	const char *object; /* likewise; with brackets */
+};
+
+struct profile {
+	enum sampler_kind sampler;
+	char sampler_note[160]; /* why this sampler, or why none; may be empty */
+	char event[64];
+	unsigned freq;
+	bool paused;
+	uint64_t since_ns; /* clock_now_ns() of the mount, discovery or reset */
+	uint64_t taken_ns; /* of this snapshot */
+	uint64_t samples;  /* guest_kernel + guest_user */
+	uint64_t guest_kernel;
+	uint64_t guest_user;
+	uint64_t unresolved;	/* kernel samples that no symbol covers */
+	uint64_t lost;		/* samples lost on the host's rings in that time, any guest's */
+	uint64_t table_full;	/* kernel samples without a row: the table was at its maximum */
+	uint64_t forgotten;	/* samples of boots too long ago to be kept */
+	uint64_t contradictory; /* misc bits and address disagree (counted by the misc bits) */
+	uint32_t epochs;	/* boots that the rows are from */
+	size_t row_count;
+	struct profile_row *rows; /* hottest first; ties by name */
+	void *names;		  /* what the strings live in */
+};
+
+/* Copies the counts (under the guest's lock, microseconds) and joins them with names (outside
+ * of it). vcpu: only this one, or -1 for all. *ret goes to profile_free(). -ESRCH, -ENOMEM. */
+int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profile **ret);
+void profile_free(struct profile *profile); /* accepts NULL */
+
+#endif

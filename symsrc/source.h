@@ -1,0 +1,104 @@
+/* What a symbol source is: it carries named files out of one guest, as bytes, before a deadline.
+ *
+ * This is the line between what needs privilege and what reads a stranger's bytes. Everything
+ * behind this interface (connections, parsers of what comes over them) is given plain data
+ * (struct source_target), gives plain data back (bytes into a sink), knows no perf, no
+ * /proc/PID and no mount, and can be cancelled through a descriptor. It can therefore move
+ * into a process of its own with a socket in between; see symsrc/fetch.h for the caller.
+ *
+ * A source is used by one thread at a time.
+ */
+#ifndef KVMPROFS_SOURCE_H
+#define KVMPROFS_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "symsrc/base/errmsg.h"
+#include "symsrc/guest.h"
+
+#define SOURCE_URI_MAX 2048
+
+/* The files that a guest's symbols are made of, named as in the guest. */
+enum guest_file {
+	GUEST_FILE_VERSION,	 /* /proc/version */
+	GUEST_FILE_BOOT_ID,	 /* /proc/sys/kernel/random/boot_id */
+	GUEST_FILE_MODULES,	 /* /proc/modules */
+	GUEST_FILE_KALLSYMS,	 /* /proc/kallsyms */
+	GUEST_FILE_KERNEL_NOTES, /* /sys/kernel/notes */
+	GUEST_FILE_MODULE_NOTE,	 /* /sys/module/NAME/notes/.note.gnu.build-id, many */
+	GUEST_FILE_COUNT
+};
+#define GUEST_FILE_BIT(f) (1u << (f))
+#define GUEST_FILES_ALL	  ((1u << GUEST_FILE_COUNT) - 1)
+
+/* The most bytes of each that are accepted; more ends the fetch with -EFBIG. */
+#define GUEST_KALLSYMS_MAX (64u << 20)
+#define GUEST_MODULES_MAX  (4u << 20)
+#define GUEST_NOTES_MAX	   (64u << 10)
+#define GUEST_VERSION_MAX  (4u << 10)
+#define GUEST_MODULES_MOST 4096 /* modules with a note */
+
+/* Longest file name of this kind in the guest ("/proc/kallsyms"); for messages. */
+const char *guest_file_path(enum guest_file file);
+size_t guest_file_max(enum guest_file file);
+
+/* Receives the files. Chunks of one file come in order and without another file between them;
+ * a chunk may have any size. module is the module's name for GUEST_FILE_MODULE_NOTE, else
+ * NULL. begin is called once per file, also for an empty one. A negative return ends the fetch
+ * with that error. */
+struct source_sink {
+	int (*begin)(void *ctx, enum guest_file file, const char *module);
+	int (*data)(void *ctx, const void *bytes, size_t n);
+	void *ctx;
+};
+
+/* When to give up, and how to hear of an order to stop: cancel_fd (or -1) becomes readable. */
+struct source_limits {
+	uint64_t deadline_ns; /* clock_now_ns() */
+	int cancel_fd;
+};
+
+/* What a source may know of the guest: a copy of plain data, no references. */
+struct source_target {
+	pid_t pid;
+	char name[GUEST_NAME_MAX];
+	struct guest_links links;
+};
+
+struct source;
+
+struct source_ops {
+	const char *scheme;
+	/* Brings the wanted files (GUEST_FILE_BIT()s; the others may come too). Blocks until
+	 * they are all there (0), the deadline (-ETIMEDOUT), a cancel (-ECANCELED), or another
+	 * error, which why explains in one line. A file that the guest does not have is left
+	 * out, which is no error. An error after some data makes all of it void. */
+	int (*fetch)(struct source *s, unsigned want, const struct source_limits *limits,
+		     const struct source_sink *sink, struct errmsg *why);
+	void (*destroy)(struct source *s);
+};
+
+/* Each source begins with this. */
+struct source {
+	const struct source_ops *ops;
+	/* What it really used, for `info`: "ssh://root@127.0.0.1:2201". Set by fetch. */
+	char used[256];
+};
+
+/* Makes the source that the URI names for this target:
+ *	auto
+ *	ssh://[user@]host[:port][?identity=FILE&known_hosts=FILE&config=FILE]
+ *	dir:PATH
+ *	kallsyms:PATH[,modules:PATH]
+ * Connects to nothing yet. 0 and *ret, or negative errno: -EINVAL for an unknown or malformed
+ * URI, -ENOSYS for one that this build does not have yet (why says which). */
+int source_create(const char *uri, const struct source_target *target, struct source **ret,
+		  struct errmsg *why);
+void source_destroy(struct source *s); /* accepts NULL */
+
+/* Checks a URI without a guest, for the command line and the configuration file. */
+int source_check_uri(const char *uri, struct errmsg *why);
+
+#endif

@@ -1,0 +1,79 @@
+/* The room's door: who runs (guests), and by what names their addresses go (symbols).
+ *
+ * Two kinds of thread live behind it: one discovery thread (discover.c) and a bounded pool of
+ * fetchers (symload.c). They publish immutable snapshots; everything here may be called from
+ * any thread, and only symsrc_stop() waits for anything.
+ */
+#ifndef KVMPROFS_SYMSRC_H
+#define KVMPROFS_SYMSRC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "symsrc/base/errmsg.h"
+#include "symsrc/guest.h"
+#include "symsrc/symbols.h"
+
+#define SYMSRC_EPOCHS_KEPT 4 /* boots of one guest whose symbols are kept, the newest ones */
+
+/* `-s PATTERN=URI`: pattern is a pid or a glob (fnmatch(3)) on the VM's name. */
+struct source_rule {
+	char *pattern;
+	char *uri;
+};
+
+struct symsrc_config {
+	const char *proc_root;	  /* "/proc", or a made-up one in tests */
+	const char *debugfs_root; /* "/sys/kernel/debug" */
+	const pid_t *only;	  /* `-p`: only these VMMs; only_count 0: all */
+	size_t only_count;
+	const struct source_rule *rules; /* first match wins; none matches: auto */
+	size_t rule_count;
+	unsigned fetchers; /* threads that fetch symbols; 0: default */
+};
+
+struct symsrc;
+
+/* Copies the config. Starts nothing. */
+int symsrc_create(const struct symsrc_config *config, struct symsrc **ret, struct errmsg *why);
+/* Starts the threads: call it after the last fork. */
+int symsrc_start(struct symsrc *s, struct errmsg *why);
+/* Wakes and joins all of them; ends running fetches at once. */
+void symsrc_stop(struct symsrc *s);
+void symsrc_destroy(struct symsrc *s); /* accepts NULL; after symsrc_stop() */
+
+struct guests *symsrc_guests(struct symsrc *s);
+
+enum symsrc_state {
+	SYMSRC_WAITING, /* no attempt has ended yet: queued or under way */
+	SYMSRC_READY,	/* symbols of the current epoch are here */
+	SYMSRC_FAILED,	/* the last attempt failed and there are none of this epoch; will retry */
+	SYMSRC_GONE	/* no such guest */
+};
+
+struct symsrc_status {
+	enum symsrc_state state;
+	uint32_t epoch;
+	char source_uri[SOURCE_URI_MAX]; /* as the rules say: "auto", "ssh://..." */
+	char used[256];			 /* what worked last; empty: nothing yet */
+	struct errmsg error;		 /* of the last attempt, code 0 when it worked */
+	unsigned attempts;		 /* of this epoch */
+	uint64_t next_try_ns;		 /* clock_now_ns(); 0: none is planned */
+	uint64_t fetched_ns;		 /* 0: never */
+};
+
+/* Symbols of one boot of a guest, with a reference for the caller; NULL when there are none
+ * (yet, or no more). epoch 0: of the current epoch. */
+const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t epoch);
+void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret);
+
+/* Fetch again now. -ESRCH when the guest is gone. */
+int symsrc_refresh(struct symsrc *s, uint64_t serial);
+
+/* wake_fd is woken whenever a state above changes. As guests_subscribe(). */
+int symsrc_subscribe(struct symsrc *s, int wake_fd);
+void symsrc_unsubscribe(struct symsrc *s, int wake_fd);
+
+#endif
