@@ -103,7 +103,8 @@ deps:
 	@tests/install-deps
 
 # All tests, also on a machine where nothing is installed yet. FLOORS="unit fs" picks some.
-FLOORS ?= lint unit fuzz fs guest lab
+# Under a sanitizer only what it can see into.
+FLOORS ?= $(if $(SANITIZE),unit fs guest,lint unit fuzz fs guest lab)
 check:
 	@tests/install-deps
 	@tests/run --build '$(BUILD)' --sanitize '$(SANITIZE)' $(FLOORS)
