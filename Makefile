@@ -113,7 +113,7 @@ check-%:
 	@tests/run --build '$(BUILD)' --sanitize '$(SANITIZE)' $*
 
 demo:
-	@tests/install-deps
+	@tests/install-deps --for demo
 	@$(MAKE) --no-print-directory all
 	@tests/demo $(BUILD)/kvmprofs
 
