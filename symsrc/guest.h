@@ -74,6 +74,8 @@ struct guest_set {
 
 const struct guest_set *guest_set_get(const struct guest_set *set);
 void guest_set_put(const struct guest_set *set); /* accepts NULL */
+
+/* The entry, which lives as long as the set, or NULL. */
 const struct guest_entry *guest_set_find_pid(const struct guest_set *set, pid_t pid);
 const struct guest_entry *guest_set_find_serial(const struct guest_set *set, uint64_t serial);
 
@@ -81,8 +83,8 @@ struct guests; /* the registry */
 
 #define GUESTS_SUBSCRIBERS_MAX 8
 
-struct guests *guests_create(void); /* holds an empty set; NULL when out of memory */
-void guests_destroy(struct guests *gs);
+struct guests *guests_create(void);	/* holds an empty set; NULL when out of memory */
+void guests_destroy(struct guests *gs); /* accepts NULL; sets that are held stay valid */
 
 /* A reference to the newest set; never NULL. Drop it with guest_set_put(). */
 const struct guest_set *guests_acquire(struct guests *gs);
@@ -96,7 +98,8 @@ int guests_publish(struct guests *gs, const struct guest *const *list, size_t co
 
 /* The guest has booted anew (or may have: a false alarm only costs another fetch). Starts the
  * next epoch unless the current one is not seen_epoch any more (somebody else was faster).
- * reason: at most 47 characters, for people. */
+ * reason: at most 47 characters, for people. 0 (also when somebody was faster), -ESRCH when
+ * there is no such guest, -ENOMEM. */
 int guests_new_epoch(struct guests *gs, uint64_t serial, uint32_t seen_epoch, const char *reason);
 
 /* wake_fd (io_wake_create()) is woken at every publication from now on. The caller keeps it
