@@ -18,7 +18,8 @@
 #include "symsrc/base/errmsg.h"
 #include "symsrc/guest.h"
 
-#define SOURCE_URI_MAX 2048
+#define SOURCE_URI_MAX	2048
+#define SOURCE_USED_MAX 256
 
 /* The files that a guest's symbols are made of, named as in the guest. */
 enum guest_file {
@@ -58,6 +59,9 @@ struct source_sink {
 struct source_limits {
 	uint64_t deadline_ns; /* clock_now_ns() */
 	int cancel_fd;
+	/* How long to wait for the guest's first byte; 0: as long as the source finds right.
+	 * Short where many guests wait for their first turn, so that dead ones cost little. */
+	unsigned answer_ms;
 };
 
 /* What a source may know of the guest: a copy of plain data, no references. */
@@ -83,15 +87,27 @@ struct source_ops {
 /* Each source begins with this. */
 struct source {
 	const struct source_ops *ops;
-	/* What it really used, for `info`: "ssh://root@127.0.0.1:2201". Set by fetch. */
-	char used[256];
+	/* What it really used, for `info`: "ssh://root@127.0.0.1:2201". Set by a fetch that
+	 * worked. A caller may put in what an earlier source for this guest had set: a source
+	 * that has several ways begins with that one. */
+	char used[SOURCE_USED_MAX];
 };
 
 /* Makes the source that the URI names for this target:
- *	auto
- *	ssh://[user@]host[:port][?identity=FILE&known_hosts=FILE&config=FILE]
- *	dir:PATH
+ *	auto[?QUERY]			whatever the guest's links offer (source_auto.c)
+ *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
+ *	dir:PATH			PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
+ * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):
+ *	identity=FILE		this private key alone; else ssh-agent and the usual files in
+ *				~/.ssh. A key with a passphrase cannot be used: nobody is
+ *				there to be asked.
+ *	known_hosts=FILE	instead of ~/.ssh/known_hosts
+ *	config=FILE		read this ssh_config(5); "yes": ~/.ssh/config and
+ *				/etc/ssh/ssh_config. HostName, Port, User, the first
+ *				IdentityFile, UserKnownHostsFile and the algorithms count; a
+ *				ProxyCommand or ProxyJump is refused, since nothing is executed
+ *				here, and host keys are checked whatever StrictHostKeyChecking says.
  * Connects to nothing yet. 0 and *ret, or negative errno: -EINVAL for an unknown or malformed
  * URI, -ENOSYS for one that this build does not have yet (why says which). */
 int source_create(const char *uri, const struct source_target *target, struct source **ret,
