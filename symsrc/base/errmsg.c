@@ -16,7 +16,7 @@ int errmsg_set(struct errmsg *e, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	text_escape(e->text, sizeof(e->text), raw, strlen(raw));
+	text_clean(e->text, sizeof(e->text), raw, strlen(raw));
 	e->code = code;
 	return code;
 }

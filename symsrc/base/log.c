@@ -76,7 +76,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	text_escape(line, sizeof(line), raw, strlen(raw));
+	text_clean(line, sizeof(line), raw, strlen(raw));
 	mutex_lock(&state.lock);
 	if (with_lock__within_rate(level)) {
 		with_lock__say_left_out();

@@ -51,6 +51,11 @@ size_t text_escape(char *dst, size_t size, const char *bytes, size_t n)
 	return escape(dst, size, bytes, n, is_shown);
 }
 
+size_t text_clean(char *dst, size_t size, const char *bytes, size_t n)
+{
+	return escape(dst, size, bytes, n, is_print);
+}
+
 bool text_is_word(const char *bytes, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,10 @@
  * Returns the length written. size must be at least 1. */
 size_t text_escape(char *dst, size_t size, const char *bytes, size_t n);
 
+/* As text_escape(), but the backslash stays: for messages, whose parts may have been escaped
+ * before. */
+size_t text_clean(char *dst, size_t size, const char *bytes, size_t n);
+
 /* True when all n bytes are printable ASCII without blanks (0x21 to 0x7e). */
 bool text_is_word(const char *bytes, size_t n);
 
