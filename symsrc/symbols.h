@@ -33,7 +33,7 @@ struct symbols {
 	struct build_id kernel_id;
 	size_t module_count;		    /* those with a build-id note */
 	struct symbols_module *module_list; /* in the order of modules */
-	uint64_t fetched_ns;		    /* clock_now_ns() */
+	uint64_t fetched_ns;		    /* clock_now_ns(), when it was complete */
 	uint64_t fetch_took_ns;
 	char used[256]; /* struct source.used */
 };
@@ -41,11 +41,16 @@ struct symbols {
 const struct symbols *symbols_get(const struct symbols *s); /* accepts NULL */
 void symbols_put(const struct symbols *s);		    /* accepts NULL */
 
-/* Collects what a source delivers: its sink feeds the parsers as the bytes arrive. */
+/* Collects what a source delivers: its sink feeds the parsers as the bytes arrive. The fetch is
+ * timed from create to finish. GUEST_FILE_MODULES may come twice, before and after kallsyms,
+ * to notice a change in between; the others come once. */
 struct symbols_builder;
 struct symbols_builder *symbols_builder_create(void);
 void symbols_builder_destroy(struct symbols_builder *b); /* accepts NULL */
 struct source_sink symbols_builder_sink(struct symbols_builder *b);
+
+/* What the source really used (struct source.used): stands in the result. */
+void symbols_builder_set_used(struct symbols_builder *b, const char *used);
 
 /* Checks that all is whole and fits together, and makes the result (one reference). Negative
  * errno and why: -EBADMSG (not whole, malformed; -EBADMSG also for what the sink refused),
