@@ -9,7 +9,7 @@
 #define OBJECT_NONE	UINT16_MAX /* of a slot that covers nothing */
 #define OBJECT_NAME_MAX 255
 
-#define PAGE	    4096u
+#define PAGE	    4096ULL
 #define REACH_MAX   (64u << 20) /* the largest static array of a kernel is smaller */
 #define LOWEST_ADDR PAGE	/* nothing is ever mapped below; hidden and absolute ones are 0 */
 #define UPPER_HALF  (1ULL << 63)

@@ -68,6 +68,7 @@ static int grow(struct buf *b, size_t n)
 		return fail(b, -ENOMEM);
 	b->data = data;
 	b->cap = cap;
+	data[b->len] = '\0'; /* the first allocation has none yet */
 	return 0;
 }
 
@@ -140,7 +141,10 @@ char *buf_steal(struct buf *b, size_t *ret_len)
 
 	if (b->err || grow(b, 0) < 0)
 		return NULL;
-	data = b->data;
+	/* What was doubled too far is given back: a stolen buffer grows no more. */
+	data = realloc(b->data, b->len + 1);
+	if (!data)
+		data = b->data;
 	*ret_len = b->len;
 	buf_init(b, b->max);
 	return data;

@@ -24,17 +24,27 @@ static int open_regular(int dirfd, const char *path)
 	return take_fd(&fd);
 }
 
-/* How much to ask for next: never past the maximum, but one byte more than it, so that a file
- * that is just too long is told from one that just fits. */
+/* The buffer is full: 0 when that was all. */
+static ssize_t probe_end(int fd)
+{
+	char byte;
+	ssize_t n = read(fd, &byte, 1);
+
+	if (n < 0)
+		return errno == EINTR ? 1 : -errno;
+	return n > 0 ? -EFBIG : 0;
+}
+
+/* 0: the end; more than 0: call again. Never asks for more than the maximum, but then for one
+ * byte beyond it, so that a file that is just too long is told from one that just fits. */
 static ssize_t read_some(int fd, struct buf *b)
 {
-	char probe;
 	size_t room = b->max - b->len;
 	size_t want = room < IO_CHUNK ? room : IO_CHUNK;
 	void *to;
 
 	if (want == 0)
-		return read(fd, &probe, 1) > 0 ? -EFBIG : 0;
+		return probe_end(fd);
 	to = buf_reserve(b, want);
 	if (!to)
 		return b->err;

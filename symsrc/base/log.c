@@ -1,5 +1,6 @@
 #include "symsrc/base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -69,6 +70,7 @@ static void with_lock__say_left_out(void)
 void log_at(enum log_level level, const char *fmt, ...)
 {
 	char raw[LOG_LINE_MAX], line[LOG_LINE_MAX];
+	int saved = errno;
 	va_list ap;
 
 	if ((int)level > atomic_load(&state.max_level))
@@ -83,4 +85,5 @@ void log_at(enum log_level level, const char *fmt, ...)
 		with_lock__emit(level, line);
 	}
 	mutex_unlock(&state.lock);
+	errno = saved;
 }

@@ -2,8 +2,8 @@
  *
  * A message is one line: no trailing newline, and control characters in it are shown as \xNN,
  * since names in it may come from a guest. Lines of more than LOG_LINE_MAX bytes are cut.
- * Thread-safe. A burst is limited to LOG_BURST lines a second below error level; what was left
- * out is counted in the next line that gets through.
+ * Thread-safe; errno stays as it was. A burst is limited to LOG_BURST lines a second below error
+ * level; what was left out is counted in the next line that gets through.
  */
 #ifndef KVMPROFS_BASE_LOG_H
 #define KVMPROFS_BASE_LOG_H

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COMPONENT_MAX 255 /* NAME_MAX */
+
 static bool is_print(unsigned char c)
 {
 	return c >= 0x20 && c <= 0x7e;
@@ -74,7 +76,7 @@ bool text_is_component(const char *name)
 {
 	size_t n = strlen(name);
 
-	if (n == 0 || n > 255 || is_dots(name))
+	if (n == 0 || n > COMPONENT_MAX || is_dots(name))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (!is_print((unsigned char)name[i]) || name[i] == '/')
@@ -87,6 +89,8 @@ size_t text_to_component(char *dst, size_t size, const char *name)
 {
 	size_t len;
 
+	if (size > COMPONENT_MAX + 1)
+		size = COMPONENT_MAX + 1;
 	if (name[0] == '\0')
 		return (size_t)snprintf(dst, size, "\\x");
 	if (!is_dots(name))

@@ -23,7 +23,8 @@ bool text_is_word(const char *bytes, size_t n);
 bool text_is_component(const char *name);
 
 /* As text_escape(), but '/' and blanks are escaped too, "." and ".." become "\x2e..." and an
- * empty name becomes "\x": the result is always a path component. size: at least 5. */
+ * empty name becomes "\x": the result is always a path component, of at most 255 bytes. Different
+ * names give different results as long as nothing had to be cut. size: at least 8. */
 size_t text_to_component(char *dst, size_t size, const char *name);
 
 /* Whole string as an unsigned number of the given base, without sign, blanks or prefix.
