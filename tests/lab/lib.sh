@@ -45,3 +45,26 @@ when_gone() {
 		tail --pid="$1" -s 0.2 -f /dev/null; shift; exec "$@"' when-gone "$@" &
 	disown $!
 }
+
+# processes_of DIR: the guests and daemons whose command lines name this directory, which must be one
+# that nobody else uses (mktemp -d)
+processes_of() {
+	local pid
+	for pid in $(pgrep -f -- "$1/"); do
+		case $(cat "/proc/$pid/comm" 2>/dev/null) in qemu-system-* | kvmprofs | kp-*) echo "$pid";; esac
+	done
+}
+none_of() { [ -z "$(processes_of "$1")" ]; }
+
+# end_all_of DIR: ends them, unmounts what is mounted in the directory and removes it
+end_all_of() {
+	local mount
+	awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts | while read -r mount; do
+		fusermount3 -u "$mount" 2>/dev/null || fusermount3 -u -z "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null
+	done
+	# shellcheck disable=SC2046
+	none_of "$1" || kill $(processes_of "$1") 2>/dev/null
+	# shellcheck disable=SC2046
+	wait_for 5 none_of "$1" || kill -KILL $(processes_of "$1") 2>/dev/null
+	rm -rf --one-file-system "$1"
+}
