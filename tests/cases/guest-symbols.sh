@@ -1,0 +1,62 @@
+#!/bin/bash
+# What a real guest says over ssh is what its files say; every refusal has its reason in info.
+# shellcheck source=tests/lab/case.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+
+"$LAB/setup" cloud && guest start one --kaslr on || give_up "a guest starts"
+pid=$(pid_of one) g=$mnt/$(pid_of one)
+
+# same NAME FILE...: the guest's file, as ssh reads it, and ours
+same() {
+	local name=$1 f
+	guest ssh one "cat /proc/$name" >"$work/$name" || give_up "ssh reads /proc/$name"
+	shift
+	for f; do check "$f is the guest's own" cmp "$work/${f##*/}" "$g/$f"; done
+}
+
+guest_build_ids() { # as buildids should say
+	local m
+	printf '%s [guest.kernel.kallsyms]\n' "$(guest ssh one cat /sys/kernel/notes | build_id_of)"
+	# shellcheck disable=SC2016
+	guest ssh one 'cd /sys/module; for m in */notes/.note.gnu.build-id; do echo "${m%%/*} $(od -A n -v -t x1 $m | tr -d " \n")"; done' |
+		while read -r m notes; do echo "${notes:32:40} [$m]"; done
+}
+
+start_daemon "$mnt" -p "$pid" -s "one=auto?identity=$SSH_KEY&known_hosts=$GUESTS/one/known_hosts"
+within "symbols come through what the VMM's command line reveals" 60 has_symbols "$g"
+check "info names the source that worked" grep -q "ssh://.*127.0.0.1:$(cat "$GUESTS/one/port")" <<<"$(info "$g" source_used)"
+check "info tells the guest's kernel" test "$(info "$g" kernel)" = "$(cat "$KVMPROFS_CACHE/cloud/version")"
+same kallsyms kallsyms proc/kallsyms
+same modules modules proc/modules
+same version proc/version
+guest_build_ids | sort >"$work/expected"
+check "buildids: the kernel's first" grep -q '\[guest.kernel.kallsyms\]$' <(head -n 1 "$g/buildids")
+check "buildids: those of the notes" diff "$work/expected" <(sort "$g/buildids")
+check "by-name leads to it" test "$(readlink "$mnt/by-name/one")" = "../$pid"
+
+# A module that was loaded since is there after a refresh.
+guest ssh one modprobe -a algif_hash rmd160
+echo refresh >"$g/control"
+knows_module() { grep -q '^rmd160 ' "$g/modules"; }
+within "refresh brings a module that was loaded since" 30 knows_module
+same kallsyms kallsyms
+same modules modules
+stop_daemon "$mnt"
+
+# refused NAME KEY KNOWN_HOSTS PATTERN: no symbols, and info says why
+refused() {
+	local dir=$work/$1/$pid
+	start_daemon "$work/$1" -p "$pid" -s "*=$(uri_of one "$2" "$3")"
+	wait_for 30 state_is "$dir" failed
+	check "$1: info says so" grep -qiE "$4" <<<"$(info "$dir" source_error)"
+	echo "# $1: $(info "$dir" source_error)"
+	check "$1: perf's kallsyms is empty, but there" test "$(cat "$dir/proc/kallsyms" | wc -c)" = 0
+	stop_daemon "$work/$1"
+}
+known=$GUESTS/one/known_hosts
+ssh-keygen -q -t ed25519 -N '' -f "$work/other"
+sed "s,ssh-ed25519 .*,$(cut -d' ' -f1,2 "$work/other.pub")," "$known" >"$work/changed"
+: >"$work/empty"
+refused "wrong key" "$work/other" "$known" 'key|authentication|denied'
+refused "unknown host key" "$SSH_KEY" "$work/empty" 'ssh-keyscan|known_hosts'
+refused "changed host key" "$SSH_KEY" "$work/changed" 'changed|different'

@@ -1,0 +1,182 @@
+#!/bin/bash
+# Runs in L1 (tests/lab/run): three guests under KVM, all with KASLR: `syscall` (generic kernel), `crypto` (cloud
+# kernel), and `mute`, which has no ssh server and so no symbols.
+# shellcheck source=tests/lab/case.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/case.sh"
+[ -n "${IN_L1-}" ] || give_up "lab" "this is for tests/lab/run"
+export HOME=$work # perf writes into ~/.debug
+WINDOW=15         # seconds of the comparison with perf
+part() { echo "# --- $1 (at $(cut -d' ' -f1 /proc/uptime) s)"; }
+
+# start NAME OPTIONS...: does not wait; the daemon has to find it within a second
+start() {
+	guest start "$1" --accel kvm --kaslr on --no-wait "${@:2}" || give_up "guest $1 starts"
+	cat "$GUESTS/$1/known_hosts" >>"$work/known_hosts"
+	within "guest $1 is there within a second" 1 test -e "$mnt/$(pid_of "$1")/info"
+}
+
+# ---- the guests, and their files ------------------------------------------------------------------
+part "the guests appear"
+: >"$work/known_hosts"
+start_daemon "$mnt" -s "*=auto?identity=$SSH_KEY&known_hosts=$work/known_hosts"
+check "without guests the tree is empty and works" test "$(ls "$mnt/by-name" | wc -l)" = 0
+start mute --kernel cloud --no-ssh
+start syscall --kernel generic --workload syscall --reboot
+start crypto --kernel cloud --workload crypto
+for n in syscall crypto; do
+	guest wait $n 120 || give_up "guest $n boots"
+done
+s=$mnt/$(pid_of syscall) c=$mnt/$(pid_of crypto) m=$mnt/$(pid_of mute)
+for n in syscall crypto; do
+	within "guest $n: its symbols come" 120 has_symbols "$mnt/by-name/$n"
+done
+
+part "the files are the guests' own"
+# own_files NAME: as ssh reads them in one session
+own_files() {
+	guest ssh "$1" 'cat /proc/modules; echo; cat /proc/kallsyms' >"$work/$1.both"
+	sed '/^$/,$d' "$work/$1.both" >"$work/$1.modules"
+	sed '1,/^$/d' "$work/$1.both" >"$work/$1.kallsyms"
+}
+same_files() {
+	check "guest $1: kallsyms is what ssh reads" cmp "$work/$1.kallsyms" "$mnt/by-name/$1/kallsyms"
+	check "guest $1: modules is what ssh reads" cmp "$work/$1.modules" "$mnt/by-name/$1/modules"
+}
+for n in syscall crypto; do
+	own_files $n
+	same_files $n
+done
+check "the guests' kernels lie at different addresses" bash -c '! cmp -s <(grep " _text$" "$1") <(grep " _text$" "$2")' - \
+	"$work/syscall.kallsyms" "$work/crypto.kallsyms"
+check "mute: info says why it has no symbols" test -n "$(info "$m" source_error)"
+
+# ---- the profile beside perf's ----------------------------------------------------------------------
+# Both guests are reset, sampled and paused while perf records everything with the same event and
+# frequency. perf's samples are taken out of its raw dump, by pid, time and misc bits, and named with
+# the kallsyms that ssh read above.
+part "the profiles beside perf record"
+cat >"$work/window" <<-'END'
+	for f; do echo reset >"$f/control"; done
+	cut -d' ' -f1 /proc/uptime
+	sleep "$WINDOW"
+	for f; do echo pause >"$f/control"; done
+	cut -d' ' -f1 /proc/uptime
+END
+WINDOW=$WINDOW perf record -q -k mono -e cpu-clock -F 997 -a -o "$work/perf.data" -- \
+	bash "$work/window" "$s" "$c" >"$work/times" 2>"$work/perf.log" || give_up "perf record" "$(tail -n 1 "$work/perf.log")"
+cp "$s/profile" "$work/syscall.profile"
+cp "$c/profile" "$work/crypto.profile"
+perf script -D -i "$work/perf.data" 2>/dev/null | grep -E 'PERF_RECORD_(SAMPLE|LOST)' >"$work/perf.dump"
+
+# perf_samples PID: `MISC ADDRESS` (4: guest kernel, 5: guest user) of the samples in the window
+perf_samples() {
+	sed -n "s/^[0-9]* \([0-9]*\) .*PERF_RECORD_SAMPLE(IP, 0x\([45]\)): $1\/[0-9]*: 0x\([0-9a-f]*\) .*/\1 \2 \3/p" "$work/perf.dump" |
+		awk 'NR == FNR { t[NR] = $1 * 1e9; next }
+			$1 >= t[1] && $1 <= t[2] { print $2, substr("0000000000000000" $3, length($3) + 1) }' "$work/times" -
+}
+
+# name_them KALLSYMS: for each address on stdin all names of the symbol that covers it, `|`-separated. The
+# addresses are compared as text, since awk's numbers do not hold 64 bits.
+name_them() {
+	{
+		awk '$2 ~ /[tTwW]/ { print $1, 0, $3 }' "$1"
+		sed 's/$/ 1/'
+	} | LC_ALL=C sort -s -k1,1 -k2,2 |
+		awk '$2 == 1 { print "|" names "|"; next } { names = $1 == last ? names "|" $3 : $3; last = $1 }'
+}
+
+# compare NAME: our shares of at least 1% against perf's, and the number of samples.
+# The bound of a share: both samplers are independent samples of the same seconds, so the difference of two
+# shares has the standard deviation sqrt(p(1-p)(1/n1+1/n2)), of which 4 are allowed (once in 16,000);
+# and 0.5 points more, since the two windows differ by some ms at their ends and the two
+# timers disturb each other: the one that fires second sees the guest just after an entry.
+compare() {
+	perf_samples "$(pid_of "$1")" >"$work/$1.perf"
+	awk '$1 == 4 { print $2 }' "$work/$1.perf" | name_them "$work/$1.kallsyms" >"$work/$1.named"
+	awk -v guest="$1" -v lost="$(sed -n 's/^# lost: //p' "$work/$1.profile")" '
+		FILENAME ~ /\.perf$/ { perf++; next }
+		FILENAME ~ /\.named$/ { n = split($0, name, "|"); for (i = 2; i < n; i++) count[name[i]]++; next }
+		/^#/ { next }
+		{ ours += $2 }
+		$3 == "[g]" { mine[$4] += $2 }
+		function result(good, what, why) { print (good ? "ok " : "not ok ") "guest " guest ": " what (good ? "" : ": " why) }
+		END {
+			for (s in mine) {
+				p = mine[s] / ours; q = count[s] / perf
+				if (p < 0.01) continue
+				mean = (mine[s] + count[s]) / (ours + perf)
+				bound = 4 * sqrt(mean * (1 - mean) * (1 / ours + 1 / perf)) + 0.005
+				difference = p > q ? p - q : q - p
+				text = sprintf("%.2f%% of %d, perf: %.2f%% of %d, difference %.2f, bound %.2f points",
+					100 * p, ours, 100 * q, perf, 100 * difference, 100 * bound)
+				print "# " guest " " s ": " text
+				rows++
+				if (difference > bound) bad = bad " " s " (" text ")"
+			}
+			result(rows > 0 && bad == "", "the shares agree with perf", bad)
+			text = sprintf("%d samples, %d lost; perf has %d", ours, lost, perf)
+			print "# " guest ": " text
+			difference = ours + lost - perf
+			result(difference < perf * 0.02 && difference > -perf * 0.02, "samples and lost add up to what perf counts", text)
+		}' "$work/$1.perf" "$work/$1.named" "$work/$1.profile" >"$work/$1.verdict"
+	cat "$work/$1.verdict"
+	failures=$((failures + $(grep -c '^not ok' "$work/$1.verdict")))
+}
+# leads GUEST SYMBOL OBJECT FOREIGN: its hot function is on top, the other guest's is not there
+leads() {
+	local top
+	grep -v '^#' "$work/$1.profile" | head -n 4 | sed "s/^/# $1 /"
+	top=$(awk '$3 == "[g]" { print $4, $5; exit }' "$work/$1.profile")
+	check "guest $1: its hot function leads its profile" test "$top" = "$2 $3"
+	check "guest $1: the other's hot function is absent" bash -c '! grep -q " $1 " "$2"' - "$4" "$work/$1.profile"
+}
+leads syscall $HOT_SYSCALL '[guest.kernel.kallsyms]' $HOT_CRYPTO
+leads crypto $HOT_CRYPTO '[rmd160]' $HOT_SYSCALL
+compare syscall
+compare crypto
+echo resume >"$s/control"
+echo resume >"$c/control"
+
+# ---- perf on the mount -------------------------------------------------------------------------------
+part "perf kvm --guestmount"
+# --no-buildid-mmap where perf has it: newer ones stamp the host's build-id on the guest's kernel otherwise
+mmap_option=$(perf record -h 2>&1 | grep -q -- --buildid-mmap && echo --no-buildid-mmap)
+# shellcheck disable=SC2086
+perf kvm --guest --guestmount="$mnt" record $mmap_option -e cpu-clock -F 499 -a -o "$work/kvm.data" -- sleep 4 \
+	>"$work/kvm.log" 2>&1 || not_ok "perf kvm record" "$(tail -n 1 "$work/kvm.log")"
+perf kvm --guest --guestmount="$mnt" -i "$work/kvm.data" report --stdio --percent-limit 1 >"$work/report" 2>>"$work/kvm.log" ||
+	not_ok "perf kvm report" "$(tail -n 1 "$work/kvm.log")"
+grep -v '^#\|^$' "$work/report" | head -n 6 | sed 's/^/# /'
+check "perf kvm --guestmount names the syscall guest's function" grep -q " $HOT_SYSCALL\$" "$work/report"
+check "perf kvm --guestmount names the crypto guest's function" grep -q " $HOT_CRYPTO\$" "$work/report"
+
+# ---- the same QEMU, another boot ------------------------------------------------------------------------
+part "a reboot"
+guest qmp syscall system_reset >/dev/null
+within "a reset begins a new epoch" 5 epoch_is "$s" 2
+guest wait syscall 120 2 || give_up "the guest boots again"
+within "symbols of the new boot come by themselves" 120 has_symbols "$s"
+mv "$work/syscall.kallsyms" "$work/before"
+own_files syscall
+check "the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/before" "$work/syscall.kallsyms"
+same_files syscall
+echo reset >"$s/control"
+wait_for 30 has_samples "$s" 1000
+check "its profile is right again" hottest_is "$s" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+
+# ---- the end of a guest -----------------------------------------------------------------------------------
+part "a guest is killed"
+pid=$(pid_of crypto)
+exec 7<"$c/kallsyms"
+head -c 1000 <&7 >"$work/part"
+kill -KILL "$pid"
+within "a killed guest is gone within a second" 1 test ! -e "$c"
+check "what was open is readable to its end" cmp "$work/crypto.kallsyms" <(cat "$work/part" - <&7)
+exec 7<&-
+check "the others are still there" test -e "$s/info" -a -e "$m/info"
+
+part "what it cost"
+sed 's/^/# /' "$mnt/status"
+check "status tells the daemon's own cost" grep -q '^own_cpu_percent [0-9]' "$mnt/status"
+check "status tells what was lost" grep -q '^lost [0-9]' "$mnt/status"
+stop_daemon "$mnt"
