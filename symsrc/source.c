@@ -1,0 +1,143 @@
+#include "symsrc/source.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/source_impl.h"
+
+/* The known kinds by how their URIs begin; create NULL: not there yet. */
+static const struct scheme {
+	const char *begin;
+	source_create_fn *create;
+} schemes[] = {
+	{"auto", source_auto_create},
+	{"ssh://", source_ssh_create},
+	{"dir:", source_dir_create},
+	{"kallsyms:", source_files_create},
+	{"memory", NULL},
+	{"virtio-serial:", NULL},
+	{"vsock:", NULL},
+	{"vmlinux:", NULL},
+};
+
+/* A scheme that is a whole word ("auto") ends there, or a query begins. */
+static bool matches(const char *uri, const char *begin)
+{
+	size_t n = strlen(begin);
+	char last = begin[n - 1], next;
+
+	if (strncmp(uri, begin, n) != 0)
+		return false;
+	next = uri[n];
+	return last == ':' || last == '/' || next == '\0' || next == '?';
+}
+
+static const struct scheme *find_scheme(const char *uri)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (matches(uri, schemes[i].begin))
+			return &schemes[i];
+	}
+	return NULL;
+}
+
+int source_create(const char *uri, const struct source_target *target, struct source **ret,
+		  struct errmsg *why)
+{
+	const struct scheme *s = find_scheme(uri);
+
+	if (strlen(uri) >= SOURCE_URI_MAX)
+		return errmsg_set(why, -EINVAL, "symbol source: longer than %d bytes",
+				  SOURCE_URI_MAX - 1);
+	if (!s)
+		return errmsg_set(why, -EINVAL,
+				  "symbol source \"%s\": not known; there are auto, "
+				  "ssh://[user@]host[:port], dir:PATH and "
+				  "kallsyms:PATH[,modules:PATH]",
+				  uri);
+	if (!s->create)
+		return errmsg_set(why, -ENOSYS, "symbol source \"%s\": %.*s is not there yet", uri,
+				  (int)strcspn(s->begin, ":"), s->begin);
+	return s->create(uri, target, ret, why);
+}
+
+void source_destroy(struct source *s)
+{
+	if (s)
+		s->ops->destroy(s);
+}
+
+int source_check_uri(const char *uri, struct errmsg *why)
+{
+	static const struct source_target nobody;
+	struct source *s;
+	int r = source_create(uri, &nobody, &s, why);
+
+	if (r == 0)
+		source_destroy(s);
+	return r;
+}
+
+int source_check_limits(const struct source_limits *limits, struct errmsg *why)
+{
+	struct pollfd p = {.fd = limits->cancel_fd, .events = POLLIN};
+
+	if (limits->cancel_fd >= 0 && poll(&p, 1, 0) > 0)
+		return errmsg_set(why, -ECANCELED, "cancelled");
+	if (clock_now_ns() >= limits->deadline_ns)
+		return errmsg_set(why, -ETIMEDOUT, "not done within the time allowed");
+	return 0;
+}
+
+static int deliver_chunks(int fd, char *chunk, const char *name, enum guest_file file,
+			  const struct source_limits *limits, const struct source_sink *sink,
+			  struct errmsg *why)
+{
+	size_t left = guest_file_max(file);
+	ssize_t n;
+	int r;
+
+	for (;;) {
+		r = source_check_limits(limits, why);
+		if (r < 0)
+			return r;
+		n = read(fd, chunk, SOURCE_READ_CHUNK);
+		if (n < 0 && errno != EINTR)
+			return errmsg_set(why, -errno, "%s: cannot be read: %m", name);
+		if (n == 0)
+			return 0;
+		if (n > 0 && (size_t)n > left)
+			return errmsg_set(why, -EFBIG, "%s: above the limit of %zu bytes", name,
+					  guest_file_max(file));
+		if (n > 0) {
+			left -= (size_t)n;
+			r = sink->data(sink->ctx, chunk, (size_t)n);
+		}
+		if (r < 0)
+			return r;
+	}
+}
+
+int source_deliver_fd(int fd, const char *name, enum guest_file file, const char *module,
+		      const struct source_limits *limits, const struct source_sink *sink,
+		      struct errmsg *why)
+{
+	CLEANUP_FREE char *chunk = malloc(SOURCE_READ_CHUNK);
+	struct stat st;
+	int r;
+
+	if (!chunk)
+		return -ENOMEM;
+	if (fstat(fd, &st) < 0)
+		return errmsg_set(why, -errno, "%s: %m", name);
+	if (!S_ISREG(st.st_mode))
+		return errmsg_set(why, -EINVAL, "%s: not a regular file", name);
+	r = sink->begin(sink->ctx, file, module);
+	return r < 0 ? r : deliver_chunks(fd, chunk, name, file, limits, sink, why);
+}

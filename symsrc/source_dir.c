@@ -1,0 +1,186 @@
+/* dir:PATH - a folder laid out as a guest's root: a mounted guest disk, an sshfs mount, a copy.
+ *
+ * What is in it was made by the guest, symbolic links too. Every file is opened by openat2(2)
+ * with RESOLVE_BENEATH, so a link that leads out of PATH is refused by the kernel; links that
+ * stay inside work. Special files are opened O_NONBLOCK and refused.
+ *
+ * A read of a hung sshfs or NFS mount blocks in the kernel, beyond deadline and cancel.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/modules.h"
+#include "symsrc/source_impl.h"
+
+#define DIR_ENTRIES_MAX 65536 /* looked at in sys/module */
+
+struct source_dir {
+	struct source base;
+	char *path;
+};
+
+/* One fetch. */
+struct dir_fetch {
+	int root;
+	unsigned want;
+	const struct source_limits *limits;
+	const struct source_sink *sink;
+	struct errmsg *why;
+};
+
+static int open_beneath(int root, const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (unsigned)(flags | O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static bool is_absent(int err)
+{
+	return err == -ENOENT || err == -ENOTDIR;
+}
+
+/* path: below the root. A file that is not there is left out. */
+static int fetch_path(const struct dir_fetch *f, const char *path, enum guest_file file,
+		      const char *module)
+{
+	CLEANUP_FD int fd = open_beneath(f->root, path, 0);
+
+	if (is_absent(fd))
+		return 0;
+	if (fd < 0)
+		return errmsg_set(f->why, fd, "%s: cannot be opened below the folder: %s%s", path,
+				  strerrordesc_np(-fd),
+				  fd == -EXDEV ? " (a link that leads out of it)" : "");
+	return source_deliver_fd(fd, path, file, module, f->limits, f->sink, f->why);
+}
+
+static int fetch_file(const struct dir_fetch *f, enum guest_file file)
+{
+	if (!(f->want & GUEST_FILE_BIT(file)))
+		return 0;
+	return fetch_path(f, guest_file_path(file) + 1, file, NULL);
+}
+
+static int fetch_module_note(const struct dir_fetch *f, const char *module)
+{
+	char path[MODULE_NAME_MAX + 64];
+
+	snprintf(path, sizeof(path), "sys/module/%s/notes/.note.gnu.build-id", module);
+	return fetch_path(f, path, GUEST_FILE_MODULE_NOTE, module);
+}
+
+static int fetch_notes_in(const struct dir_fetch *f, DIR *dir)
+{
+	size_t entries = 0;
+	struct dirent *e;
+	int r = 0;
+
+	/* readdir() is safe here: no other thread knows dir (readdir(3)). */
+	while (r == 0 && (e = readdir(dir))) { // NOLINT(concurrency-mt-unsafe)
+		if (++entries > DIR_ENTRIES_MAX)
+			return errmsg_set(f->why, -EFBIG, "sys/module: more than %d entries",
+					  DIR_ENTRIES_MAX);
+		if (module_name_is_valid(e->d_name, strlen(e->d_name)) && e->d_name[0] != '.')
+			r = fetch_module_note(f, e->d_name);
+	}
+	return r;
+}
+
+static int fetch_module_notes(const struct dir_fetch *f)
+{
+	CLEANUP_FD int fd = -1;
+	DIR *dir;
+	int r;
+
+	if (!(f->want & GUEST_FILE_BIT(GUEST_FILE_MODULE_NOTE)))
+		return 0;
+	fd = open_beneath(f->root, "sys/module", O_DIRECTORY);
+	if (fd < 0)
+		return is_absent(fd) ? 0 : errmsg_set(f->why, fd, "sys/module: cannot be opened");
+	dir = fdopendir(fd);
+	if (!dir)
+		return -errno;
+	take_fd(&fd);
+	r = fetch_notes_in(f, dir);
+	closedir(dir);
+	return r;
+}
+
+/* In the order of the remote script: the second look at modules comes last. */
+static int fetch_all(const struct dir_fetch *f)
+{
+	static const enum guest_file order[] = {GUEST_FILE_VERSION, GUEST_FILE_BOOT_ID,
+						GUEST_FILE_KERNEL_NOTES, GUEST_FILE_MODULES};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(order); i++)
+		r = fetch_file(f, order[i]);
+	if (r == 0)
+		r = fetch_module_notes(f);
+	if (r == 0)
+		r = fetch_file(f, GUEST_FILE_KALLSYMS);
+	if (r == 0)
+		r = fetch_file(f, GUEST_FILE_MODULES);
+	return r;
+}
+
+static int dir_fetch(struct source *s, unsigned want, const struct source_limits *limits,
+		     const struct source_sink *sink, struct errmsg *why)
+{
+	struct source_dir *d = (struct source_dir *)s;
+	CLEANUP_FD int root = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct dir_fetch f = {root, want, limits, sink, why};
+	int r;
+
+	if (root < 0)
+		return errmsg_set(why, -errno, "dir:%s: %m", d->path);
+	r = fetch_all(&f);
+	if (r == 0)
+		snprintf(s->used, sizeof(s->used), "dir:%s", d->path);
+	return r;
+}
+
+static void dir_destroy(struct source *s)
+{
+	struct source_dir *d = (struct source_dir *)s;
+
+	free(d->path);
+	free(d);
+}
+
+static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy};
+
+int source_dir_create(const char *uri, const struct source_target *target, struct source **ret,
+		      struct errmsg *why)
+{
+	const char *path = uri + strlen("dir:");
+	struct source_dir *d;
+
+	(void)target;
+	if (!*path)
+		return errmsg_set(why, -EINVAL, "symbol source \"%s\": dir: wants a path", uri);
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return -ENOMEM;
+	d->base.ops = &dir_ops;
+	d->path = strdup(path);
+	if (!d->path) {
+		free(d);
+		return -ENOMEM;
+	}
+	*ret = &d->base;
+	return 0;
+}

@@ -1,0 +1,33 @@
+/* What the sources share; for symsrc/source*.c alone. */
+#ifndef KVMPROFS_SOURCE_IMPL_H
+#define KVMPROFS_SOURCE_IMPL_H
+
+#include <stdbool.h>
+
+#include "symsrc/base/errmsg.h"
+#include "symsrc/source.h"
+
+#define SOURCE_READ_CHUNK (64u << 10)
+
+typedef int source_create_fn(const char *uri, const struct source_target *target,
+			     struct source **ret, struct errmsg *why);
+source_create_fn source_auto_create;
+source_create_fn source_dir_create;
+source_create_fn source_files_create;
+source_create_fn source_ssh_create;
+
+/* The same as source_ssh_create() for a host whose name is a guess: an address of this machine
+ * itself is refused, since its symbols are not the guest's. */
+source_create_fn source_ssh_create_guess;
+
+/* 0, -ECANCELED once the limits' descriptor is readable, -ETIMEDOUT past the deadline. */
+int source_check_limits(const struct source_limits *limits, struct errmsg *why);
+
+/* Delivers what can be read from fd until its end (whatever its size is said to be), as one
+ * file. name: for messages. Takes a regular file only (-EINVAL). Looks at the limits between
+ * reads; a read of a hung network filesystem blocks beyond them. */
+int source_deliver_fd(int fd, const char *name, enum guest_file file, const char *module,
+		      const struct source_limits *limits, const struct source_sink *sink,
+		      struct errmsg *why);
+
+#endif
