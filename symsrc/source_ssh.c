@@ -1,0 +1,164 @@
+#include "symsrc/source_ssh.h"
+
+#include <errno.h>
+#include <libssh/libssh.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/source_impl.h"
+#include "symsrc/ssh_link.h"
+#include "symsrc/ssh_script.h"
+#include "symsrc/ssh_uri.h"
+#include "symsrc/wire.h"
+
+#define SSH_READ_CHUNK (32u << 10)
+
+struct source_ssh {
+	struct source base;
+	struct ssh_uri uri;
+	bool guess;
+};
+
+int source_ssh_init(struct errmsg *why)
+{
+	return ssh_init() == SSH_OK ? 0 : errmsg_set(why, -EIO, "libssh does not start");
+}
+
+static int draw_boundary(char text[static FRAMES_BOUNDARY_LEN + 1])
+{
+	unsigned char bytes[FRAMES_BOUNDARY_LEN / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
+static int read_answer(struct ssh_link *l, struct wire *w, struct errmsg *why)
+{
+	CLEANUP_FREE char *chunk = malloc(SSH_READ_CHUNK);
+	ssize_t n;
+	int r = 0;
+
+	if (!chunk)
+		return -ENOMEM;
+	do {
+		n = ssh_link_read(l, chunk, SSH_READ_CHUNK, why);
+		if (n > 0)
+			r = wire_feed(w, chunk, (size_t)n, why);
+	} while (n > 0 && r == 0);
+	return n < 0 ? (int)n : r;
+}
+
+/* The stream has ended. What is missing is best explained by what the guest's shell said. */
+static int check_end(struct ssh_link *l, const struct wire *w, struct errmsg *why)
+{
+	int status = ssh_link_status(l);
+	int r = wire_finish(w, why);
+	const char *said = ssh_link_stderr(l);
+
+	if (r < 0 && *said)
+		return errmsg_set(why, r, "the command failed in the guest (status %d): %s", status,
+				  said);
+	if (r == 0 && status > 0)
+		return errmsg_set(why, -EIO, "the command failed in the guest (status %d)%s%s",
+				  status, *said ? ": " : "", said);
+	return r;
+}
+
+static int run_command(struct ssh_link *l, unsigned want, const struct source_sink *sink,
+		       struct errmsg *why)
+{
+	char boundary[FRAMES_BOUNDARY_LEN + 1];
+	CLEANUP_BUF struct buf command;
+	struct wire w;
+	int r = draw_boundary(boundary);
+
+	buf_init(&command, SSH_SCRIPT_MAX);
+	if (r == 0)
+		r = ssh_script(&command, want, boundary);
+	if (r < 0)
+		return r;
+	wire_init(&w, boundary, sink);
+	r = ssh_link_exec(l, command.data, why);
+	if (r == 0)
+		r = read_answer(l, &w, why);
+	if (r == 0)
+		r = check_end(l, &w, why);
+	wire_deinit(&w);
+	return r;
+}
+
+/* "ssh://root@host: " in front of what went wrong. */
+static int with_name(const char *name, int r, struct errmsg *why)
+{
+	struct errmsg e;
+
+	if (r == 0 || !why || why->code == 0)
+		return r;
+	e = *why;
+	return errmsg_set(why, r, "%s: %s", name, e.text);
+}
+
+static int ssh_fetch(struct source *s, unsigned want, const struct source_limits *limits,
+		     const struct source_sink *sink, struct errmsg *why)
+{
+	struct source_ssh *ssh = (struct source_ssh *)s;
+	char name[SSH_SHOW_MAX];
+	struct ssh_link *l;
+	int r;
+
+	ssh_uri_show(&ssh->uri, name, sizeof(name));
+	r = ssh_link_open(&ssh->uri, ssh->guess, limits, &l, why);
+	if (r < 0)
+		return with_name(name, r, why);
+	snprintf(name, sizeof(name), "%s", ssh_link_name(l));
+	r = run_command(l, want, sink, why);
+	ssh_link_close(l);
+	if (r == 0)
+		snprintf(s->used, sizeof(s->used), "%s", name);
+	return with_name(name, r, why);
+}
+
+static void ssh_destroy(struct source *s)
+{
+	free(s);
+}
+
+static const struct source_ops ssh_ops = {"ssh", ssh_fetch, ssh_destroy};
+
+static int create(const char *uri, bool guess, struct source **ret, struct errmsg *why)
+{
+	struct source_ssh *s;
+	struct ssh_uri parsed;
+	int r = ssh_uri_parse(uri, &parsed, why);
+
+	if (r < 0)
+		return r;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->base.ops = &ssh_ops;
+	s->uri = parsed;
+	s->guess = guess;
+	*ret = &s->base;
+	return 0;
+}
+
+int source_ssh_create(const char *uri, const struct source_target *target, struct source **ret,
+		      struct errmsg *why)
+{
+	(void)target;
+	return create(uri, false, ret, why);
+}
+
+int source_ssh_create_guess(const char *uri, const struct source_target *target,
+			    struct source **ret, struct errmsg *why)
+{
+	(void)target;
+	return create(uri, true, ret, why);
+}

@@ -1,0 +1,234 @@
+#include "symsrc/ssh_dial.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
+#include "symsrc/ssh_uri.h"
+
+int ssh_wait_fd(int fd, short events, uint64_t deadline_ns, int cancel_fd)
+{
+	struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = cancel_fd, .events = POLLIN}};
+	int n;
+
+	/* poll(2) leaves out entries with a negative descriptor. */
+	do
+		n = poll(p, 2, clock_left_ms(deadline_ns));
+	while (n < 0 && errno == EINTR);
+	if (p[1].revents)
+		return -ECANCELED;
+	return n > 0;
+}
+
+/* ---- names -------------------------------------------------------------------------------
+ *
+ * getaddrinfo() can take a minute and cannot be interrupted. So a thread of its own does it,
+ * and whoever waits may leave early: the last of the two frees the lookup. The threads are
+ * bounded in number, and end by themselves when the resolver gives up. */
+
+struct lookup {
+	atomic_int refs;
+	char host[SSH_HOST_MAX];
+	char port[8];
+	int done_fd;
+	int result; /* of getaddrinfo(); valid once done_fd is readable */
+	struct addrinfo *list;
+};
+
+static atomic_int lookups;
+
+static void lookup_put(struct lookup *l)
+{
+	if (atomic_fetch_sub(&l->refs, 1) != 1)
+		return;
+	if (l->list)
+		freeaddrinfo(l->list);
+	close_keep_errno(l->done_fd);
+	free(l);
+}
+
+static void *lookup_main(void *arg)
+{
+	static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+					      .ai_flags = AI_NUMERICSERV};
+	struct lookup *l = arg;
+
+	l->result = getaddrinfo(l->host, l->port, &hints, &l->list);
+	io_wake(l->done_fd);
+	lookup_put(l);
+	atomic_fetch_sub(&lookups, 1);
+	return NULL;
+}
+
+static struct lookup *lookup_create(const struct ssh_dial *d)
+{
+	struct lookup *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	atomic_init(&l->refs, 1);
+	snprintf(l->host, sizeof(l->host), "%s", d->host);
+	snprintf(l->port, sizeof(l->port), "%u", d->port);
+	l->done_fd = io_wake_create();
+	if (l->done_fd < 0) {
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+/* Signals stay blocked in the new thread: it inherits the mask of a fetcher. */
+static int lookup_start(struct lookup *l)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (atomic_fetch_add(&lookups, 1) >= SSH_RESOLVERS_MAX) {
+		atomic_fetch_sub(&lookups, 1);
+		return -EAGAIN;
+	}
+	atomic_fetch_add(&l->refs, 1);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, lookup_main, l);
+	pthread_attr_destroy(&attr);
+	if (r != 0) {
+		lookup_put(l);
+		atomic_fetch_sub(&lookups, 1);
+	}
+	return -r;
+}
+
+static int lookup_wait(struct lookup *l, const struct ssh_dial *d, struct errmsg *why)
+{
+	int r = lookup_start(l);
+
+	if (r < 0)
+		return errmsg_set(why, r, "too many host names are being looked up");
+	r = ssh_wait_fd(l->done_fd, POLLIN, d->deadline_ns, d->cancel_fd);
+	if (r < 0)
+		return errmsg_set(why, r, "cancelled");
+	if (r == 0)
+		return errmsg_set(why, -ETIMEDOUT, "the name is still being looked up");
+	if (l->result != 0)
+		return errmsg_set(why, -EHOSTUNREACH, "the name does not resolve: %s",
+				  gai_strerror(l->result));
+	return 0;
+}
+
+/* ---- connecting --------------------------------------------------------------------------- */
+
+static bool is_loopback(const struct addrinfo *a)
+{
+	const struct sockaddr_in6 *in6 = (const void *)a->ai_addr;
+	const struct sockaddr_in *in = (const void *)a->ai_addr;
+
+	if (a->ai_family == AF_INET)
+		return (ntohl(in->sin_addr.s_addr) >> 24) == 127 || in->sin_addr.s_addr == 0;
+	return a->ai_family == AF_INET6 &&
+	       (IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr));
+}
+
+static int wait_connected(int fd, const struct ssh_dial *d)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+	int r = ssh_wait_fd(fd, POLLOUT, d->deadline_ns, d->cancel_fd);
+
+	if (r <= 0)
+		return r < 0 ? r : -ETIMEDOUT;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
+static int connect_to(const struct addrinfo *a, const struct ssh_dial *d)
+{
+	CLEANUP_FD int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1, r = 0;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0)
+		r = errno == EINPROGRESS ? wait_connected(fd, d) : -errno;
+	return r < 0 ? r : take_fd(&fd);
+}
+
+/* An address that nobody answers on must not use up the time of those after it. */
+static struct ssh_dial with_share(const struct ssh_dial *d, size_t addresses_left)
+{
+	struct ssh_dial share = *d;
+	uint64_t now = clock_now_ns();
+
+	if (d->deadline_ns > now)
+		share.deadline_ns = now + (d->deadline_ns - now) / addresses_left;
+	return share;
+}
+
+static int connect_any(const struct addrinfo *list, const struct ssh_dial *d, int *ret_fd,
+		       struct errmsg *why)
+{
+	int r = -EHOSTUNREACH;
+	size_t left = 0;
+
+	for (const struct addrinfo *a = list; a; a = a->ai_next)
+		left++;
+	for (const struct addrinfo *a = list; a && r != -ECANCELED; a = a->ai_next) {
+		const struct ssh_dial share = with_share(d, left--);
+
+		if (d->not_self && is_loopback(a))
+			return errmsg_set(why, -ELOOP, "the name means this host itself");
+		r = connect_to(a, &share);
+		if (r >= 0) {
+			*ret_fd = r;
+			return 0;
+		}
+	}
+	if (r == -ETIMEDOUT)
+		return errmsg_set(why, r, "no answer to the TCP connection");
+	return errmsg_set(why, r, "%s", r == -ECANCELED ? "cancelled" : strerrordesc_np(-r));
+}
+
+static int dial_name(const struct ssh_dial *d, int *ret_fd, struct errmsg *why)
+{
+	struct lookup *l = lookup_create(d);
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	r = lookup_wait(l, d, why);
+	if (r == 0)
+		r = connect_any(l->list, d, ret_fd, why);
+	lookup_put(l);
+	return r;
+}
+
+int ssh_dial(const struct ssh_dial *d, int *ret_fd, struct errmsg *why)
+{
+	static const struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
+						.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+	struct addrinfo *list = NULL;
+	char port[8];
+	int r;
+
+	snprintf(port, sizeof(port), "%u", d->port);
+	if (getaddrinfo(d->host, port, &numeric, &list) != 0)
+		return dial_name(d, ret_fd, why);
+	r = connect_any(list, d, ret_fd, why);
+	freeaddrinfo(list);
+	return r;
+}
