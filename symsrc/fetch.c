@@ -1,0 +1,168 @@
+#include "symsrc/fetch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/text.h"
+
+#define FETCH_TRIES 3 /* while modules come and go */
+
+static int open_source(const struct fetch_request *req, struct source **ret, struct errmsg *why)
+{
+	int r = source_create(req->uri, &req->target, ret, why);
+
+	if (r < 0)
+		return r;
+	snprintf((*ret)->used, sizeof((*ret)->used), "%s", req->used);
+	return 0;
+}
+
+/* An error that nobody explained gets at least its name. */
+static int explained(struct errmsg *why, int r)
+{
+	if (r < 0 && why && why->code == 0)
+		errmsg_set(why, r, "symbols: %s", strerrordesc_np(-r));
+	return r;
+}
+
+/* What the sink refused is the sink's to explain. */
+static int explain_fetch(const struct symbols_builder *b, int r, struct errmsg *why)
+{
+	const struct errmsg *sink_why = symbols_builder_error(b);
+
+	if (r < 0 && why && sink_why && sink_why->code != 0 && why->code == 0)
+		*why = *sink_why;
+	return explained(why, r);
+}
+
+static int build(struct source *s, const struct source_limits *limits, struct symbols_builder *b,
+		 const struct symbols **ret, struct errmsg *why)
+{
+	struct source_sink sink = symbols_builder_sink(b);
+	int r = s->ops->fetch(s, GUEST_FILES_ALL, limits, &sink, why);
+
+	if (r < 0)
+		return explain_fetch(b, r, why);
+	return explained(why, symbols_builder_finish(b, ret, why));
+}
+
+/* The result is still ours alone: nobody else holds it. */
+static void label(const struct symbols *made, const struct source *s, uint64_t began_ns)
+{
+	struct symbols *mine = (struct symbols *)(uintptr_t)made;
+
+	snprintf(mine->used, sizeof(mine->used), "%s", s->used);
+	mine->fetched_ns = clock_now_ns();
+	mine->fetch_took_ns = mine->fetched_ns - began_ns;
+}
+
+static int try_fetch(const struct fetch_request *req, const struct symbols **ret,
+		     struct errmsg *why)
+{
+	struct symbols_builder *b = symbols_builder_create();
+	struct source *s = NULL;
+	uint64_t began_ns = clock_now_ns();
+	int r = b ? open_source(req, &s, why) : -ENOMEM;
+
+	if (r == 0)
+		r = build(s, &req->limits, b, ret, why);
+	if (r == 0)
+		label(*ret, s, began_ns);
+	source_destroy(s);
+	symbols_builder_destroy(b);
+	return explained(why, r);
+}
+
+int fetch_symbols(const struct fetch_request *req, const struct symbols **ret, struct errmsg *why)
+{
+	struct errmsg e = {0};
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < FETCH_TRIES; i++) {
+		e = (struct errmsg){0};
+		r = try_fetch(req, ret, &e);
+	}
+	if (r < 0 && why)
+		*why = e;
+	return r;
+}
+
+/* ---- the small one ------------------------------------------------------------------------ */
+
+struct state_sink {
+	struct buf boot_id, modules;
+	struct buf *to; /* where data goes now, or NULL */
+	bool has_modules;
+};
+
+static int state_begin(void *ctx, enum guest_file file, const char *module)
+{
+	struct state_sink *s = ctx;
+
+	(void)module;
+	s->to = NULL;
+	if (file == GUEST_FILE_BOOT_ID)
+		s->to = &s->boot_id;
+	if (file == GUEST_FILE_MODULES)
+		s->to = &s->modules;
+	if (s->to)
+		buf_clear(s->to); /* modules may come twice: the newer counts */
+	s->has_modules |= file == GUEST_FILE_MODULES;
+	return 0;
+}
+
+static int state_data(void *ctx, const void *bytes, size_t n)
+{
+	struct state_sink *s = ctx;
+
+	return s->to ? buf_append(s->to, bytes, n) : 0;
+}
+
+static int make_state(struct state_sink *s, struct fetch_state *ret)
+{
+	struct fetch_state st = {0};
+	size_t n = strcspn(s->boot_id.data, "\n");
+
+	if (n < sizeof(st.boot_id) && text_is_word(s->boot_id.data, n))
+		memcpy(st.boot_id, s->boot_id.data, n);
+	if (s->has_modules) {
+		st.modules = blob_from_bytes(s->modules.data, s->modules.len);
+		if (!st.modules)
+			return -ENOMEM;
+	}
+	*ret = st;
+	return 0;
+}
+
+int fetch_state(const struct fetch_request *req, struct fetch_state *ret, struct errmsg *why)
+{
+	const unsigned want =
+		GUEST_FILE_BIT(GUEST_FILE_BOOT_ID) | GUEST_FILE_BIT(GUEST_FILE_MODULES);
+	struct state_sink ctx = {0};
+	const struct source_sink sink = {state_begin, state_data, &ctx};
+	struct source *s = NULL;
+	int r;
+
+	if (why)
+		*why = (struct errmsg){0};
+	buf_init(&ctx.boot_id, guest_file_max(GUEST_FILE_BOOT_ID));
+	buf_init(&ctx.modules, guest_file_max(GUEST_FILE_MODULES));
+	r = open_source(req, &s, why);
+	if (r == 0)
+		r = s->ops->fetch(s, want, &req->limits, &sink, why);
+	if (r == 0)
+		r = make_state(&ctx, ret);
+	source_destroy(s);
+	buf_deinit(&ctx.boot_id);
+	buf_deinit(&ctx.modules);
+	return explained(why, r);
+}
+
+void fetch_state_deinit(struct fetch_state *s)
+{
+	blob_put(s->modules);
+	*s = (struct fetch_state){0};
+}

@@ -1,0 +1,44 @@
+/* The seam: from here on a stranger's bytes are read.
+ *
+ * Above this line (symload.c and everything over it) the daemon holds privilege: perf rings,
+ * /proc/PID, the mount. Behind it are connections and parsers: source*.c, ssh_*.c, wire.c,
+ * frames.c, kallsyms.c, modules.c, notes.c, symbols.c. They are handed a struct fetch_request,
+ * which is plain data, read nothing else than what it names (and, for ssh, the keys, known
+ * hosts and configuration of the user), know no guest registry, no perf and no mount, and hand
+ * back immutable plain data (a struct symtab is one block without pointers for this reason).
+ *
+ * So moving the second half into a process of its own means: these functions become a
+ * request over a socket, cancel_fd becomes a message, and nothing on either side is rewritten.
+ * Add nothing to the request that could not be sent over a socket.
+ */
+#ifndef KVMPROFS_FETCH_H
+#define KVMPROFS_FETCH_H
+
+#include "symsrc/base/errmsg.h"
+#include "symsrc/source.h"
+#include "symsrc/symbols.h"
+
+struct fetch_request {
+	char uri[SOURCE_URI_MAX];
+	struct source_target target;
+	struct source_limits limits;
+	char used[SOURCE_USED_MAX]; /* what worked last time for this guest, or empty */
+};
+
+/* Fetches all that a guest's symbols are made of, and makes them. Blocks until done, the
+ * deadline or a cancel; a guest that changes its modules meanwhile is asked again, a few times.
+ * One reference in *ret, or negative errno and why: what source_ops.fetch() and
+ * symbols_builder_finish() return. Any number of threads may be in here. */
+int fetch_symbols(const struct fetch_request *req, const struct symbols **ret, struct errmsg *why);
+
+/* The little that tells whether symbols are still right. */
+struct fetch_state {
+	char boot_id[37];     /* empty: not to be had */
+	struct blob *modules; /* NULL: not to be had */
+};
+
+/* Fetches that little. On success drop it with fetch_state_deinit(). */
+int fetch_state(const struct fetch_request *req, struct fetch_state *ret, struct errmsg *why);
+void fetch_state_deinit(struct fetch_state *s);
+
+#endif

@@ -1,0 +1,57 @@
+/* The loader: for every guest and every boot of it, its symbols; by a bounded pool of threads.
+ *
+ * Threads: "kp-load" follows the registry of guests and the clock, and hands out work;
+ * "kp-fetch-N" fetch. A fetch ends at once when its guest is gone, when the guest boots anew,
+ * or when the loader stops.
+ *
+ * When: at once for a new guest or epoch; after a failure again, with growing pauses (short
+ * ones while the guest is young: it is still booting); once a minute a look at boot id and
+ * module list, and all of it anew when those changed. A different boot id begins a new epoch
+ * (guests_new_epoch()).
+ *
+ * One hung guest must not delay another: the first attempt gives up soon when nobody answers,
+ * and guests whose last attempt ran out of time share at most half of the threads.
+ */
+#ifndef KVMPROFS_SYMLOAD_H
+#define KVMPROFS_SYMLOAD_H
+
+#include "symsrc/guest.h"
+#include "symsrc/symsrc.h"
+
+#define SYMLOAD_FETCHERS     8
+#define SYMLOAD_FETCHERS_MAX 64
+#define SYMLOAD_CHECK_SEC    60	 /* between looks at a guest whose symbols are here */
+#define SYMLOAD_TOTAL_SEC    120 /* for one fetch; emulated guests need 5 to 15 */
+#define SYMLOAD_ANSWER_MS    4000
+#define SYMLOAD_STOP_MS	     3000 /* for a thread to end before it is left behind */
+
+struct symload;
+
+/* gs must outlive the loader. Copies the rules. fetchers 0: SYMLOAD_FETCHERS. Starts nothing.
+ * 0 or -ENOMEM or what guests_subscribe() returns. */
+int symload_create(struct guests *gs, const struct source_rule *rules, size_t rule_count,
+		   unsigned fetchers, struct symload **ret);
+/* Starts the threads. 0 or negative errno; then none of them runs. */
+int symload_start(struct symload *sl, struct errmsg *why);
+/* Ends running fetches, wakes and joins the threads. One that hangs in a read of a dead network
+ * filesystem, which nothing can interrupt, is left behind after SYMLOAD_STOP_MS: then -EBUSY,
+ * and neither the loader nor gs may be destroyed. Else 0. */
+int symload_stop(struct symload *sl);
+void symload_destroy(struct symload *sl); /* accepts NULL; after symload_stop() */
+
+/* See the functions of the same name in symsrc.h. */
+const struct symbols *symload_symbols(struct symload *sl, uint64_t serial, uint32_t epoch);
+void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *ret);
+int symload_refresh(struct symload *sl, uint64_t serial);
+int symload_subscribe(struct symload *sl, int wake_fd);
+void symload_unsubscribe(struct symload *sl, int wake_fd);
+
+/* The URI that the rules say for this guest. Pure. */
+const char *symload_uri_for(const struct source_rule *rules, size_t count, const struct guest *g);
+
+/* The pause before the next attempt, in seconds, after this many failures in a row (at least
+ * 1) of which the last was err; 0: trying again is pointless. young: it booted less than a
+ * minute ago. Pure. */
+unsigned symload_pause_sec(int err, unsigned failures, bool young);
+
+#endif

@@ -1,0 +1,95 @@
+#include "symsrc/symsrc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symsrc/source_ssh.h"
+#include "symsrc/symload.h"
+
+struct symsrc {
+	struct guests *guests;
+	struct symload *loader;
+	bool stuck; /* a fetch could not be ended: all that it uses stays */
+};
+
+static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *why)
+{
+	int r;
+
+	s->guests = guests_create();
+	if (!s->guests)
+		return -ENOMEM;
+	r = symload_create(s->guests, c->rules, c->rule_count, c->fetchers, &s->loader);
+	if (r < 0)
+		return errmsg_set(why, r, "symbols: cannot be set up: %s", strerrordesc_np(-r));
+	return 0;
+}
+
+int symsrc_create(const struct symsrc_config *config, struct symsrc **ret, struct errmsg *why)
+{
+	struct symsrc *s;
+	int r = source_ssh_init(why);
+
+	if (r < 0)
+		return r;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	r = fill(s, config, why);
+	if (r < 0) {
+		symsrc_destroy(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int symsrc_start(struct symsrc *s, struct errmsg *why)
+{
+	return symload_start(s->loader, why);
+}
+
+void symsrc_stop(struct symsrc *s)
+{
+	s->stuck = symload_stop(s->loader) < 0;
+}
+
+void symsrc_destroy(struct symsrc *s)
+{
+	if (!s || s->stuck)
+		return;
+	symload_destroy(s->loader);
+	guests_destroy(s->guests);
+	free(s);
+}
+
+struct guests *symsrc_guests(struct symsrc *s)
+{
+	return s->guests;
+}
+
+const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t epoch)
+{
+	return symload_symbols(s->loader, serial, epoch);
+}
+
+void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret)
+{
+	symload_status(s->loader, serial, ret);
+}
+
+int symsrc_refresh(struct symsrc *s, uint64_t serial)
+{
+	return symload_refresh(s->loader, serial);
+}
+
+int symsrc_subscribe(struct symsrc *s, int wake_fd)
+{
+	return symload_subscribe(s->loader, wake_fd);
+}
+
+void symsrc_unsubscribe(struct symsrc *s, int wake_fd)
+{
+	symload_unsubscribe(s->loader, wake_fd);
+}
