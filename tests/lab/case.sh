@@ -34,6 +34,7 @@ give_up() {
 work=$(mktemp -d /tmp/kvmprofs-case.XXXXXX) || exit 1
 mnt=$work/mnt GUESTS=$work/guests daemon=''
 mkdir "$mnt"
+: >"$work/empty.conf"
 # shellcheck disable=SC2317
 clean_up() {
 	local status=$?
@@ -63,11 +64,11 @@ start_daemon() {
 	local where=$1
 	shift
 	mkdir -p "$where"
-	"$KVMPROFS" -f --config /dev/null "$@" "$where" >>"$work/daemon.log" 2>&1 &
+	"$KVMPROFS" -f --config "$work/empty.conf" "$@" "$where" >>"$work/daemon.log" 2>&1 &
 	daemon=$!
-	wait_for 10 is_mounted "$where" || give_up "kvmprofs starts" "$(tail -n 3 "$work/daemon.log")"
+	wait_for 10 is_mounted "$where" && running "$daemon" || give_up "kvmprofs starts" "$(tail -n 3 "$work/daemon.log")"
 }
-is_mounted() { mountpoint -q "$1" || ! kill -0 "$daemon" 2>/dev/null; }
+is_mounted() { mountpoint -q "$1" || ended "$daemon"; }
 
 # stop_daemon MOUNTPOINT: unmounts; the daemon (the newest one) must end well by itself
 stop_daemon() {
@@ -79,7 +80,6 @@ stop_daemon() {
 	daemon=''
 	[ $status = 0 ] || not_ok "kvmprofs ends when it is unmounted" "status $status"
 }
-ended() { ! kill -0 "$1" 2>/dev/null; }
 
 # info DIR KEY: the value behind the key
 info() { sed -n "s/^$2 //p" "$1/info" 2>/dev/null; }

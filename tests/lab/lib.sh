@@ -37,6 +37,10 @@ wait_for() {
 	done
 }
 
+# running PID: false for a zombie, which an init that does not reap may leave for long
+running() { grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; }
+ended() { ! running "$1"; }
+
 # when_gone PID COMMAND...: runs the command once that process has ended, however it ended: for what
 # has to be cleaned up even when nobody is left to do it. Survives the death of the caller's group.
 when_gone() {
