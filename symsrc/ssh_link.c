@@ -237,24 +237,35 @@ static void drain_stderr(struct ssh_link *l)
 	}
 }
 
+/* Bytes, 0 at the end, -EAGAIN when there is nothing yet. */
+static ssize_t read_now(struct ssh_link *l, void *buf, size_t size, struct errmsg *why)
+{
+	int n = ssh_channel_read_nonblocking(l->channel, buf, (uint32_t)size, 0);
+
+	if (n > 0)
+		return n;
+	if (n == SSH_EOF || (n == 0 && ssh_channel_is_eof(l->channel)))
+		return 0;
+	return n == 0 || n == SSH_AGAIN ? -EAGAIN : ssh_link_fail(l, -ECONNRESET, why);
+}
+
 ssize_t ssh_link_read(struct ssh_link *l, void *buf, size_t size, struct errmsg *why)
 {
-	int n, r;
+	ssize_t n;
+	int r = 0;
 
 	ssh_link_phase(l, "its answer", SSH_SILENCE_SEC);
-	for (;;) {
-		n = ssh_channel_read_nonblocking(l->channel, buf, (uint32_t)size, 0);
-		if (n > 0)
+	do {
+		n = read_now(l, buf, size, why);
+		if (n != -EAGAIN)
 			return n;
-		if (n == SSH_EOF || (n == 0 && ssh_channel_is_eof(l->channel)))
-			return 0;
-		if (n < 0 && n != SSH_AGAIN)
-			return ssh_link_fail(l, -ECONNRESET, why);
+		/* Looking for the one may take the other off the socket: look again. */
 		drain_stderr(l);
-		r = ssh_link_wait(l, why);
-		if (r < 0)
-			return r;
-	}
+		n = read_now(l, buf, size, why);
+		if (n == -EAGAIN)
+			r = ssh_link_wait(l, why);
+	} while (n == -EAGAIN && r == 0);
+	return r < 0 ? r : n;
 }
 
 int ssh_link_status(struct ssh_link *l)
