@@ -26,8 +26,8 @@ struct profiler_config {
 struct profiler;
 
 /* Opens the perf events on every CPU, so that what is not allowed is said before the mount;
- * starts nothing. With SAMPLER_AUTO a host that refuses perf still works, with QMP alone, and
- * profiler_totals() says why. */
+ * starts nothing. With SAMPLER_AUTO and the event "auto" a host that refuses perf still works,
+ * with QMP alone, and profiler_totals() says why. -EINVAL: what the user asked for is wrong. */
 int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 		    struct profiler **ret, struct errmsg *why);
 /* Starts the threads: call it after the last fork. */

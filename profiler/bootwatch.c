@@ -1,0 +1,21 @@
+#include "profiler/bootwatch.h"
+
+static bool is_booting(const struct bootwatch *w)
+{
+	return w->low_kernel * 100ULL > w->samples * (uint64_t)BOOTWATCH_PERCENT;
+}
+
+bool bootwatch_is_new(const struct bootwatch *w)
+{
+	return w->samples >= BOOTWATCH_SAMPLES_MIN && !w->told && is_booting(w);
+}
+
+void bootwatch_next(struct bootwatch *w, bool told)
+{
+	if (told)
+		w->told = true;
+	else if (w->samples >= BOOTWATCH_SAMPLES_MIN && !is_booting(w))
+		w->told = false;
+	w->samples = 0;
+	w->low_kernel = 0;
+}

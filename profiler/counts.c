@@ -1,0 +1,115 @@
+#include "profiler/counts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_FIRST 512
+#define SLOTS_MAX   ((size_t)2 * COUNTS_ENTRIES_MAX)
+
+void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed)
+{
+	*c = (struct counts){.budget = budget, .seed = seed};
+}
+
+static bool budget_take(struct counts_budget *b, size_t bytes)
+{
+	size_t left = atomic_load_explicit(&b->left, memory_order_relaxed);
+
+	do {
+		if (left < bytes)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&b->left, &left, left - bytes, memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+static void budget_return(struct counts_budget *b, size_t bytes)
+{
+	atomic_fetch_add_explicit(&b->left, bytes, memory_order_relaxed);
+}
+
+void counts_deinit(struct counts *c)
+{
+	budget_return(c->budget, c->slot_count * sizeof(c->slots[0]));
+	free(c->slots);
+	counts_init(c, c->budget, c->seed);
+}
+
+/* Both halves of a 128-bit product, so that every bit of the key and of the secret seed
+ * reaches every bit of the result (wyhash's mixing step, by Wang Yi). */
+static uint64_t hash(const struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	__extension__ typedef unsigned __int128 u128;
+	u128 m = (u128)(ip ^ c->seed) * (0x9e3779b97f4a7c15ULL ^ ((uint64_t)vcpu << 17));
+
+	return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+/* The slot of the key, or the free one where it belongs. There always is a free one. */
+static struct counts_entry *find(const struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	size_t mask = c->slot_count - 1;
+	size_t i = hash(c, ip, vcpu) & mask;
+
+	while (c->slots[i].count && (c->slots[i].ip != ip || c->slots[i].vcpu != vcpu))
+		i = (i + 1) & mask;
+	return &c->slots[i];
+}
+
+static bool grow(struct counts *c)
+{
+	struct counts bigger = *c;
+
+	bigger.slot_count = c->slot_count ? 2 * c->slot_count : SLOTS_FIRST;
+	if (bigger.slot_count > SLOTS_MAX)
+		return false;
+	if (!budget_take(c->budget, bigger.slot_count * sizeof(bigger.slots[0])))
+		return false;
+	bigger.slots = calloc(bigger.slot_count, sizeof(bigger.slots[0]));
+	if (!bigger.slots) {
+		budget_return(c->budget, bigger.slot_count * sizeof(bigger.slots[0]));
+		return false;
+	}
+	for (size_t i = 0; i < c->slot_count; i++) {
+		if (c->slots[i].count)
+			*find(&bigger, c->slots[i].ip, c->slots[i].vcpu) = c->slots[i];
+	}
+	counts_deinit(c);
+	*c = bigger;
+	return true;
+}
+
+/* Makes room for one more entry: three quarters of the slots are used at most. */
+static bool make_room(struct counts *c)
+{
+	if (c->used >= COUNTS_ENTRIES_MAX)
+		return false;
+	return c->used < c->slot_count / 4 * 3 || grow(c);
+}
+
+bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	struct counts_entry *e = c->slot_count ? find(c, ip, vcpu) : NULL;
+
+	if (e && e->count) {
+		e->count++;
+		return true;
+	}
+	if (!make_room(c))
+		return false;
+	e = find(c, ip, vcpu);
+	*e = (struct counts_entry){.ip = ip, .vcpu = vcpu & 0xffff, .count = 1};
+	c->used++;
+	return true;
+}
+
+size_t counts_copy(const struct counts *c, struct counts_entry *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; n < c->used; i++) {
+		to[n] = c->slots[i]; /* without a branch: a free slot is overwritten */
+		n += c->slots[i].count != 0;
+	}
+	return n;
+}

@@ -1,0 +1,45 @@
+/* A bounded table of how often each (address, vCPU) was hit. Open addressing; grows by
+ * doubling up to COUNTS_ENTRIES_MAX entries, and within a budget that all tables share. What
+ * finds no room is refused, never evicted: the caller counts it. No lock of its own.
+ */
+#ifndef KVMPROFS_COUNTS_H
+#define KVMPROFS_COUNTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define COUNTS_ENTRIES_MAX 131072
+
+/* 16 bytes. count 0: the slot is free. */
+struct counts_entry {
+	uint64_t ip;
+	uint64_t count : 48;
+	uint64_t vcpu : 16;
+};
+
+/* Bytes that all tables together may still take. Shared by threads. */
+struct counts_budget {
+	atomic_size_t left;
+};
+
+struct counts {
+	struct counts_entry *slots;
+	size_t slot_count; /* 0 or a power of 2 */
+	size_t used;
+	uint64_t seed; /* a guest chooses its addresses, but not where they go */
+	struct counts_budget *budget;
+};
+
+/* Allocates nothing. The budget must outlive the table. */
+void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed);
+void counts_deinit(struct counts *c);
+
+/* False when there is no room for a new entry. */
+bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu);
+
+/* Copies the entries, in no order, to where c->used of them fit. Returns their number. */
+size_t counts_copy(const struct counts *c, struct counts_entry *to);
+
+#endif

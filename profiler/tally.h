@@ -1,0 +1,148 @@
+/* What was counted of one guest: a table of addresses for each of its last boots, numbers for
+ * each vCPU, and its share of the host's samples. Nothing here knows names.
+ *
+ * One mutex a guest. A writer (the engine, the QMP sampler) holds it over a run of samples of
+ * this guest, readers only to copy. It is a leaf: nothing else is locked while it is held.
+ * Reference-counted, since a reader may still copy when the guest has ended.
+ */
+#ifndef KVMPROFS_TALLY_H
+#define KVMPROFS_TALLY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "profiler/bootwatch.h"
+#include "profiler/choice.h"
+#include "profiler/counts.h"
+#include "profiler/profiler.h"
+#include "profiler/record.h"
+#include "symsrc/base/lock.h"
+#include "symsrc/guest.h"
+
+/* The vCPU of a sample whose thread is no vCPU that is known (yet). */
+#define VCPU_UNKNOWN GUEST_VCPUS_MAX
+
+struct tally_vcpu {
+	uint64_t kernel, user, halted;
+};
+
+/* One boot. kernel and user are sums; the address of every kernel sample stands in the table,
+ * but for table_full of them. */
+struct tally_epoch {
+	uint32_t epoch;
+	uint64_t start_ns; /* samples before it belong to the boot before */
+	uint64_t kernel, user;
+	uint64_t user_contradictory; /* user samples with an address of the kernel's half */
+	uint64_t table_full;
+	struct counts table;
+	struct tally_vcpu *vcpus; /* by index */
+	unsigned vcpu_count;
+};
+
+/* Where the daemon as a whole stood: subtracted, these give what happened in between. */
+struct tally_clock {
+	uint64_t samples; /* of all CPUs */
+	uint64_t lost;
+};
+
+/* What the engine has seen of the guest, to decide how to sample it. */
+struct tally_watch {
+	struct bootwatch boot;	       /* since the last tick */
+	uint64_t window_samples;       /* guest samples since the window began */
+	uint64_t process_ns, vcpus_ns; /* CPU time when it began */
+	bool has_process, has_vcpus;   /* which of them were taken */
+	struct choice choice;
+};
+
+struct tally {
+	atomic_uint refs;
+	uint64_t serial; /* of the guest; constant */
+	struct counts_budget *budget;
+	struct tally_watch watch; /* of the engine's thread alone */
+
+	struct mutex lock;			       /* guards all below */
+	struct tally_epoch epochs[SYMSRC_EPOCHS_KEPT]; /* oldest first */
+	unsigned epoch_count;
+	uint64_t forgotten;
+	uint64_t host_kernel, host_user;
+	uint64_t since_ns;	    /* shown; nothing older is counted after a reset */
+	uint64_t from_ns, until_ns; /* only samples of this time are counted */
+	bool paused;
+	struct tally_clock base;      /* at since_ns, later by the length of pauses */
+	struct tally_clock paused_at; /* while paused */
+	enum sampler_kind sampler;
+	unsigned qmp_hz;	/* while sampler is SAMPLER_KIND_QMP */
+	char choice_note[160];	/* why this sampler */
+	char trouble_note[160]; /* what keeps it from working at the moment */
+};
+
+/* One reference. NULL when out of memory. now: where the daemon's numbers stand. */
+struct tally *tally_create(uint64_t serial, struct counts_budget *budget,
+			   const struct tally_clock *now);
+struct tally *tally_get(struct tally *t); /* accepts NULL */
+void tally_put(struct tally *t);	  /* accepts NULL */
+
+/* Begins that boot unless it, or a later one, has begun; forgets the oldest past
+ * SYMSRC_EPOCHS_KEPT. */
+void tally_begin_epoch(struct tally *t, uint32_t epoch, uint64_t start_ns);
+
+/* A sample of perf: files it by mode, time and address. vcpu: index or VCPU_UNKNOWN. Guest
+ * samples are only noted, not filed, while the guest is sampled over QMP. */
+void with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
+	LOCK_ATTR(requires_capability(t->lock));
+
+/* A vCPU as QMP showed it at the moment now_ns. */
+struct tally_observation {
+	unsigned vcpu;
+	uint64_t ip;
+	bool kernel;
+	bool halted;
+};
+void with_lock__tally_observation(struct tally *t, const struct tally_observation *o,
+				  uint64_t now_ns) LOCK_ATTR(requires_capability(t->lock));
+
+/* Sets how the guest is sampled and why. A change between two that count starts anew at
+ * now_ns, since samples of different rates do not add up. True when the sampler changed. */
+bool tally_set_sampler(struct tally *t, enum sampler_kind kind, const char *note, uint64_t now_ns,
+		       const struct tally_clock *now);
+void tally_set_rate(struct tally *t, unsigned qmp_hz);
+void tally_set_trouble(struct tally *t, const char *note); /* "": none */
+enum sampler_kind tally_sampler(struct tally *t);
+/* True when it is sampled over QMP and not paused. */
+bool tally_wants_registers(struct tally *t);
+
+void tally_reset(struct tally *t, uint64_t now_ns, const struct tally_clock *now);
+void tally_pause(struct tally *t, bool paused, uint64_t now_ns, const struct tally_clock *now);
+
+/* A copy of one boot's numbers, of all vCPUs or one of them. */
+struct tally_epoch_copy {
+	uint32_t epoch;
+	uint64_t kernel, user, user_contradictory, table_full;
+	struct counts_entry *entries;
+	size_t entry_count;
+};
+
+struct tally_copy {
+	enum sampler_kind sampler;
+	unsigned qmp_hz;
+	char note[160];
+	bool paused;
+	uint64_t since_ns;
+	uint64_t forgotten;
+	uint64_t host_kernel, host_user;
+	struct tally_clock elapsed; /* since since_ns, without pauses */
+	unsigned epoch_count;
+	struct tally_epoch_copy epochs[SYMSRC_EPOCHS_KEPT];
+};
+
+/* vcpu: an index, or -1 for all. with_tables: also the entries (an allocation each). now: as
+ * above, for elapsed. 0 or -ENOMEM. *ret goes to tally_copy_deinit(). */
+int tally_copy(struct tally *t, int vcpu, bool with_tables, const struct tally_clock *now,
+	       struct tally_copy *ret);
+void tally_copy_deinit(struct tally_copy *copy);
+
+/* The numbers of one vCPU over all kept boots. */
+struct tally_vcpu tally_vcpu(struct tally *t, unsigned vcpu);
+
+#endif

@@ -1,0 +1,60 @@
+#include "profiler/totals.h"
+
+#include <stdio.h>
+
+void totals_init(struct totals *t)
+{
+	*t = (struct totals){.door.since_ns = clock_now_ns()};
+	mutex_init(&t->lock);
+}
+
+void totals_deinit(struct totals *t)
+{
+	mutex_deinit(&t->lock);
+}
+
+void totals_add(struct totals *t, const struct totals_delta *d)
+{
+	mutex_lock(&t->lock);
+	t->door.samples += d->samples;
+	t->door.guest_samples += d->guest_kernel + d->guest_user;
+	t->door.qmp_samples += d->qmp;
+	t->door.lost += d->lost;
+	t->door.throttled += d->throttled;
+	t->door.host_kernel += d->host_kernel;
+	t->door.host_user += d->host_user;
+	t->door.host_idle += d->host_idle;
+	t->door.stranger_guest += d->stranger_guest;
+	t->guest_kernel += d->guest_kernel;
+	t->guest_user += d->guest_user;
+	mutex_unlock(&t->lock);
+}
+
+void totals_get(struct totals *t, struct profiler_totals *ret)
+{
+	mutex_lock(&t->lock);
+	*ret = t->door;
+	mutex_unlock(&t->lock);
+}
+
+void totals_clock(struct totals *t, struct tally_clock *ret)
+{
+	mutex_lock(&t->lock);
+	ret->samples = t->door.samples;
+	ret->lost = t->door.lost;
+	mutex_unlock(&t->lock);
+}
+
+void totals_set_perf(struct totals *t, const char *event, const char *reason, unsigned freq,
+		     bool exact_lost, unsigned cpus, const char *error)
+{
+	mutex_lock(&t->lock);
+	t->door.perf_running = !error[0];
+	snprintf(t->door.perf_error, sizeof(t->door.perf_error), "%s", error);
+	snprintf(t->door.event, sizeof(t->door.event), "%s", event);
+	snprintf(t->door.event_reason, sizeof(t->door.event_reason), "%s", reason);
+	t->door.freq = freq;
+	t->door.lost_exact = exact_lost;
+	t->door.cpus = cpus;
+	mutex_unlock(&t->lock);
+}
