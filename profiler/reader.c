@@ -1,0 +1,116 @@
+#include "profiler/reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "profiler/record.h"
+
+int reader_init(struct reader *r, struct tallies *tallies)
+{
+	*r = (struct reader){.tallies = tallies};
+	r->scratch = malloc(sizeof(*r->scratch));
+	if (!r->scratch)
+		return -ENOMEM;
+	r->set = tallies_acquire(tallies);
+	return 0;
+}
+
+void reader_deinit(struct reader *r)
+{
+	tally_set_put(r->set);
+	free(r->scratch);
+}
+
+void reader_refresh(struct reader *r)
+{
+	if (!tallies_changed(r->tallies, r->set))
+		return;
+	tally_set_put(r->set);
+	r->set = tallies_acquire(r->tallies);
+	if (r->on_set)
+		r->on_set(r->ctx, r->set);
+}
+
+/* One round. The tally of the last sample stays locked until one of another guest comes, since
+ * samples of one CPU come in runs. */
+struct round {
+	const struct tally_set *set;
+	struct totals_delta *found;
+	struct tally *locked;
+};
+
+static void lock_tally(struct round *round, struct tally *t) LOCK_ATTR(no_thread_safety_analysis)
+{
+	if (round->locked == t)
+		return;
+	if (round->locked)
+		mutex_unlock(&round->locked->lock);
+	round->locked = t;
+	if (t)
+		mutex_lock(&t->lock);
+}
+
+static bool is_guest(const struct sample *s)
+{
+	return s->mode == SAMPLE_GUEST_KERNEL || s->mode == SAMPLE_GUEST_USER;
+}
+
+static void count_mode(struct totals_delta *d, const struct sample *s)
+{
+	d->samples++;
+	switch (s->mode) {
+	case SAMPLE_GUEST_KERNEL: d->guest_kernel++; break;
+	case SAMPLE_GUEST_USER: d->guest_user++; break;
+	case SAMPLE_HOST_USER: d->host_user++; break;
+	case SAMPLE_HOST_KERNEL:
+		d->host_kernel += s->pid != 0;
+		d->host_idle += s->pid == 0;
+		break;
+	case SAMPLE_OTHER: break;
+	}
+}
+
+static void file_sample(struct round *round, const struct sample *s)
+	LOCK_ATTR(no_thread_safety_analysis)
+{
+	struct task_owner owner;
+
+	count_mode(round->found, s);
+	if (!tally_set_owner(round->set, s->pid, s->tid, &owner)) {
+		round->found->stranger_guest += is_guest(s);
+		return;
+	}
+	lock_tally(round, round->set->tallies[owner.guest]);
+	with_lock__tally_sample(round->locked, s, owner.vcpu);
+}
+
+static void file_record(struct reader *r, struct round *round, const struct perf_event_header *h)
+{
+	struct record record;
+
+	if (record_decode(h, &record) < 0)
+		return;
+	switch (record.kind) {
+	case RECORD_SAMPLE: file_sample(round, &record.sample); break;
+	case RECORD_LOST: round->found->lost += r->exact_lost ? 0 : record.lost; break;
+	case RECORD_DROPPED: round->found->lost += record.lost; break;
+	case RECORD_THROTTLE: round->found->throttled++; break;
+	case RECORD_OTHER: break;
+	}
+}
+
+void reader_drain(struct reader *r, struct ring *ring, struct totals_delta *found)
+{
+	struct round round = {.found = found};
+	const struct perf_event_header *h;
+
+	/* First the ring's end, then the guests: so the set knows every boot that had begun
+	 * when the last of these samples was taken. */
+	if (ring_begin(ring) > 0)
+		reader_refresh(r);
+	round.set = r->set;
+	while ((h = ring_next(ring, r->scratch)))
+		file_record(r, &round, h);
+	lock_tally(&round, NULL);
+	ring_end(ring);
+}
