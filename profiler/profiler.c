@@ -1,0 +1,339 @@
+#include "profiler/profiler.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "profiler/engine.h"
+#include "profiler/qmpsampler.h"
+#include "profiler/resolve.h"
+#include "profiler/shares.h"
+#include "profiler/tallies.h"
+#include "profiler/totals.h"
+#include "symsrc/base/cleanup.h"
+
+#define QMP_EVENT_NAME "registers over QMP"
+
+struct profiler {
+	struct symsrc *symsrc;
+	struct totals totals;
+	struct tallies *tallies;
+	struct qmpsampler *qmp;
+	struct engine *engine;
+};
+
+static void clock_of(void *ctx, struct tally_clock *ret)
+{
+	struct profiler *p = ctx;
+
+	totals_clock(&p->totals, ret);
+}
+
+static bool has_symbols(void *ctx, uint64_t serial, uint32_t epoch)
+{
+	struct profiler *p = ctx;
+	const struct symbols *s = symsrc_symbols(p->symsrc, serial, epoch);
+
+	symbols_put(s);
+	return s != NULL;
+}
+
+static int create_samplers(struct profiler *p, const struct profiler_config *config,
+			   struct errmsg *why)
+{
+	struct qmpsampler_config qmp = {
+		.guests = symsrc_guests(p->symsrc),
+		.tallies = p->tallies,
+		.totals = &p->totals,
+		.has_symbols = has_symbols,
+		.ctx = p,
+	};
+	struct engine_config engine = {
+		.world = &perf_world_real,
+		.sampler = config->sampler,
+		.event = config->event,
+		.freq = config->freq,
+		.guests = qmp.guests,
+		.tallies = p->tallies,
+		.totals = &p->totals,
+		.has_symbols = has_symbols,
+		.ctx = p,
+	};
+	int r = qmpsampler_create(&qmp, &p->qmp, why);
+
+	if (r < 0)
+		return r;
+	engine.qmp_wake_fd = qmpsampler_wake_fd(p->qmp);
+	return engine_create(&engine, &p->engine, why);
+}
+
+int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
+		    struct profiler **ret, struct errmsg *why)
+{
+	struct profiler *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	p->symsrc = symsrc;
+	totals_init(&p->totals);
+	p->tallies = tallies_create(symsrc_guests(symsrc), clock_of, p);
+	r = p->tallies ? create_samplers(p, config, why)
+		       : errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	if (r < 0) {
+		profiler_destroy(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+int profiler_start(struct profiler *p, struct errmsg *why)
+{
+	int r = qmpsampler_start(p->qmp, why);
+
+	if (r < 0)
+		return r;
+	r = engine_start(p->engine, why);
+	if (r < 0)
+		qmpsampler_stop(p->qmp);
+	return r;
+}
+
+void profiler_stop(struct profiler *p)
+{
+	engine_stop(p->engine);
+	qmpsampler_stop(p->qmp);
+}
+
+void profiler_destroy(struct profiler *p)
+{
+	if (!p)
+		return;
+	engine_destroy(p->engine);
+	qmpsampler_destroy(p->qmp);
+	tallies_destroy(p->tallies);
+	totals_deinit(&p->totals);
+	free(p);
+}
+
+void profiler_totals(struct profiler *p, struct profiler_totals *ret)
+{
+	totals_get(&p->totals, ret);
+}
+
+/* The guest's tally with a reference, or NULL. ret_guest (may be NULL) with one likewise. */
+static struct tally *find(struct profiler *p, uint64_t serial, const struct guest **ret_guest)
+{
+	const struct tally_set *set = tallies_acquire(p->tallies);
+	const struct guest_entry *entry = guest_set_find_serial(set->guests, serial);
+	struct tally *t = NULL;
+
+	if (entry) {
+		t = tally_get(set->tallies[entry - set->guests->entries]);
+		if (ret_guest)
+			*ret_guest = guest_get(entry->guest);
+	}
+	tally_set_put(set);
+	return t;
+}
+
+static void host_shares(struct profiler *p, struct profiler_shares *ret)
+{
+	mutex_lock(&p->totals.lock);
+	*ret = (struct profiler_shares){
+		.host_kernel = p->totals.door.host_kernel,
+		.host_user = p->totals.door.host_user,
+		.guest_kernel = p->totals.guest_kernel,
+		.guest_user = p->totals.guest_user,
+		.total = p->totals.door.samples,
+	};
+	mutex_unlock(&p->totals.lock);
+}
+
+static int guest_shares(struct profiler *p, struct tally *t, struct profiler_shares *ret)
+{
+	struct profiler_totals totals;
+	struct shares_host host;
+	struct tally_copy copy;
+	struct tally_clock now;
+	int r;
+
+	profiler_totals(p, &totals);
+	totals_clock(&p->totals, &now);
+	r = tally_copy(t, -1, false, &now, &copy);
+	if (r < 0)
+		return r;
+	host = (struct shares_host){
+		.perf_running = totals.perf_running,
+		.freq = totals.freq,
+		.cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
+		.elapsed_ns = clock_now_ns() - copy.since_ns,
+	};
+	shares_make(&copy, &host, ret);
+	tally_copy_deinit(&copy);
+	return 0;
+}
+
+int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares *ret)
+{
+	struct tally *t;
+	int r;
+
+	if (serial == 0) {
+		host_shares(p, ret);
+		return 0;
+	}
+	t = find(p, serial, NULL);
+	if (!t)
+		return -ESRCH;
+	r = guest_shares(p, t, ret);
+	tally_put(t);
+	return r;
+}
+
+static struct profiler_vcpu *list_vcpus(const struct guest *g, struct tally *t)
+{
+	struct profiler_vcpu *list = calloc(g->vcpu_count + 1, sizeof(*list));
+
+	for (size_t i = 0; list && i < g->vcpu_count; i++) {
+		struct tally_vcpu v = tally_vcpu(t, g->vcpus[i].index);
+
+		list[i] = (struct profiler_vcpu){.index = g->vcpus[i].index,
+						 .tid = g->vcpus[i].tid,
+						 .kernel = v.kernel,
+						 .user = v.user,
+						 .halted = v.halted};
+	}
+	return list;
+}
+
+int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **ret)
+{
+	const struct guest *g;
+	struct tally *t = find(p, serial, &g);
+	struct profiler_vcpu *list;
+	int count;
+
+	if (!t)
+		return -ESRCH;
+	list = list_vcpus(g, t);
+	count = list ? (int)g->vcpu_count : -ENOMEM;
+	if (list)
+		*ret = list;
+	guest_put(g);
+	tally_put(t);
+	return count;
+}
+
+int profiler_reset(struct profiler *p, uint64_t serial)
+{
+	struct tally *t = find(p, serial, NULL);
+	struct tally_clock now;
+
+	if (!t)
+		return -ESRCH;
+	totals_clock(&p->totals, &now);
+	tally_reset(t, clock_now_ns(), &now);
+	tally_put(t);
+	return 0;
+}
+
+int profiler_pause(struct profiler *p, uint64_t serial, bool paused)
+{
+	struct tally *t = find(p, serial, NULL);
+	struct tally_clock now;
+
+	if (!t)
+		return -ESRCH;
+	totals_clock(&p->totals, &now);
+	tally_pause(t, paused, clock_now_ns(), &now);
+	tally_put(t);
+	return 0;
+}
+
+/* ---- the profile ------------------------------------------------------------------------- */
+
+static void fill_header(struct profiler *p, const struct tally_copy *copy, struct profile *profile)
+{
+	struct profiler_totals totals;
+	bool qmp = copy->sampler == SAMPLER_KIND_QMP;
+
+	profiler_totals(p, &totals);
+	profile->sampler = copy->sampler;
+	snprintf(profile->sampler_note, sizeof(profile->sampler_note), "%s", copy->note);
+	if (qmp || totals.perf_running) {
+		snprintf(profile->event, sizeof(profile->event), "%s",
+			 qmp ? QMP_EVENT_NAME : totals.event);
+		profile->freq = qmp ? copy->qmp_hz : totals.freq;
+	}
+	profile->paused = copy->paused;
+	profile->since_ns = copy->since_ns;
+	profile->taken_ns = clock_now_ns();
+	profile->lost = qmp ? 0 : copy->elapsed.lost;
+	profile->forgotten = copy->forgotten;
+}
+
+/* Registers have no misc bits that could contradict an address. */
+static int fill_rows(struct profiler *p, uint64_t serial, const struct tally_copy *copy,
+		     struct profile *profile)
+{
+	const struct symbols *symbols[SYMSRC_EPOCHS_KEPT] = {NULL};
+	int r;
+
+	for (unsigned i = 0; i < copy->epoch_count; i++)
+		symbols[i] = symsrc_symbols(p->symsrc, serial, copy->epochs[i].epoch);
+	r = resolve(copy, symbols, profile);
+	if (copy->sampler == SAMPLER_KIND_QMP)
+		profile->contradictory = 0;
+	for (unsigned i = 0; i < copy->epoch_count; i++)
+		symbols_put(symbols[i]);
+	return r;
+}
+
+static int make_profile(struct profiler *p, struct tally *t, int vcpu, struct profile *profile)
+{
+	struct tally_copy copy;
+	struct tally_clock now;
+	int r;
+
+	totals_clock(&p->totals, &now);
+	r = tally_copy(t, vcpu, true, &now, &copy);
+	if (r < 0)
+		return r;
+	fill_header(p, &copy, profile);
+	r = fill_rows(p, t->serial, &copy, profile);
+	tally_copy_deinit(&copy);
+	return r;
+}
+
+int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profile **ret)
+{
+	struct tally *t = find(p, serial, NULL);
+	struct profile *profile;
+	int r = -ENOMEM;
+
+	if (!t)
+		return -ESRCH;
+	profile = calloc(1, sizeof(*profile));
+	if (profile)
+		r = make_profile(p, t, vcpu, profile);
+	tally_put(t);
+	if (r < 0) {
+		profile_free(profile);
+		return r;
+	}
+	*ret = profile;
+	return 0;
+}
+
+void profile_free(struct profile *profile)
+{
+	if (!profile)
+		return;
+	free(profile->rows);
+	free(profile->names);
+	free(profile);
+}
