@@ -1,0 +1,71 @@
+#include "fs/render.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "symsrc/base/clock.h"
+#include "symsrc/base/text.h"
+
+#define SHOWN_MAX 1024 /* bytes of one escaped text; longer ones are cut */
+
+/* 128 bits, since samples * 10000 may not fit into 64 after some years. */
+static uint64_t hundredths(uint64_t part, uint64_t whole)
+{
+	__extension__ typedef unsigned __int128 wide;
+
+	if (whole == 0)
+		return 0;
+	return (uint64_t)(((wide)part * 10000 + whole / 2) / whole);
+}
+
+int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole)
+{
+	uint64_t h = hundredths(part, whole);
+
+	return buf_printf(out, "%*" PRIu64 ".%02u", width > 3 ? width - 3 : 0, h / 100,
+			  (unsigned)(h % 100));
+}
+
+int render_date(struct buf *out, const struct render_when *when, uint64_t at_ns)
+{
+	uint64_t ago = when->now_ns > at_ns ? when->now_ns - at_ns : 0;
+	time_t t = (time_t)((when->wall_ns - ago) / NSEC_PER_SEC);
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm))
+		return buf_append_char(out, '-');
+	return buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+			  tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+int render_seconds(struct buf *out, uint64_t ns)
+{
+	return buf_printf(out, "%" PRIu64 ".%03u s", (uint64_t)(ns / NSEC_PER_SEC),
+			  (unsigned)(ns % NSEC_PER_SEC / NSEC_PER_MSEC));
+}
+
+int render_text(struct buf *out, const char *text)
+{
+	char shown[SHOWN_MAX];
+
+	text_escape(shown, sizeof(shown), text, strlen(text));
+	return buf_append_str(out, shown);
+}
+
+int render_word(struct buf *out, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (n == 0)
+		return buf_append_char(out, '-');
+	if (text_is_word(text, n) && !memchr(text, '\\', n))
+		return buf_append(out, text, n);
+	for (; *text; text++) {
+		if (*text == ' ')
+			buf_append_str(out, "\\x20");
+		else
+			render_text(out, (const char[]){*text, '\0'});
+	}
+	return out->err;
+}

@@ -1,0 +1,87 @@
+/* Rendering: snapshots in, text out. Pure: no FUSE, no locks, no clock, no input but the
+ * arguments, so that a test can make everything up.
+ *
+ * Every function appends to out, whose maximum and sticky error bound it; the return value is
+ * out->err. Numbers are printed with integers only, so that no locale changes them. All text
+ * that comes from a guest or a VMM is escaped on the way.
+ */
+#ifndef KVMPROFS_RENDER_H
+#define KVMPROFS_RENDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "profiler/profiler.h"
+#include "symsrc/base/buf.h"
+#include "symsrc/guest.h"
+#include "symsrc/symbols.h"
+#include "symsrc/symsrc.h"
+
+/* One moment on both clocks, so that monotonic times can be shown as dates. */
+struct render_when {
+	uint64_t now_ns;  /* clock_now_ns() */
+	uint64_t wall_ns; /* CLOCK_REALTIME at the same moment, nanoseconds since 1970 */
+};
+
+/* -- pieces ------------------------------------------------------------------------------ */
+
+/* part of whole in percent with two decimals, padded with blanks to width; 0.00 of nothing. */
+int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole);
+/* The moment at_ns (monotonic) as "2026-11-21T18:51:00Z". */
+int render_date(struct buf *out, const struct render_when *when, uint64_t at_ns);
+/* A length of time as "12.345 s". */
+int render_seconds(struct buf *out, uint64_t ns);
+/* Free text for the end of a line. */
+int render_text(struct buf *out, const char *text);
+/* One column: as render_text(), and blanks are escaped too; "-" when empty. */
+int render_word(struct buf *out, const char *text);
+
+/* -- files ------------------------------------------------------------------------------- */
+
+struct render_status {
+	const char *version;
+	pid_t pid;
+	enum sampler_choice sampler; /* what was asked for */
+	struct profiler_totals totals;
+	size_t guests;
+	uint64_t cpu_user_ns, cpu_system_ns; /* of the daemon itself */
+	uint64_t rss_bytes, rss_peak_bytes;
+};
+int render_status(const struct render_status *s, const struct render_when *when, struct buf *out);
+
+struct render_share {
+	const struct guest *guest;
+	struct profiler_shares shares;
+};
+/* host: the whole machine, or NULL to leave its line out (a guest's own file). */
+int render_utilization(const struct profiler_shares *host, const struct render_share *guests,
+		       size_t count, struct buf *out);
+
+struct render_profile {
+	const struct guest *guest;
+	const struct profile *profile;
+};
+/* The hottest symbols of all guests. Never shows an address: what has no name is one row. */
+int render_top(const struct profiler_shares *host, const struct render_profile *guests,
+	       size_t count, const struct render_when *when, struct buf *out);
+
+int render_profile(const struct guest *guest, const struct profile *profile,
+		   const struct render_when *when, struct buf *out);
+
+/* symbols: of the current epoch, or NULL. */
+int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
+		const struct symbols *symbols, const struct render_when *when, struct buf *out);
+
+int render_buildids(const struct symbols *symbols, struct buf *out);
+
+/* What the host's kernel says of a vCPU's thread. */
+struct render_thread {
+	int cpu;    /* where it runs or ran last; -1: not known */
+	char state; /* as in proc_pid_stat(5), 'R', 'S', ...; 0: not known */
+};
+/* threads: one for each of vcpus. */
+int render_vcpus(const struct profiler_vcpu *vcpus, const struct render_thread *threads,
+		 size_t count, struct buf *out);
+
+#endif

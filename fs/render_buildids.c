@@ -1,0 +1,31 @@
+/* PID/buildids: rows as `perf buildid-list` prints them, objects as in `profile`. */
+#include "fs/render.h"
+
+#include <stdio.h>
+
+static size_t row(const struct build_id *id, const char *object, struct buf *out)
+{
+	char hex[BUILD_ID_HEX_SIZE];
+
+	if (id->len == 0)
+		return 0;
+	build_id_to_hex(id, hex);
+	buf_printf(out, "%s %s\n", hex, object);
+	return 1;
+}
+
+int render_buildids(const struct symbols *s, struct buf *out)
+{
+	size_t rows = row(&s->kernel_id, PROFILE_OBJECT_KERNEL, out);
+
+	for (size_t i = 0; i < s->module_count; i++) {
+		char object[MODULE_NAME_MAX + 2];
+
+		snprintf(object, sizeof(object), "[%.*s]", MODULE_NAME_MAX - 1,
+			 s->module_list[i].name);
+		rows += row(&s->module_list[i].id, object, out);
+	}
+	if (rows == 0)
+		buf_append_str(out, "# no build-ids: the symbol source has no ELF notes\n");
+	return out->err;
+}

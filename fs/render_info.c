@@ -1,0 +1,117 @@
+/* PID/info: `key value` lines. */
+#include "fs/render.h"
+
+#include <inttypes.h>
+
+static void line(struct buf *out, const char *key, const char *value)
+{
+	buf_printf(out, "%s ", key);
+	render_text(out, value[0] ? value : "-");
+	buf_append_char(out, '\n');
+}
+
+static void line_u64(struct buf *out, const char *key, uint64_t value)
+{
+	buf_printf(out, "%s %" PRIu64 "\n", key, value);
+}
+
+/* at_ns 0: never. */
+static void line_age(struct buf *out, const char *key, const struct render_when *when,
+		     uint64_t at_ns)
+{
+	buf_printf(out, "%s ", key);
+	if (at_ns == 0) {
+		buf_append_str(out, "-\n");
+		return;
+	}
+	render_seconds(out, when->now_ns > at_ns ? when->now_ns - at_ns : 0);
+	buf_append_char(out, '\n');
+}
+
+static const char *accel_name(enum guest_accel accel)
+{
+	switch (accel) {
+	case GUEST_ACCEL_KVM: return "kvm";
+	case GUEST_ACCEL_TCG: return "tcg";
+	case GUEST_ACCEL_UNKNOWN: break;
+	}
+	return "unknown";
+}
+
+static const char *state_name(enum symsrc_state state)
+{
+	switch (state) {
+	case SYMSRC_WAITING: return "waiting";
+	case SYMSRC_READY: return "ready";
+	case SYMSRC_FAILED: return "failed";
+	case SYMSRC_GONE: return "gone";
+	}
+	return "unknown";
+}
+
+static void guest_lines(const struct guest_entry *e, const struct render_when *when,
+			struct buf *out)
+{
+	const struct guest *g = e->guest;
+
+	line(out, "name", g->name);
+	line_u64(out, "pid", (uint64_t)g->pid);
+	line(out, "uuid", g->uuid);
+	line(out, "vmm", g->vmm);
+	line(out, "accelerator", accel_name(g->accel));
+	if (g->memory_bytes)
+		line_u64(out, "memory", g->memory_bytes);
+	else
+		line(out, "memory", "");
+	line(out, "state", g->state);
+	line_u64(out, "vcpus", g->vcpu_count);
+	line_u64(out, "epoch", e->epoch);
+	line(out, "epoch_reason", e->epoch_reason);
+	line_age(out, "epoch_age", when, e->epoch_start_ns);
+}
+
+static void symbol_lines(const struct symbols *s, struct buf *out)
+{
+	char hex[BUILD_ID_HEX_SIZE] = "";
+
+	if (s && s->kernel_id.len)
+		build_id_to_hex(&s->kernel_id, hex);
+	line(out, "kernel", s ? s->release : "");
+	line(out, "build_id", hex);
+	line_u64(out, "symbols", s ? symtab_count(s->table) : 0);
+	line_u64(out, "modules", s ? s->module_count : 0);
+}
+
+static void next_try_line(const struct symsrc_status *st, const struct render_when *when,
+			  struct buf *out)
+{
+	buf_append_str(out, "source_next_try ");
+	if (st->next_try_ns == 0) {
+		buf_append_str(out, "-\n");
+		return;
+	}
+	buf_append_str(out, "in ");
+	render_seconds(out, st->next_try_ns > when->now_ns ? st->next_try_ns - when->now_ns : 0);
+	buf_append_char(out, '\n');
+}
+
+static void source_lines(const struct symsrc_status *st, const struct render_when *when,
+			 struct buf *out)
+{
+	line(out, "source", st->source_uri);
+	line(out, "source_used", st->used);
+	line(out, "source_state", state_name(st->state));
+	line(out, "source_error", st->error.code ? st->error.text : "");
+	line_u64(out, "source_attempts", st->attempts);
+	next_try_line(st, when, out);
+	line_age(out, "source_age", when, st->fetched_ns);
+}
+
+int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
+		const struct symbols *symbols, const struct render_when *when, struct buf *out)
+{
+	guest_lines(entry, when, out);
+	symbol_lines(symbols, out);
+	source_lines(status, when, out);
+	return out->err;
+}

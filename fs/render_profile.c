@@ -1,0 +1,91 @@
+/* PID/profile: header and rows as README describes them. */
+#include "fs/render.h"
+
+#include <inttypes.h>
+
+static const char *sampler_name(enum sampler_kind kind)
+{
+	switch (kind) {
+	case SAMPLER_KIND_PERF: return "perf";
+	case SAMPLER_KIND_QMP: return "qmp";
+	case SAMPLER_KIND_NONE: break;
+	}
+	return "none";
+}
+
+static void header_who(const struct guest *g, const struct profile *p, struct buf *out)
+{
+	buf_append_str(out, "# guest: ");
+	render_text(out, g->name);
+	buf_printf(out, " (pid %d)\n# sampler: %s", (int)g->pid, sampler_name(p->sampler));
+	if (p->sampler_note[0]) {
+		buf_append_str(out, " (");
+		render_text(out, p->sampler_note);
+		buf_append_char(out, ')');
+	}
+	buf_append_str(out, "\n# event: ");
+	render_text(out, p->event[0] ? p->event : "none");
+	buf_printf(out, "\n# frequency: %u Hz\n", p->freq);
+}
+
+static void header_when(const struct profile *p, const struct render_when *when, struct buf *out)
+{
+	uint64_t length = p->taken_ns > p->since_ns ? p->taken_ns - p->since_ns : 0;
+
+	buf_append_str(out, "# since: ");
+	render_date(out, when, p->since_ns);
+	buf_append_str(out, " for ");
+	render_seconds(out, length);
+	if (p->paused)
+		buf_append_str(out, " (paused now)");
+	if (p->epochs > 1)
+		buf_printf(out, ", %" PRIu32 " boots", p->epochs);
+	buf_append_char(out, '\n');
+}
+
+static void header_share(const char *what, uint64_t part, uint64_t whole, struct buf *out)
+{
+	buf_printf(out, "# %s: ", what);
+	render_percent(out, 0, part, whole);
+	buf_printf(out, "%% (%" PRIu64 ")\n", part);
+}
+
+static void header_if_any(const char *what, uint64_t n, struct buf *out)
+{
+	if (n)
+		buf_printf(out, "# %s: %" PRIu64 "\n", what, n);
+}
+
+static void header_counts(const struct profile *p, struct buf *out)
+{
+	buf_printf(out, "# samples: %" PRIu64 "\n", p->samples);
+	header_share("guest kernel", p->guest_kernel, p->samples, out);
+	header_share("guest user", p->guest_user, p->samples, out);
+	header_share("unresolved", p->unresolved, p->samples, out);
+	buf_printf(out, "# lost: %" PRIu64 "\n", p->lost);
+	header_if_any("without a row, the table was full", p->table_full, out);
+	header_if_any("of boots too long ago", p->forgotten, out);
+	header_if_any("contradictory, counted by the sample's own bits", p->contradictory, out);
+}
+
+static void row(const struct profile_row *r, uint64_t samples, struct buf *out)
+{
+	render_percent(out, 6, r->samples, samples);
+	buf_printf(out, "%% %8" PRIu64 " [%c] ", r->samples, r->type);
+	render_word(out, r->symbol);
+	buf_append_char(out, ' ');
+	render_word(out, r->object);
+	buf_append_char(out, '\n');
+}
+
+int render_profile(const struct guest *guest, const struct profile *profile,
+		   const struct render_when *when, struct buf *out)
+{
+	header_who(guest, profile, out);
+	header_when(profile, when, out);
+	header_counts(profile, out);
+	buf_append_str(out, "# OVERHEAD SAMPLES TYPE SYMBOL OBJECT\n");
+	for (size_t i = 0; i < profile->row_count && !out->err; i++)
+		row(&profile->rows[i], profile->samples, out);
+	return out->err;
+}
