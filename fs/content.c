@@ -1,0 +1,374 @@
+#include "fs/content.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/render.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
+
+static struct render_when when_now(void)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	return (struct render_when){.now_ns = clock_now_ns(),
+				    .wall_ns = (uint64_t)wall.tv_sec * NSEC_PER_SEC +
+					       (uint64_t)wall.tv_nsec};
+}
+
+static void put_guest_set(const struct guest_set **set)
+{
+	guest_set_put(*set);
+}
+#define CLEANUP_GUEST_SET CLEANUP(put_guest_set)
+
+static void put_symbols(const struct symbols **s)
+{
+	symbols_put(*s);
+}
+#define CLEANUP_SYMBOLS CLEANUP(put_symbols)
+
+static void put_profile(struct profile **p)
+{
+	profile_free(*p);
+}
+#define CLEANUP_PROFILE CLEANUP(put_profile)
+
+/* -- the daemon -------------------------------------------------------------------------- */
+
+static uint64_t timeval_ns(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * NSEC_PER_SEC + (uint64_t)tv->tv_usec * NSEC_PER_USEC;
+}
+
+/* The second number of /proc/self/statm: resident pages (proc(5)). */
+static uint64_t resident_bytes(void)
+{
+	CLEANUP_BUF struct buf b;
+	unsigned long long total, resident;
+
+	buf_init(&b, 256);
+	if (io_read_file(AT_FDCWD, "/proc/self/statm", &b) < 0 ||
+	    sscanf(b.data, "%20llu %20llu", &total, &resident) != 2)
+		return 0;
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int make_status(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+{
+	struct render_status s = {.version = KVMPROFS_VERSION,
+				  .pid = getpid(),
+				  .sampler = rooms->sampler,
+				  .guests = set->count,
+				  .rss_bytes = resident_bytes()};
+	struct render_when when = when_now();
+	struct rusage usage;
+
+	profiler_totals(rooms->profiler, &s.totals);
+	if (getrusage(RUSAGE_SELF, &usage) == 0) {
+		s.cpu_user_ns = timeval_ns(&usage.ru_utime);
+		s.cpu_system_ns = timeval_ns(&usage.ru_stime);
+		s.rss_peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+	}
+	return render_status(&s, &when, out);
+}
+
+/* -- all guests -------------------------------------------------------------------------- */
+
+static int make_utilization(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+{
+	CLEANUP_FREE struct render_share *list = calloc(set->count + 1, sizeof(*list));
+	struct profiler_shares host = {0};
+	size_t n = 0;
+
+	if (!list)
+		return -ENOMEM;
+	profiler_shares(rooms->profiler, 0, &host);
+	for (size_t i = 0; i < set->count; i++) {
+		list[n].guest = set->entries[i].guest;
+		/* A guest that the profiler does not know yet has no samples. */
+		if (profiler_shares(rooms->profiler, list[n].guest->serial, &list[n].shares) < 0)
+			list[n].shares = (struct profiler_shares){.total = host.total};
+		n++;
+	}
+	return render_utilization(&host, list, n, out);
+}
+
+static void free_profiles(struct render_profile *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		profile_free((struct profile *)list[i].profile);
+	free(list);
+}
+
+static int make_top(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+{
+	struct render_profile *list = calloc(set->count + 1, sizeof(*list));
+	struct render_when when = when_now();
+	struct profiler_shares host = {0};
+	size_t n = 0;
+	int r;
+
+	if (!list)
+		return -ENOMEM;
+	profiler_shares(rooms->profiler, 0, &host);
+	for (size_t i = 0; i < set->count; i++) {
+		struct profile *p;
+
+		if (profiler_profile(rooms->profiler, set->entries[i].guest->serial, -1, &p) < 0)
+			continue;
+		list[n++] = (struct render_profile){set->entries[i].guest, p};
+	}
+	r = render_top(&host, list, n, &when, out);
+	free_profiles(list, n);
+	return r;
+}
+
+/* -- one guest --------------------------------------------------------------------------- */
+
+static int make_info(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_SYMBOLS const struct symbols *symbols =
+		symsrc_symbols(rooms->symsrc, e->guest->serial, 0);
+	struct render_when when = when_now();
+	struct symsrc_status status = {0};
+
+	symsrc_status(rooms->symsrc, e->guest->serial, &status);
+	return render_info(e, &status, symbols, &when, out);
+}
+
+static int make_profile(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_PROFILE struct profile *p = NULL;
+	struct render_when when = when_now();
+	int r = profiler_profile(rooms->profiler, e->guest->serial, -1, &p);
+
+	if (r == -ESRCH)
+		return buf_append_str(out, "# the profiler does not know this guest yet\n");
+	return r < 0 ? r : render_profile(e->guest, p, &when, out);
+}
+
+/* State and last CPU: fields 3 and 39 of /proc/PID/task/TID/stat (proc_pid_stat(5)). The second
+ * field is the name in parentheses, which may hold anything. */
+static struct render_thread thread_now(pid_t pid, pid_t tid)
+{
+	struct render_thread t = {.cpu = -1};
+	CLEANUP_BUF struct buf b;
+	char path[64];
+	const char *at;
+
+	buf_init(&b, 4096);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+	if (io_read_file(AT_FDCWD, path, &b) < 0)
+		return t;
+	at = strrchr(b.data, ')');
+	if (!at || at[1] != ' ' || !at[2])
+		return t;
+	at += 2;
+	t.state = *at;
+	for (int field = 3; at && field < 39; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		t.cpu = (int)strtol(at, NULL, 10);
+	return t;
+}
+
+static int make_vcpus(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_FREE struct profiler_vcpu *vcpus = NULL;
+	CLEANUP_FREE struct render_thread *threads = NULL;
+	int n = profiler_vcpus(rooms->profiler, e->guest->serial, &vcpus);
+
+	if (n == -ESRCH)
+		return buf_append_str(out, "# the profiler does not know this guest yet\n");
+	if (n < 0)
+		return n;
+	threads = calloc((size_t)n + 1, sizeof(*threads));
+	if (!threads)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++)
+		threads[i] = thread_now(e->guest->pid, vcpus[i].tid);
+	return render_vcpus(vcpus, threads, (size_t)n, out);
+}
+
+static int make_guest_utilization(const struct rooms *rooms, const struct guest_entry *e,
+				  struct buf *out)
+{
+	struct render_share s = {.guest = e->guest};
+
+	profiler_shares(rooms->profiler, e->guest->serial, &s.shares);
+	return render_utilization(NULL, &s, 1, out);
+}
+
+/* -- from snapshots ---------------------------------------------------------------------- */
+
+static int make_of_guest(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
+			 struct buf *out)
+{
+	if (!e)
+		return -ENOENT;
+	switch (node) {
+	case NODE_INFO: return make_info(rooms, e, out);
+	case NODE_PROFILE: return make_profile(rooms, e, out);
+	case NODE_VCPUS: return make_vcpus(rooms, e, out);
+	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
+	default: return -ENOENT;
+	}
+}
+
+static int make_text(const struct rooms *rooms, const struct place *p, struct buf *out)
+{
+	CLEANUP_GUEST_SET const struct guest_set *set =
+		guests_acquire(symsrc_guests(rooms->symsrc));
+
+	switch (p->node) {
+	case NODE_STATUS: return make_status(rooms, set, out);
+	case NODE_TOP: return make_top(rooms, set, out);
+	case NODE_UTILIZATION: return make_utilization(rooms, set, out);
+	default: return make_of_guest(rooms, p->node, guest_set_find_serial(set, p->serial), out);
+	}
+}
+
+static int blob_of(struct buf *b, struct blob **ret)
+{
+	struct blob *blob = b->err ? NULL : blob_from_buf(b);
+
+	if (!blob)
+		return b->err ? b->err : -ENOMEM;
+	*ret = blob;
+	return 0;
+}
+
+static int snapshot(const struct rooms *rooms, const struct place *p, struct blob **ret)
+{
+	CLEANUP_BUF struct buf b;
+	int r;
+
+	buf_init(&b, CONTENT_MAX);
+	r = make_text(rooms, p, &b);
+	return r < 0 ? r : blob_of(&b, ret);
+}
+
+/* -- from symbols ------------------------------------------------------------------------ */
+
+static struct blob *module_note(const struct symbols *s, const char *module)
+{
+	for (size_t i = 0; i < s->module_count; i++) {
+		if (strcmp(s->module_list[i].name, module) == 0)
+			return s->module_list[i].note;
+	}
+	return NULL;
+}
+
+static struct blob *held(const struct symbols *s, const struct place *p)
+{
+	switch (p->node) {
+	case NODE_KALLSYMS:
+	case NODE_PROC_KALLSYMS: return s->kallsyms;
+	case NODE_MODULES:
+	case NODE_PROC_MODULES: return s->modules;
+	case NODE_PROC_VERSION: return s->version;
+	case NODE_SYS_KERNEL_NOTES: return s->notes;
+	case NODE_SYS_MODULE_BUILD_ID: return module_note(s, p->module);
+	default: return NULL;
+	}
+}
+
+static int buildids(const struct symbols *s, struct blob **ret)
+{
+	CLEANUP_BUF struct buf b;
+
+	buf_init(&b, CONTENT_MAX);
+	render_buildids(s, &b);
+	return blob_of(&b, ret);
+}
+
+static int line(const char *text, struct blob **ret)
+{
+	*ret = blob_from_bytes(text, strlen(text));
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* s may be NULL for CLASS_SYMBOLS_OR_EMPTY. */
+static int from_symbols(const struct symbols *s, const struct place *p, struct blob **ret)
+{
+	struct blob *blob = s ? held(s, p) : NULL;
+
+	if (p->node == NODE_BUILDIDS)
+		return buildids(s, ret);
+	if (blob) {
+		*ret = blob_get(blob);
+		return 0;
+	}
+	if (p->node == NODE_MODULES)
+		return line("# no modules: the symbol source has no list of them\n", ret);
+	return line("", ret);
+}
+
+/* Why there are no symbols, as open(2) says it. */
+static int why_not(const struct rooms *rooms, uint64_t serial)
+{
+	struct symsrc_status status = {0};
+
+	symsrc_status(rooms->symsrc, serial, &status);
+	switch (status.state) {
+	case SYMSRC_FAILED: return content_open_errno(status.error.code);
+	case SYMSRC_GONE: return -ENOENT;
+	/* READY: they came between the two questions; asked again, they are there. */
+	case SYMSRC_READY:
+	case SYMSRC_WAITING: break;
+	}
+	return -EINPROGRESS;
+}
+
+int content_make(const struct rooms *rooms, const struct place *p, struct blob **ret)
+{
+	CLEANUP_SYMBOLS const struct symbols *symbols = NULL;
+	enum node_class class = tree_node(p->node)->class;
+
+	if (class == CLASS_SNAPSHOT)
+		return snapshot(rooms, p, ret);
+	symbols = symsrc_symbols(rooms->symsrc, p->serial, 0);
+	if (class == CLASS_SYMBOLS && !symbols)
+		return why_not(rooms, p->serial);
+	return from_symbols(symbols, p, ret);
+}
+
+const char *content_control_help(void)
+{
+	return "# write one command a line:\n"
+	       "#   reset    count from zero\n"
+	       "#   refresh  fetch the symbols again\n"
+	       "#   pause    count no samples of this guest\n"
+	       "#   resume   count them again\n";
+}
+
+int content_open_errno(int err)
+{
+	static const int shown[] = {EACCES,	 ECONNREFUSED, ECONNRESET, EHOSTUNREACH,
+				    ENETUNREACH, EHOSTDOWN,    ETIMEDOUT,  EBADMSG,
+				    EFBIG,	 EOPNOTSUPP,   ENOMEM,	   ENODATA};
+	int e = err < 0 ? -err : err;
+
+	for (size_t i = 0; i < ARRAY_SIZE(shown); i++) {
+		if (shown[i] == e)
+			return -e;
+	}
+	switch (e) {
+	case EPERM: return -EACCES;
+	case ENOSYS: return -EOPNOTSUPP;
+	case E2BIG: return -EFBIG;
+	/* The name is there, so that "No such file" would puzzle: what it should hold is not. */
+	case ENOENT: return -ENODATA;
+	}
+	return -EIO;
+}

@@ -1,0 +1,35 @@
+/* What stands in a file right now: gathers snapshots from the rooms below and renders them.
+ * Nothing here waits. Any thread. */
+#ifndef KVMPROFS_CONTENT_H
+#define KVMPROFS_CONTENT_H
+
+#include "fs/tree.h"
+#include "profiler/profiler.h"
+#include "symsrc/base/blob.h"
+#include "symsrc/symsrc.h"
+
+/* The most bytes of one rendered file. */
+#define CONTENT_MAX (64u << 20)
+
+/* The rooms below, as the files see them. */
+struct rooms {
+	struct symsrc *symsrc;
+	struct profiler *profiler;
+	enum sampler_choice sampler; /* what was asked for, for `status` */
+};
+
+/* The content of a CLASS_SNAPSHOT, CLASS_SYMBOLS or CLASS_SYMBOLS_OR_EMPTY file; a reference
+ * for the caller. -EINPROGRESS: the guest's symbols are being fetched. -ENOENT: the guest is
+ * gone. For CLASS_SYMBOLS files without symbols: an errno that open(2) may show and that says
+ * why; `info` has the line. */
+int content_make(const struct rooms *rooms, const struct place *p, struct blob **ret);
+
+/* What reading `control` shows. */
+const char *content_control_help(void);
+
+/* An errno of any origin as one that open(2) may fail with. Never -ENOSYS, which the kernel
+ * takes for "no file of this mount has open" (fs/fuse/file.c, fuse_file_open()), and never
+ * -ESTALE, which makes it look up and open once more. */
+int content_open_errno(int err);
+
+#endif

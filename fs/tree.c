@@ -1,0 +1,274 @@
+#include "fs/tree.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/text.h"
+
+#define DIR_OF(p)	  .parent = (p), .class = CLASS_DIR, .mode = 0555
+#define TEXT_OF(p)	  .parent = (p), .class = CLASS_SNAPSHOT, .mode = 0444
+#define SECRET_TEXT_OF(p) .parent = (p), .class = CLASS_SNAPSHOT, .mode = 0400, .secret = true
+#define SYMBOLS_OF(p, m)  .parent = (p), .class = CLASS_SYMBOLS, .mode = (m)
+#define FOR_PERF_OF(p, m) .parent = (p), .class = CLASS_SYMBOLS_OR_EMPTY, .mode = (m)
+#define SECRET		  .secret = true
+
+static const struct node nodes[NODE_COUNT] = {
+	[NODE_ROOT] = {"/", DIR_OF(NODE_COUNT)},
+	[NODE_STATUS] = {"status", TEXT_OF(NODE_ROOT)},
+	[NODE_TOP] = {"top", TEXT_OF(NODE_ROOT)},
+	[NODE_UTILIZATION] = {"utilization", TEXT_OF(NODE_ROOT)},
+	[NODE_BY_NAME] = {"by-name", DIR_OF(NODE_ROOT)},
+	[NODE_BY_NAME_LINK] = {.parent = NODE_BY_NAME,
+			       .class = CLASS_LINK,
+			       .mode = 0777,
+			       .each = EACH_NAME},
+	[NODE_GUEST] = {NULL, DIR_OF(NODE_ROOT), .each = EACH_PID},
+	[NODE_INFO] = {"info", TEXT_OF(NODE_GUEST)},
+	[NODE_KALLSYMS] = {"kallsyms", SYMBOLS_OF(NODE_GUEST, 0400), SECRET},
+	[NODE_MODULES] = {"modules", SYMBOLS_OF(NODE_GUEST, 0400), SECRET},
+	[NODE_BUILDIDS] = {"buildids", SYMBOLS_OF(NODE_GUEST, 0444)},
+	/* An address that no symbol covers stands there as a number. */
+	[NODE_PROFILE] = {"profile", SECRET_TEXT_OF(NODE_GUEST)},
+	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
+	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
+	[NODE_CONTROL] = {"control", .parent = NODE_GUEST, .class = CLASS_CONTROL, .mode = 0600},
+	[NODE_PROC] = {"proc", DIR_OF(NODE_GUEST)},
+	[NODE_PROC_KALLSYMS] = {"kallsyms", FOR_PERF_OF(NODE_PROC, 0400), SECRET},
+	[NODE_PROC_MODULES] = {"modules", FOR_PERF_OF(NODE_PROC, 0400), SECRET},
+	[NODE_PROC_VERSION] = {"version", FOR_PERF_OF(NODE_PROC, 0400), SECRET},
+	[NODE_SYS] = {"sys", DIR_OF(NODE_GUEST)},
+	[NODE_SYS_KERNEL] = {"kernel", DIR_OF(NODE_SYS)},
+	/* Kernels before 6.9 leave relocated addresses in their notes (CVE-2024-26816). */
+	[NODE_SYS_KERNEL_NOTES] = {"notes", FOR_PERF_OF(NODE_SYS_KERNEL, 0400), SECRET},
+	[NODE_SYS_MODULE] = {"module", DIR_OF(NODE_SYS)},
+	[NODE_SYS_MODULE_DIR] = {NULL, DIR_OF(NODE_SYS_MODULE), .each = EACH_MODULE},
+	[NODE_SYS_MODULE_NOTES] = {"notes", DIR_OF(NODE_SYS_MODULE_DIR)},
+	[NODE_SYS_MODULE_BUILD_ID] = {".note.gnu.build-id",
+				      FOR_PERF_OF(NODE_SYS_MODULE_NOTES, 0444)},
+};
+
+const struct node *tree_node(enum node_id id)
+{
+	return &nodes[id];
+}
+
+bool place_equal(const struct place *a, const struct place *b)
+{
+	return a->node == b->node && a->serial == b->serial && strcmp(a->module, b->module) == 0;
+}
+
+static uint64_t fnv(const char *s)
+{
+	uint64_t h = 14695981039346656037ULL;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+	return h ^ (h >> 29);
+}
+
+uint64_t place_hash(const struct place *p)
+{
+	uint64_t h = (p->serial * NODE_COUNT + p->node) * 0x9e3779b97f4a7c15ULL;
+
+	return (h ^ (h >> 32)) + fnv(p->module);
+}
+
+/* serial (32 bits), hash of the module's name (25), node + 1 (7). */
+uint64_t place_ino(const struct place *p)
+{
+	uint64_t module = p->module[0] ? fnv(p->module) & 0x1ffffff : 0;
+
+	return p->serial << 32 | module << 7 | (uint64_t)(p->node + 1);
+}
+
+bool tree_needs_symbols(enum node_id dir)
+{
+	return dir == NODE_SYS_MODULE;
+}
+
+bool tree_exists(const struct tree_view *view, const struct place *p)
+{
+	return p->serial == 0 || guest_set_find_serial(view->guests, p->serial);
+}
+
+/* -- lookup ------------------------------------------------------------------------------ */
+
+static int find_pid(const struct tree_view *view, const char *name, struct place *ret)
+{
+	const struct guest_entry *e;
+	uint64_t pid;
+
+	/* One name for a guest: "007" is not 7. */
+	if (name[0] == '0' || !text_to_u64(name, 10, INT32_MAX, &pid))
+		return -ENOENT;
+	e = guest_set_find_pid(view->guests, (pid_t)pid);
+	if (!e)
+		return -ENOENT;
+	ret->serial = e->guest->serial;
+	return 0;
+}
+
+static int find_name(const struct tree_view *view, const char *name, struct place *ret)
+{
+	CLEANUP_NAMES struct names names;
+	int r = names_init(&names, view->guests);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < names.count; i++) {
+		if (strcmp(names.name[i], name) == 0) {
+			ret->serial = view->guests->entries[i].guest->serial;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int find_module(const struct tree_view *view, const char *name, struct place *ret)
+{
+	for (size_t i = 0; view->symbols && i < view->symbols->module_count; i++) {
+		const char *module = view->symbols->module_list[i].name;
+
+		if (strcmp(module, name) == 0) {
+			snprintf(ret->module, sizeof(ret->module), "%s", module);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int find_child(const struct tree_view *view, enum node_id id, const char *name,
+		      struct place *ret)
+{
+	switch (nodes[id].each) {
+	case EACH_ONE: return strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
+	case EACH_PID: return find_pid(view, name, ret);
+	case EACH_NAME: return find_name(view, name, ret);
+	case EACH_MODULE: return find_module(view, name, ret);
+	}
+	return -ENOENT;
+}
+
+int tree_lookup(const struct tree_view *view, const struct place *dir, const char *name,
+		struct place *ret)
+{
+	if (!tree_exists(view, dir))
+		return -ENOENT;
+	for (enum node_id id = 0; id < NODE_COUNT; id++) {
+		struct place found = *dir;
+		int r;
+
+		if (nodes[id].parent != dir->node)
+			continue;
+		r = find_child(view, id, name, &found);
+		if (r == -ENOENT)
+			continue;
+		if (r == 0) {
+			found.node = id;
+			*ret = found;
+		}
+		return r;
+	}
+	return -ENOENT;
+}
+
+/* -- listing ----------------------------------------------------------------------------- */
+
+static struct tree_entry *append(struct tree_list *l, const struct place *dir, enum node_id id,
+				 const char *name)
+{
+	struct tree_entry *e = &l->entries[l->count++];
+
+	e->place = *dir;
+	e->place.node = id;
+	if (name)
+		snprintf(e->name, sizeof(e->name), "%s", name);
+	return e;
+}
+
+static void append_pids(const struct tree_view *view, const struct place *dir, enum node_id id,
+			struct tree_list *l)
+{
+	for (size_t i = 0; i < view->guests->count; i++) {
+		const struct guest *g = view->guests->entries[i].guest;
+		struct tree_entry *e = append(l, dir, id, NULL);
+
+		snprintf(e->name, sizeof(e->name), "%d", (int)g->pid);
+		e->place.serial = g->serial;
+	}
+}
+
+static int append_names(const struct tree_view *view, const struct place *dir, enum node_id id,
+			struct tree_list *l)
+{
+	CLEANUP_NAMES struct names names;
+	int r = names_init(&names, view->guests);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < names.count; i++)
+		append(l, dir, id, names.name[i])->place.serial =
+			view->guests->entries[i].guest->serial;
+	return 0;
+}
+
+static void append_modules(const struct tree_view *view, const struct place *dir, enum node_id id,
+			   struct tree_list *l)
+{
+	for (size_t i = 0; view->symbols && i < view->symbols->module_count; i++) {
+		const char *module = view->symbols->module_list[i].name;
+		struct tree_entry *e = append(l, dir, id, module);
+
+		snprintf(e->place.module, sizeof(e->place.module), "%s", module);
+	}
+}
+
+static int append_child(const struct tree_view *view, const struct place *dir, enum node_id id,
+			struct tree_list *l)
+{
+	switch (nodes[id].each) {
+	case EACH_ONE: append(l, dir, id, nodes[id].name); break;
+	case EACH_PID: append_pids(view, dir, id, l); break;
+	case EACH_NAME: return append_names(view, dir, id, l);
+	case EACH_MODULE: append_modules(view, dir, id, l); break;
+	}
+	return 0;
+}
+
+/* An upper bound: no directory holds two kinds of many. */
+static size_t most_entries(const struct tree_view *view)
+{
+	size_t modules = view->symbols ? view->symbols->module_count : 0;
+
+	return NODE_COUNT + view->guests->count + modules;
+}
+
+int tree_list(const struct tree_view *view, const struct place *dir, struct tree_list *ret)
+{
+	struct tree_list l = {0};
+
+	if (!tree_exists(view, dir))
+		return -ENOENT;
+	l.entries = calloc(most_entries(view), sizeof(*l.entries));
+	if (!l.entries)
+		return -ENOMEM;
+	for (enum node_id id = 0; id < NODE_COUNT; id++) {
+		int r = nodes[id].parent == dir->node ? append_child(view, dir, id, &l) : 0;
+
+		if (r < 0) {
+			tree_list_free(&l);
+			return r;
+		}
+	}
+	*ret = l;
+	return 0;
+}
+
+void tree_list_free(struct tree_list *l)
+{
+	free(l->entries);
+	*l = (struct tree_list){0};
+}
