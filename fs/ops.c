@@ -1,0 +1,517 @@
+#include "fs/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "fs/control.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/log.h"
+
+/* A guest that ends is told to the kernel (notify.c); this is for the case that it was not. */
+#define DIR_ENTRY_TIMEOUT_S 1.0
+#define FOREVER_S	    1e6
+
+static struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static void reply_errno(fuse_req_t req, int negative)
+{
+	fuse_reply_err(req, -negative);
+}
+
+void ops_view(const struct fs *fs, const struct place *dir, struct tree_view *ret)
+{
+	ret->guests = guests_acquire(symsrc_guests(fs->rooms.symsrc));
+	ret->symbols = NULL;
+	if (tree_needs_symbols(dir->node))
+		ret->symbols = symsrc_symbols(fs->rooms.symsrc, dir->serial, 0);
+}
+
+void ops_view_put(struct tree_view *view)
+{
+	guest_set_put(view->guests);
+	symbols_put(view->symbols);
+}
+
+/* -- attributes -------------------------------------------------------------------------- */
+
+mode_t ops_mode(const struct fs *fs, const struct place *p)
+{
+	const struct node *node = tree_node(p->node);
+	mode_t bits = node->secret && fs->symbols_mode ? fs->symbols_mode : node->mode;
+
+	switch (node->class) {
+	case CLASS_DIR: return S_IFDIR | bits;
+	case CLASS_LINK: return S_IFLNK | bits;
+	default: return S_IFREG | bits;
+	}
+}
+
+static off_t size_of(const struct inode_view *v)
+{
+	if (tree_node(v->place.node)->class == CLASS_CONTROL)
+		return (off_t)strlen(content_control_help());
+	return v->content ? (off_t)v->content->size : 0;
+}
+
+void ops_fill_attr(const struct fs *fs, const struct inode_view *v, struct stat *ret)
+{
+	bool dir = tree_node(v->place.node)->class == CLASS_DIR;
+
+	*ret = (struct stat){.st_ino = place_ino(&v->place),
+			     .st_mode = ops_mode(fs, &v->place),
+			     /* 1 for a directory: "not counted", as find and fts know it */
+			     .st_nlink = 1,
+			     .st_uid = fs->uid,
+			     .st_gid = fs->gid,
+			     .st_size = size_of(v),
+			     .st_blksize = 4096,
+			     .st_atim = v->mtime,
+			     .st_mtim = v->mtime,
+			     .st_ctim = v->mtime};
+	if (dir && v->place.serial == 0)
+		ret->st_atim = ret->st_mtim = ret->st_ctim = fs->started;
+	ret->st_blocks = (ret->st_size + 511) / 512;
+}
+
+/* Attributes never change, except for the size of a placeholder and after a truncating open of
+ * control, which the kernel takes for a size of 0. */
+static double attr_timeout(const struct inode_view *v)
+{
+	enum node_class class = tree_node(v->place.node)->class;
+
+	return v->bound_late || class == CLASS_CONTROL ? 0 : FOREVER_S;
+}
+
+void ops_fill_entry(const struct fs *fs, const struct inode_view *v, struct fuse_entry_param *ret)
+{
+	bool dir = tree_node(v->place.node)->class == CLASS_DIR;
+
+	*ret = (struct fuse_entry_param){.ino = v->id,
+					 .attr_timeout = attr_timeout(v),
+					 .entry_timeout = dir ? DIR_ENTRY_TIMEOUT_S : 0};
+	ops_fill_attr(fs, v, &ret->attr);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	struct stat st;
+
+	(void)fi;
+	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	ops_fill_attr(fs_of(req), &v, &st);
+	fuse_reply_attr(req, &st, attr_timeout(&v));
+}
+
+/* `echo reset >control` truncates first, and touch(1) sets times: that changes nothing here. */
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+
+	(void)attr;
+	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0)
+		fuse_reply_err(req, ESTALE);
+	else if (tree_node(v.place.node)->class != CLASS_CONTROL ||
+		 (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+		fuse_reply_err(req, EPERM);
+	else
+		op_getattr(req, ino, fi);
+}
+
+/* -- lookup ------------------------------------------------------------------------------ */
+
+static uint64_t fresh_since(struct fs *fs)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t young = now > FRESH_NS ? now - FRESH_NS : 0;
+	uint64_t stale = atomic_load(&fs->stale_before_ns);
+
+	return young > stale ? young : stale;
+}
+
+static int lookup_made(struct fs *fs, const struct place *p, struct inode_view *ret)
+{
+	struct blob *content = NULL;
+	uint64_t made_ns = clock_now_ns();
+	int r = content_make(&fs->rooms, p, &content);
+
+	if (r < 0)
+		return r;
+	r = inodes_lookup_content(fs->inodes, p, content, made_ns, ret);
+	blob_put(content);
+	return r;
+}
+
+static int lookup_symbols(struct fs *fs, const struct place *p, struct inode_view *ret)
+{
+	int r = lookup_made(fs, p, ret);
+
+	/* Not here, for whatever reason: the name is there, and open says why. */
+	if (r < 0 && r != -ENOENT && r != -ENOMEM)
+		r = inodes_lookup_placeholder(fs->inodes, p, ret);
+	return r;
+}
+
+int ops_lookup_cheap(struct fs *fs, const struct place *p, struct inode_view *ret)
+{
+	switch (tree_node(p->node)->class) {
+	case CLASS_DIR:
+	case CLASS_LINK:
+	case CLASS_CONTROL: return inodes_lookup_stable(fs->inodes, p, ret);
+	case CLASS_SYMBOLS:
+	case CLASS_SYMBOLS_OR_EMPTY: return lookup_symbols(fs, p, ret);
+	case CLASS_SNAPSHOT: break;
+	}
+	return inodes_lookup_fresh(fs->inodes, p, fresh_since(fs), ret) < 0 ? -EAGAIN : 0;
+}
+
+int ops_lookup_place(struct fs *fs, const struct place *p, struct inode_view *ret)
+{
+	int r = ops_lookup_cheap(fs, p, ret);
+
+	return r == -EAGAIN ? lookup_made(fs, p, ret) : r;
+}
+
+static int lookup_name(struct fs *fs, uint64_t parent, const char *name, struct inode_view *ret)
+{
+	CLEANUP_INODE struct inode_view dir = {0};
+	CLEANUP_VIEW struct tree_view view = {0};
+	struct place place;
+	int r = inodes_get(fs->inodes, parent, &dir);
+
+	if (r < 0)
+		return -ESTALE;
+	ops_view(fs, &dir.place, &view);
+	r = tree_lookup(&view, &dir.place, name, &place);
+	return r < 0 ? r : ops_lookup_place(fs, &place, ret);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	struct fuse_entry_param e;
+	int r = lookup_name(fs_of(req), parent, name, &v);
+
+	if (r < 0) {
+		reply_errno(req, r);
+		return;
+	}
+	ops_fill_entry(fs_of(req), &v, &e);
+	if (fuse_reply_entry(req, &e) < 0)
+		inodes_forget(fs_of(req)->inodes, v.id, 1);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	inodes_forget(fs_of(req)->inodes, ino, n);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		inodes_forget(fs_of(req)->inodes, forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static int link_target(struct fs *fs, uint64_t ino, char *to, size_t size)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	CLEANUP_VIEW struct tree_view view = {0};
+	const struct guest_entry *e;
+
+	if (inodes_get(fs->inodes, ino, &v) < 0)
+		return -ESTALE;
+	ops_view(fs, &v.place, &view);
+	e = guest_set_find_serial(view.guests, v.place.serial);
+	if (!e)
+		return -ENOENT;
+	snprintf(to, size, "../%d", (int)e->guest->pid);
+	return 0;
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char to[32];
+	int r = link_target(fs_of(req), ino, to, sizeof(to));
+
+	if (r < 0)
+		reply_errno(req, r);
+	else
+		fuse_reply_readlink(req, to);
+}
+
+/* -- files ------------------------------------------------------------------------------- */
+
+static void reply_open(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
+{
+	bool control = tree_node(v->place.node)->class == CLASS_CONTROL;
+
+	/* The kernel has a size of 0 for a placeholder, and would end there. */
+	fi->direct_io = control || v->bound_late;
+	fi->keep_cache = !fi->direct_io;
+	fi->noflush = 1;
+	fuse_reply_open(req, fi);
+}
+
+/* -EINPROGRESS: still on its way. 0: v is complete. */
+static int bind_placeholder(struct fs *fs, struct inode_view *v)
+{
+	struct blob *content = NULL;
+	uint64_t id = v->id;
+	int r = content_make(&fs->rooms, &v->place, &content);
+
+	if (r < 0)
+		return r;
+	r = inodes_bind(fs->inodes, id, content);
+	blob_put(content);
+	if (r < 0)
+		return -ESTALE;
+	inode_view_put(v);
+	return inodes_get(fs->inodes, id, v);
+}
+
+static void open_placeholder(fuse_req_t req, struct inode_view *v, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	int r = bind_placeholder(fs, v);
+
+	if (r == -EINPROGRESS)
+		park_add(fs->park, req, v->id, &v->place, fi);
+	else if (r < 0)
+		reply_errno(req, r);
+	else
+		reply_open(req, v, fi);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	enum node_class class;
+
+	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	class = tree_node(v.place.node)->class;
+	if (class != CLASS_CONTROL && (fi->flags & O_ACCMODE) != O_RDONLY)
+		fuse_reply_err(req, EACCES);
+	else if (class == CLASS_CONTROL || v.content)
+		reply_open(req, &v, fi);
+	else
+		open_placeholder(req, &v, fi);
+}
+
+void ops_answer_parked(struct fs *fs, const struct parked *p)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	struct fuse_file_info fi = p->fi;
+	int r = inodes_get(fs->inodes, p->inode, &v);
+
+	if (r == 0 && !v.content)
+		r = bind_placeholder(fs, &v);
+	if (r == -EINPROGRESS && clock_now_ns() < p->deadline_ns)
+		return;
+	if (!park_take(fs->park, p->ticket))
+		return;
+	if (r < 0)
+		reply_errno(p->req, r == -EINPROGRESS ? -ETIMEDOUT : r);
+	else
+		reply_open(p->req, &v, &fi);
+}
+
+static void reply_slice(fuse_req_t req, const char *bytes, size_t len, size_t size, off_t off)
+{
+	if (off < 0 || (uint64_t)off >= len)
+		fuse_reply_buf(req, NULL, 0);
+	else if (size < len - (size_t)off)
+		fuse_reply_buf(req, bytes + off, size);
+	else
+		fuse_reply_buf(req, bytes + off, len - (size_t)off);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	const char *help = content_control_help();
+
+	(void)fi;
+	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0)
+		fuse_reply_err(req, ESTALE);
+	else if (v.content)
+		reply_slice(req, v.content->data, v.content->size, size, off);
+	else if (tree_node(v.place.node)->class == CLASS_CONTROL)
+		reply_slice(req, help, strlen(help), size, off);
+	else
+		fuse_reply_err(req, EIO);
+}
+
+static int control_do(struct fs *fs, uint64_t serial, enum control_command command)
+{
+	switch (command) {
+	case CONTROL_RESET: return profiler_reset(fs->rooms.profiler, serial);
+	case CONTROL_REFRESH: return symsrc_refresh(fs->rooms.symsrc, serial);
+	case CONTROL_PAUSE: return profiler_pause(fs->rooms.profiler, serial, true);
+	case CONTROL_RESUME: return profiler_pause(fs->rooms.profiler, serial, false);
+	}
+	return -EINVAL;
+}
+
+static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size_t n)
+{
+	struct control_list list;
+	struct errmsg why = {0};
+	int r = control_parse(bytes, n, &list, &why);
+
+	if (r < 0) {
+		log_warn("control: %s", why.text);
+		return r;
+	}
+	for (size_t i = 0; i < list.count && r == 0; i++)
+		r = control_do(fs, serial, list.command[i]);
+	fs_make_stale(fs);
+	return r;
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t n, off_t off,
+		     struct fuse_file_info *fi)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+	int r;
+
+	(void)off, (void)fi;
+	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	r = tree_node(v.place.node)->class != CLASS_CONTROL
+		    ? -EBADF
+		    : control_write(fs_of(req), v.place.serial, bytes, n);
+	if (r < 0)
+		reply_errno(req, r);
+	else
+		fuse_reply_write(req, n);
+}
+
+/* Without an answer to the first poll the kernel never asks again, for no file of the mount
+ * (fs/fuse/file.c, fuse_file_poll()). What is open here can always be read. */
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		    struct fuse_pollhandle *ph)
+{
+	(void)ino, (void)fi;
+	if (ph)
+		fuse_pollhandle_destroy(ph);
+	fuse_reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st = {.f_bsize = 4096,
+			     .f_frsize = 4096,
+			     .f_files = inodes_count(fs_of(req)->inodes),
+			     .f_namemax = 255};
+
+	(void)ino;
+	fuse_reply_statfs(req, &st);
+}
+
+/* -- what cannot be done ----------------------------------------------------------------- */
+
+static void deny_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	(void)parent, (void)name, (void)mode;
+	fuse_reply_err(req, EPERM);
+}
+
+static void deny_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)rdev;
+	deny_make(req, parent, name, mode);
+}
+
+static void deny_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+			struct fuse_file_info *fi)
+{
+	(void)fi;
+	deny_make(req, parent, name, mode);
+}
+
+static void deny_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	deny_make(req, parent, name, 0);
+}
+
+static void deny_symlink(fuse_req_t req, const char *to, fuse_ino_t parent, const char *name)
+{
+	(void)to;
+	deny_make(req, parent, name, 0);
+}
+
+static void deny_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	(void)ino;
+	deny_make(req, parent, name, 0);
+}
+
+static void deny_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+			const char *newname, unsigned flags)
+{
+	(void)newparent, (void)newname, (void)flags;
+	deny_make(req, parent, name, 0);
+}
+
+/* -- the handshake ----------------------------------------------------------------------- */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct fs *fs = userdata;
+
+	/* Contents never change, so the kernel need not ask for attributes at every read. */
+	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+	conn->want |= conn->capable & FUSE_CAP_EXPLICIT_INVAL_DATA;
+	conn->want |= conn->capable & (FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+	conn->want |= conn->capable & (FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ);
+	if (fs->ready_fd >= 0 && write(fs->ready_fd, "", 1) < 0)
+		log_warn("cannot tell the caller that the mount is ready: %s",
+			 strerrordesc_np(errno));
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = deny_mknod,
+	.mkdir = deny_make,
+	.unlink = deny_remove,
+	.rmdir = deny_remove,
+	.symlink = deny_symlink,
+	.rename = deny_rename,
+	.link = deny_link,
+	.create = deny_create,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.opendir = ops_opendir,
+	.readdir = ops_readdir,
+	.readdirplus = ops_readdirplus,
+	.releasedir = ops_releasedir,
+	.statfs = op_statfs,
+	.poll = op_poll,
+};
