@@ -147,6 +147,7 @@ static void test_nasty_lines(void **state)
 	}
 }
 
+/* With and without a newline at its far end. */
 static void test_endless_line(void **state)
 {
 	size_t n = 3 << 20;
@@ -155,6 +156,9 @@ static void test_endless_line(void **state)
 
 	(void)state;
 	memset(text, 'a', n);
+	assert_int_equal(modules_parse(text, n, see, &seen, &why), -EBADMSG);
+	assert_non_null(strstr(why.text, "longer than any line can be"));
+	text[n - 1] = '\n';
 	assert_int_equal(modules_parse(text, n, see, &seen, &why), -EBADMSG);
 	assert_non_null(strstr(why.text, "longer than any line can be"));
 }

@@ -154,7 +154,8 @@ static int build(const struct file *files, size_t n, const struct symbols **ret,
 		*why = *symbols_builder_error(b);
 		assert_int_equal(why->code, r);
 		/* It sticks. */
-		assert_int_equal(deliver_text(&sink, GUEST_FILE_VERSION, "x"), r);
+		assert_int_equal(sink.begin(sink.ctx, GUEST_FILE_VERSION, NULL), r);
+		assert_int_equal(sink.data(sink.ctx, "x", 1), r);
 		assert_int_equal(symbols_builder_finish(b, ret, why), r);
 		assert_null(*ret);
 	} else {
@@ -425,6 +426,25 @@ static void test_useless_notes(void **state)
 	symbols_builder_destroy(b);
 }
 
+/* A guest that lists a module twice does not get its note twice. */
+static void test_module_listed_twice(void **state)
+{
+	struct symbols_builder *b = symbols_builder_create();
+	struct source_sink sink = symbols_builder_sink(b);
+	const struct symbols *s;
+
+	(void)state;
+	deliver_text(&sink, GUEST_FILE_KALLSYMS, kallsyms);
+	deliver_text(&sink, GUEST_FILE_MODULES,
+		     "jbd2 8192 1 - Live 0xffffffffc0200000\n"
+		     "jbd2 8192 1 - Live 0xffffffffc0200000\n");
+	deliver_note(&sink, "jbd2", 5);
+	assert_int_equal(symbols_builder_finish(b, &s, NULL), 0);
+	assert_int_equal(s->module_count, 1);
+	symbols_put(s);
+	symbols_builder_destroy(b);
+}
+
 static void test_notes_without_modules(void **state)
 {
 	struct symbols_builder *b = symbols_builder_create();
@@ -510,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_releases),
 		cmocka_unit_test(test_notes_of_strangers),
 		cmocka_unit_test(test_useless_notes),
+		cmocka_unit_test(test_module_listed_twice),
 		cmocka_unit_test(test_notes_without_modules),
 		cmocka_unit_test(test_too_many_notes),
 		cmocka_unit_test(test_shared_by_threads),
