@@ -518,15 +518,23 @@ struct filler {
 	size_t slots, names, symbols;
 };
 
+static uint16_t pack(const struct raw *r)
+{
+	return (uint16_t)((unsigned)(unsigned char)r->type << 9 | r->name_len);
+}
+
+/* r: whose name stands there, or NULL. */
 static void put(struct filler *f, size_t at, uint64_t addr, const struct raw *r, uint16_t object)
 {
+	struct entry *e;
+
 	if (!f->block)
 		return;
+	e = &f->entries[at];
 	f->block->addrs[at] = addr;
-	f->entries[at] = (struct entry){
-		.name_off = r ? r->name_off : 0,
-		.object = object,
-		.type_and_len = r ? (uint16_t)((uint8_t)r->type << 9 | r->name_len) : 0};
+	e->name_off = r ? r->name_off : 0;
+	e->object = object;
+	e->type_and_len = r ? pack(r) : 0;
 }
 
 static void put_slot(struct filler *f, uint64_t addr, const struct raw *r)

@@ -107,7 +107,7 @@ static void test_nasty_lines(void **state)
 		{"../etc 1 0 - Live 0x1000\n", 0, "no module name"},
 		{"a/b 1 0 - Live 0x1000\n", 0, "no module name"},
 		{"a\033 1 0 - Live 0x1000\n", 0, "no module name"},
-		{"a\0b 1 0 - Live 0x1000\n", 24, "no module name"},
+		{"a\0b 1 0 - Live 0x1000\n", 22, "no module name"},
 		{"a\n", 0, "no size"},
 		{"a  1 0 - Live 0x1000\n", 0, "no size"},
 		{"a x 0 - Live 0x1000\n", 0, "no size"},
