@@ -1,0 +1,59 @@
+/* Boot code where a kernel should run: told once a phase. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "profiler/bootwatch.h"
+
+/* One look at so many samples, low of them at low addresses. True when it is told. */
+static bool look(struct bootwatch *w, uint32_t samples, uint32_t low)
+{
+	bool is_new;
+
+	w->samples = samples;
+	w->low_kernel = low;
+	is_new = bootwatch_is_new(w);
+	bootwatch_next(w, is_new);
+	assert_int_equal(w->samples, 0);
+	return is_new;
+}
+
+static void test_phases(void **state)
+{
+	struct bootwatch w = {0};
+
+	(void)state;
+	assert_false(look(&w, 250, 3));
+	assert_true(look(&w, 250, 250));
+	assert_false(look(&w, 250, 250));
+	assert_false(look(&w, 10, 0)); /* too few to say that it is over */
+	assert_false(look(&w, 250, 250));
+	assert_false(look(&w, 250, 0)); /* the kernel runs */
+	assert_true(look(&w, 250, 240));
+}
+
+static void test_no_phase(void **state)
+{
+	struct bootwatch w = {0};
+
+	(void)state;
+	assert_false(look(&w, 19, 19));
+	assert_false(look(&w, 100, 80));
+	assert_true(look(&w, 100, 81));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_phases),
+		cmocka_unit_test(test_no_phase),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

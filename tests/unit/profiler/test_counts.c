@@ -1,0 +1,108 @@
+/* The bounded table of counts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "profiler/counts.h"
+
+#define KERNEL 0xffffffff81000000ULL
+
+static struct counts_budget budget;
+
+static void begin(struct counts *c, size_t bytes)
+{
+	atomic_init(&budget.left, bytes);
+	counts_init(c, &budget, 0x1234567890abcdef);
+}
+
+static uint64_t count_of(const struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	struct counts_entry *all = malloc((c->used + 1) * sizeof(*all));
+	size_t n = counts_copy(c, all);
+	uint64_t count = 0;
+
+	assert_int_equal(n, c->used);
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].ip == ip && all[i].vcpu == vcpu)
+			count += all[i].count;
+	}
+	free(all);
+	return count;
+}
+
+static void test_counts_by_address_and_vcpu(void **state)
+{
+	struct counts c;
+
+	(void)state;
+	begin(&c, 1 << 20);
+	assert_true(counts_add(&c, KERNEL, 0));
+	assert_true(counts_add(&c, KERNEL, 0));
+	assert_true(counts_add(&c, KERNEL, 1));
+	assert_true(counts_add(&c, 0, 4096));
+	assert_true(counts_add(&c, UINT64_MAX, 0));
+	assert_int_equal(count_of(&c, KERNEL, 0), 2);
+	assert_int_equal(count_of(&c, KERNEL, 1), 1);
+	assert_int_equal(count_of(&c, 0, 4096), 1);
+	assert_int_equal(count_of(&c, UINT64_MAX, 0), 1);
+	assert_int_equal(c.used, 4);
+	counts_deinit(&c);
+	assert_int_equal(budget.left, 1 << 20);
+}
+
+/* Full: old addresses are counted on, new ones are refused, nothing is evicted. */
+static void test_maximum(void **state)
+{
+	struct counts c;
+
+	(void)state;
+	begin(&c, SIZE_MAX);
+	for (uint64_t i = 0; i < COUNTS_ENTRIES_MAX; i++)
+		assert_true(counts_add(&c, KERNEL + 16 * i, 0));
+	assert_false(counts_add(&c, KERNEL - 1, 0));
+	assert_false(counts_add(&c, KERNEL, 1));
+	assert_true(counts_add(&c, KERNEL, 0));
+	assert_int_equal(count_of(&c, KERNEL, 0), 2);
+	assert_int_equal(count_of(&c, KERNEL + 16 * (COUNTS_ENTRIES_MAX - 1), 0), 1);
+	assert_int_equal(c.used, COUNTS_ENTRIES_MAX);
+	counts_deinit(&c);
+}
+
+/* The budget is shared: one guest's table cannot take what is not there. */
+static void test_budget(void **state)
+{
+	struct counts a;
+	struct counts b;
+	uint64_t added = 0;
+
+	(void)state;
+	begin(&a, 100000);
+	counts_init(&b, &budget, 1);
+	while (counts_add(&a, KERNEL + added, 0))
+		added++;
+	assert_true(added > 1000 && added * 16 < 100000);
+	assert_false(counts_add(&a, 1, 0));
+	while (counts_add(&b, KERNEL + added, 0))
+		added++;
+	counts_deinit(&a);
+	assert_true(counts_add(&b, KERNEL + added, 0));
+	counts_deinit(&b);
+	assert_int_equal(budget.left, 100000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_counts_by_address_and_vcpu),
+		cmocka_unit_test(test_maximum),
+		cmocka_unit_test(test_budget),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

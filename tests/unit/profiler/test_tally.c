@@ -1,0 +1,277 @@
+/* What is counted of one guest: by boot, by vCPU, by mode, and only of the time it is asked for. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "profiler/tally.h"
+
+#define KERNEL 0xffffffff81000000ULL
+#define USER   0x401000ULL
+
+static struct counts_budget budget;
+static const struct tally_clock zero;
+
+static struct tally *begin(void)
+{
+	struct tally *t;
+
+	atomic_init(&budget.left, 1u << 30);
+	t = tally_create(1, &budget, &zero);
+	assert_non_null(t);
+	tally_set_sampler(t, SAMPLER_KIND_PERF, "", 0, &zero);
+	tally_begin_epoch(t, 1, 1000);
+	return t;
+}
+
+static void end(struct tally *t)
+{
+	tally_put(t);
+	assert_int_equal(budget.left, 1u << 30);
+}
+
+static void file(struct tally *t, enum sample_mode mode, uint64_t ip, unsigned vcpu, uint64_t time)
+{
+	struct sample s = {.ip = ip, .time = time, .pid = 1, .tid = 1, .mode = mode};
+
+	mutex_lock(&t->lock);
+	with_lock__tally_sample(t, &s, vcpu);
+	mutex_unlock(&t->lock);
+}
+
+static void observe(struct tally *t, struct tally_observation o, uint64_t now)
+{
+	mutex_lock(&t->lock);
+	with_lock__tally_observation(t, &o, now);
+	mutex_unlock(&t->lock);
+}
+
+static struct tally_copy copy_of(struct tally *t, int vcpu, struct tally_clock now)
+{
+	struct tally_copy c;
+
+	assert_int_equal(tally_copy(t, vcpu, true, &now, &c), 0);
+	return c;
+}
+
+static uint64_t kernel_of(struct tally *t, unsigned epoch_index)
+{
+	struct tally_copy c = copy_of(t, -1, zero);
+	uint64_t n = c.epochs[epoch_index].kernel;
+
+	assert_true(epoch_index < c.epoch_count);
+	tally_copy_deinit(&c);
+	return n;
+}
+
+static void test_modes_and_vcpus(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2000);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 1, 2000);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL + 8, 1, 2000);
+	file(t, SAMPLE_GUEST_USER, USER, 1, 2000);
+	file(t, SAMPLE_GUEST_USER, KERNEL, VCPU_UNKNOWN, 2000);
+	file(t, SAMPLE_HOST_KERNEL, KERNEL, 0, 2000);
+	file(t, SAMPLE_HOST_USER, USER, 0, 2000);
+	file(t, SAMPLE_OTHER, USER, 0, 2000);
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.epochs[0].kernel, 3);
+	assert_int_equal(c.epochs[0].user, 2);
+	assert_int_equal(c.epochs[0].user_contradictory, 1);
+	assert_int_equal(c.epochs[0].entry_count, 3);
+	assert_int_equal(c.host_kernel, 1);
+	assert_int_equal(c.host_user, 1);
+	tally_copy_deinit(&c);
+	c = copy_of(t, 1, zero);
+	assert_int_equal(c.epochs[0].kernel, 2);
+	assert_int_equal(c.epochs[0].user, 1);
+	assert_int_equal(c.epochs[0].entry_count, 2);
+	tally_copy_deinit(&c);
+	assert_int_equal(tally_vcpu(t, 0).kernel, 1);
+	assert_int_equal(tally_vcpu(t, VCPU_UNKNOWN).user, 1);
+	assert_int_equal(tally_vcpu(t, 17).user, 0);
+	end(t);
+}
+
+/* A sample is filed by its time, not by when it is read. */
+static void test_epochs_by_time(void **state)
+{
+	struct tally *t = begin();
+
+	(void)state;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 500); /* before it was noticed: the first boot */
+	tally_begin_epoch(t, 2, 5000);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 4999);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 5000);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 5001);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 9000);
+	tally_begin_epoch(t, 2, 7000); /* seen again */
+	tally_begin_epoch(t, 1, 8000); /* somebody with an old set */
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 10000);
+	assert_int_equal(kernel_of(t, 0), 2);
+	assert_int_equal(kernel_of(t, 1), 4);
+	end(t);
+}
+
+static void test_old_epochs_are_forgotten(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	for (uint32_t e = 1; e <= SYMSRC_EPOCHS_KEPT + 2; e++) {
+		tally_begin_epoch(t, e, 1000 * e);
+		file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 1000 * e);
+		file(t, SAMPLE_GUEST_USER, USER, 0, 1000 * e);
+	}
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.epoch_count, SYMSRC_EPOCHS_KEPT);
+	assert_int_equal(c.epochs[0].epoch, 3);
+	assert_int_equal(c.forgotten, 4);
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+static void test_table_full(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	for (uint64_t i = 0; i < COUNTS_ENTRIES_MAX + 100; i++)
+		file(t, SAMPLE_GUEST_KERNEL, KERNEL + i, 0, 2000);
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.epochs[0].kernel, COUNTS_ENTRIES_MAX + 100);
+	assert_int_equal(c.epochs[0].entry_count, COUNTS_ENTRIES_MAX);
+	assert_int_equal(c.epochs[0].table_full, 100);
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+/* Samples that were taken before the reset, but are read after it, are not counted. */
+static void test_reset(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2000);
+	tally_begin_epoch(t, 2, 2500);
+	file(t, SAMPLE_HOST_USER, USER, 0, 2600);
+	tally_reset(t, 3000, &(struct tally_clock){.samples = 100, .lost = 7});
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2999);
+	file(t, SAMPLE_HOST_USER, USER, 0, 2999);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 3000);
+	c = copy_of(t, -1, (struct tally_clock){.samples = 150, .lost = 9});
+	assert_int_equal(c.epoch_count, 1);
+	assert_int_equal(c.epochs[0].epoch, 2);
+	assert_int_equal(c.epochs[0].kernel, 1);
+	assert_int_equal(c.host_user, 0);
+	assert_int_equal(c.since_ns, 3000);
+	assert_int_equal(c.elapsed.samples, 50);
+	assert_int_equal(c.elapsed.lost, 2);
+	assert_int_equal(c.forgotten, 0);
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+static void test_pause(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2000);
+	tally_pause(t, true, 3000, &(struct tally_clock){.samples = 100});
+	tally_pause(t, true, 3500, &(struct tally_clock){.samples = 120}); /* again: no change */
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2900);			   /* taken before */
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 3000);
+	c = copy_of(t, -1, (struct tally_clock){.samples = 150});
+	assert_true(c.paused);
+	assert_int_equal(c.epochs[0].kernel, 2);
+	assert_int_equal(c.elapsed.samples, 100);
+	tally_copy_deinit(&c);
+	tally_pause(t, false, 4000, &(struct tally_clock){.samples = 200});
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 3900);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 4000);
+	c = copy_of(t, -1, (struct tally_clock){.samples = 210});
+	assert_false(c.paused);
+	assert_int_equal(c.epochs[0].kernel, 3);
+	assert_int_equal(c.elapsed.samples, 110);
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+static void test_reset_while_paused(void **state)
+{
+	struct tally *t = begin();
+
+	(void)state;
+	tally_pause(t, true, 3000, &zero);
+	tally_reset(t, 4000, &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 4500);
+	assert_int_equal(kernel_of(t, 0), 0);
+	tally_pause(t, false, 5000, &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 5000);
+	assert_int_equal(kernel_of(t, 0), 1);
+	end(t);
+}
+
+/* Two rates do not add up: what is counted is of one sampler. */
+static void test_change_of_sampler(void **state)
+{
+	struct tally_observation o = {.vcpu = 2, .ip = KERNEL, .kernel = true};
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2000);
+	observe(t, o, 2000);
+	assert_int_equal(kernel_of(t, 0), 1);
+	assert_false(tally_set_sampler(t, SAMPLER_KIND_PERF, "same", 3000, &zero));
+	assert_true(tally_set_sampler(t, SAMPLER_KIND_QMP, "blind", 3000, &zero));
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 4000);
+	observe(t, o, 4000);
+	o.kernel = false;
+	observe(t, o, 4000);
+	o.halted = true;
+	observe(t, o, 4000);
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.sampler, SAMPLER_KIND_QMP);
+	assert_string_equal(c.note, "blind");
+	assert_int_equal(c.epochs[0].kernel, 1);
+	assert_int_equal(c.epochs[0].user, 1);
+	assert_int_equal(c.since_ns, 3000);
+	tally_copy_deinit(&c);
+	assert_int_equal(tally_vcpu(t, 2).halted, 1);
+	tally_set_trouble(t, "busy");
+	c = copy_of(t, -1, zero);
+	assert_string_equal(c.note, "busy");
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_modes_and_vcpus),
+		cmocka_unit_test(test_epochs_by_time),
+		cmocka_unit_test(test_old_epochs_are_forgotten),
+		cmocka_unit_test(test_table_full),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_reset_while_paused),
+		cmocka_unit_test(test_change_of_sampler),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
