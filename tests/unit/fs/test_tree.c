@@ -1,0 +1,295 @@
+/* The table of nodes: lookup and listing agree, guests come and go, names are unique. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "fs/tree.h"
+
+struct fixture {
+	struct guests *guests;
+	struct tree_view view;
+};
+
+static const struct guest *guest(uint64_t serial, pid_t pid, const char *name)
+{
+	struct guest *g = guest_create();
+
+	assert_non_null(g);
+	g->serial = serial;
+	g->pid = pid;
+	snprintf(g->name, sizeof(g->name), "%s", name);
+	return g;
+}
+
+static void publish(struct fixture *f, const struct guest **list, size_t n)
+{
+	assert_int_equal(guests_publish(f->guests, list, n), 0);
+	for (size_t i = 0; i < n; i++)
+		guest_put(list[i]);
+	guest_set_put(f->view.guests);
+	f->view.guests = guests_acquire(f->guests);
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->guests = guests_create();
+	publish(f,
+		(const struct guest *[]){guest(3, 300, "db"), guest(1, 100, "web"),
+					 guest(2, 200, "web")},
+		3);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	guest_set_put(f->view.guests);
+	guests_destroy(f->guests);
+	free(f);
+	return 0;
+}
+
+static const struct place root = {.node = NODE_ROOT};
+
+/* "100/proc/kallsyms" */
+static int walk(const struct fixture *f, const char *path, struct place *ret)
+{
+	char copy[256], *save = NULL;
+	struct place at = root;
+	int r = 0;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	for (char *p = strtok_r(copy, "/", &save); p && r == 0; p = strtok_r(NULL, "/", &save)) {
+		struct place dir = at;
+
+		r = tree_lookup(&f->view, &dir, p, &at);
+	}
+	if (r == 0)
+		*ret = at;
+	return r;
+}
+
+static void test_paths(void **state)
+{
+	struct place p;
+
+	assert_int_equal(walk(*state, "status", &p), 0);
+	assert_int_equal(p.node, NODE_STATUS);
+	assert_int_equal(p.serial, 0);
+	assert_int_equal(walk(*state, "200/profile", &p), 0);
+	assert_int_equal(p.node, NODE_PROFILE);
+	assert_int_equal(p.serial, 2);
+	assert_int_equal(walk(*state, "300/sys/kernel/notes", &p), 0);
+	assert_int_equal(p.node, NODE_SYS_KERNEL_NOTES);
+	assert_int_equal(p.serial, 3);
+}
+
+static void test_what_is_not_there(void **state)
+{
+	static const char *const paths[] = {"400",
+					    "0100",
+					    "100x",
+					    "+100",
+					    " 100",
+					    "99999999999999999999",
+					    "kallsyms",
+					    "100/notes",
+					    "100/status",
+					    "by-name/nobody",
+					    "100/sys/module/ext4",
+					    "",
+					    "by-name/web.100"};
+	struct place p;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		if (*paths[i])
+			assert_int_equal(walk(*state, paths[i], &p), -ENOENT);
+	}
+	assert_int_equal(tree_lookup(&((struct fixture *)*state)->view, &root, "", &p), -ENOENT);
+}
+
+static void assert_names(const struct fixture *f, const struct place *dir, const char *want)
+{
+	char got[1024] = "";
+	struct tree_list l;
+
+	assert_int_equal(tree_list(&f->view, dir, &l), 0);
+	for (size_t i = 0; i < l.count; i++) {
+		strcat(got, l.entries[i].name);
+		strcat(got, " ");
+	}
+	tree_list_free(&l);
+	assert_string_equal(got, want);
+}
+
+static void test_guests_are_listed_by_pid(void **state)
+{
+	assert_names(*state, &root, "status top utilization by-name 100 200 300 ");
+}
+
+static void test_a_name_that_two_have(void **state)
+{
+	struct place p;
+
+	assert_int_equal(walk(*state, "by-name", &p), 0);
+	assert_names(*state, &p, "web web.200 db ");
+	assert_int_equal(walk(*state, "by-name/web", &p), 0);
+	assert_int_equal(p.serial, 1);
+	assert_int_equal(walk(*state, "by-name/web.200", &p), 0);
+	assert_int_equal(p.serial, 2);
+}
+
+/* A guest that is really called like the way out of another one. */
+static void test_a_name_that_is_in_the_way(void **state)
+{
+	struct fixture *f = *state;
+	struct place by_name = {.node = NODE_BY_NAME};
+
+	publish(f,
+		(const struct guest *[]){guest(1, 1, "a"), guest(2, 2, "a.3"), guest(3, 3, "a"),
+					 guest(4, 4, "a.3"), guest(5, 5, "a.3.3")},
+		5);
+	assert_names(f, &by_name, "a a.3 a.3.3 a.3.4 a.3.3.5 ");
+}
+
+static void test_odd_names_are_components(void **state)
+{
+	struct fixture *f = *state;
+	struct place by_name = {.node = NODE_BY_NAME}, p;
+	struct tree_list l;
+
+	publish(f,
+		(const struct guest *[]){guest(1, 1, "../etc"), guest(2, 2, ".."), guest(3, 3, ""),
+					 guest(4, 4, "a\nb"), guest(5, 5, "")},
+		5);
+	assert_int_equal(tree_list(&f->view, &by_name, &l), 0);
+	assert_int_equal(l.count, 5);
+	for (size_t i = 0; i < l.count; i++) {
+		assert_null(strchr(l.entries[i].name, '/'));
+		assert_null(strchr(l.entries[i].name, '\n'));
+		assert_true(l.entries[i].name[0] && strcmp(l.entries[i].name, "..") != 0);
+		assert_int_equal(tree_lookup(&f->view, &by_name, l.entries[i].name, &p), 0);
+		assert_true(place_equal(&p, &l.entries[i].place));
+	}
+	tree_list_free(&l);
+}
+
+static void test_the_longest_names_differ(void **state)
+{
+	struct fixture *f = *state;
+	struct place by_name = {.node = NODE_BY_NAME};
+	char name[GUEST_NAME_MAX];
+	struct tree_list l;
+
+	memset(name, '\n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	publish(f, (const struct guest *[]){guest(1, 2000000000, name), guest(2, 2000000001, name)},
+		2);
+	assert_int_equal(tree_list(&f->view, &by_name, &l), 0);
+	assert_string_not_equal(l.entries[0].name, l.entries[1].name);
+	assert_true(strlen(l.entries[1].name) <= 255);
+	tree_list_free(&l);
+}
+
+/* Whatever a directory lists can be looked up in it, is the same place, and has an inode number
+ * of its own. */
+static void check_dir(const struct fixture *f, const struct place *dir, uint64_t *inos, size_t *n)
+{
+	struct tree_list l;
+
+	assert_int_equal(tree_list(&f->view, dir, &l), 0);
+	for (size_t i = 0; i < l.count; i++) {
+		const struct tree_entry *e = &l.entries[i];
+		struct place found;
+
+		assert_int_equal(tree_lookup(&f->view, dir, e->name, &found), 0);
+		assert_true(place_equal(&found, &e->place));
+		for (size_t k = 0; k < *n; k++)
+			assert_true(inos[k] != place_ino(&found));
+		inos[(*n)++] = place_ino(&found);
+		if (tree_node(found.node)->class == CLASS_DIR)
+			check_dir(f, &found, inos, n);
+	}
+	tree_list_free(&l);
+}
+
+static void test_all_that_is_listed_is_found(void **state)
+{
+	struct symbols_module modules[] = {{.name = "ext4"}, {.name = "dm_mod"}};
+	struct symbols symbols = {.module_count = 2, .module_list = modules};
+	struct fixture *f = *state;
+	uint64_t inos[200] = {place_ino(&root)};
+	size_t n = 1;
+
+	assert_int_equal(inos[0], 1);
+	f->view.symbols = &symbols;
+	check_dir(f, &root, inos, &n);
+	/* The root and what is in it; then for each guest a link, its directory, 7 files and
+	 * control, 4 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
+	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 8 + 4 + 4 + 6));
+}
+
+static void test_a_guest_that_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct place dir = {.node = NODE_GUEST, .serial = 2}, p;
+	struct tree_list l;
+
+	publish(f, (const struct guest *[]){guest(4, 200, "web")}, 1);
+	assert_int_equal(tree_lookup(&f->view, &dir, "info", &p), -ENOENT);
+	assert_int_equal(tree_list(&f->view, &dir, &l), -ENOENT);
+	/* Its pid is used again: another place, another inode. */
+	assert_int_equal(walk(f, "200", &p), 0);
+	assert_false(place_equal(&p, &dir));
+	assert_true(place_ino(&p) != place_ino(&dir));
+}
+
+/* Files that carry addresses are for root alone; nobody but root controls. */
+static void test_permissions(void **state)
+{
+	static const enum node_id secret[] = {
+		NODE_KALLSYMS,	   NODE_MODULES,      NODE_PROFILE,	    NODE_PROC_KALLSYMS,
+		NODE_PROC_MODULES, NODE_PROC_VERSION, NODE_SYS_KERNEL_NOTES};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++) {
+		assert_int_equal(tree_node(secret[i])->mode, 0400);
+		assert_true(tree_node(secret[i])->secret);
+	}
+	assert_int_equal(tree_node(NODE_CONTROL)->mode, 0600);
+	for (enum node_id id = 0; id < NODE_COUNT; id++) {
+		if (tree_node(id)->class == CLASS_DIR)
+			assert_int_equal(tree_node(id)->mode, 0555);
+	}
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_paths),
+		TEST(test_what_is_not_there),
+		TEST(test_guests_are_listed_by_pid),
+		TEST(test_a_name_that_two_have),
+		TEST(test_a_name_that_is_in_the_way),
+		TEST(test_odd_names_are_components),
+		TEST(test_the_longest_names_differ),
+		TEST(test_all_that_is_listed_is_found),
+		TEST(test_a_guest_that_is_gone),
+		TEST(test_permissions),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
