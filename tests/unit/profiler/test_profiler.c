@@ -1,0 +1,261 @@
+/* The room's door, from samples (over QMP, of a server that is made up) to the profile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "profiler/profiler.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/kallsyms.h"
+#include "tests/unit/lib/fakeqmp.h"
+#include "tests/unit/lib/guestmaker.h"
+#include "tests/unit/lib/tmptree.h"
+
+/* ---- a symsrc that is made up: takes the place of the library's ------------------------------ */
+
+struct symsrc {
+	struct guests *guests;
+	const struct symbols *symbols; /* of epoch 1; NULL: none yet */
+};
+
+struct guests *symsrc_guests(struct symsrc *s)
+{
+	return s->guests;
+}
+
+const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t epoch)
+{
+	(void)serial;
+	return epoch == 1 ? symbols_get(__atomic_load_n(&s->symbols, __ATOMIC_ACQUIRE)) : NULL;
+}
+
+static const struct symbols *make_symbols(void)
+{
+	static const char text[] =
+		"ffffffff81000000 T _text\nffffffff81000100 T hot\nffffffff81000200 T _etext\n";
+	struct symbols *s = calloc(1, sizeof(*s));
+	struct symtab_builder *b = symtab_builder_create();
+	struct kallsyms k;
+	struct buf buf;
+
+	assert_true(s && b);
+	buf_init(&buf, 4096);
+	kallsyms_init(&k, &buf, b);
+	assert_int_equal(kallsyms_feed(&k, text, strlen(text), NULL), 0);
+	assert_int_equal(kallsyms_finish(&k, NULL), 0);
+	atomic_init(&s->refs, 1);
+	s->kallsyms = blob_from_buf(&buf);
+	assert_int_equal(symtab_builder_finish(b, s->kallsyms->data, s->kallsyms->size, &s->table),
+			 0);
+	symtab_builder_destroy(b);
+	return s;
+}
+
+/* ---- the world ------------------------------------------------------------------------------- */
+
+struct world {
+	struct tmptree tree;
+	char socket[128];
+	struct symsrc symsrc;
+	struct profiler *p;
+	struct fakeqmp *qmp;
+};
+
+static char *qemu_answers(void *ctx, const char *command, const char *line)
+{
+	(void)ctx, (void)line;
+	if (strcmp(command, "query-status") == 0)
+		return strdup("{\"running\": true, \"status\": \"running\"}");
+	if (strcmp(command, "human-monitor-command") == 0)
+		return strdup("\"CPU#0\\nRIP=ffffffff81000104 RFL=2 CPL=0 HLT=0\\n"
+			      "CPU#1\\nRIP=0000000000401000 RFL=2 CPL=3 HLT=0\\n\"");
+	return strdup("{}");
+}
+
+static void begin(struct world *w)
+{
+	struct profiler_config config = {.sampler = SAMPLER_QMP, .event = "auto", .freq = 997};
+	struct guest *g = guestmaker_create(1, 100, 2);
+	struct errmsg why;
+
+	memset(w, 0, sizeof(*w));
+	tmptree_init(&w->tree);
+	snprintf(w->socket, sizeof(w->socket), "%s/qmp.sock", w->tree.path);
+	w->qmp = fakeqmp_start(w->socket, FAKEQMP_OK, qemu_answers, NULL);
+	w->symsrc.guests = guests_create();
+	assert_int_equal(profiler_create(&config, &w->symsrc, &w->p, &why), 0);
+	assert_int_equal(profiler_start(w->p, &why), 0);
+	snprintf(g->links.qmp_path, sizeof(g->links.qmp_path), "%s", w->socket);
+	guestmaker_publish(w->symsrc.guests, &g, 1);
+}
+
+static void end(struct world *w)
+{
+	profiler_stop(w->p);
+	profiler_destroy(w->p);
+	fakeqmp_stop(w->qmp);
+	guests_destroy(w->symsrc.guests);
+	symbols_put(w->symsrc.symbols);
+	tmptree_deinit(&w->tree);
+}
+
+static struct profile *profile_of(struct world *w, int vcpu)
+{
+	struct profile *p;
+
+	assert_int_equal(profiler_profile(w->p, 1, vcpu, &p), 0);
+	return p;
+}
+
+static uint64_t samples_of(struct world *w)
+{
+	struct profile *p = profile_of(w, -1);
+	uint64_t n = p->samples;
+
+	profile_free(p);
+	return n;
+}
+
+static void wait_for(struct world *w, uint64_t samples)
+{
+	for (int i = 0; i < 1000 && samples_of(w) < samples; i++)
+		poll(NULL, 0, 10);
+	assert_true(samples_of(w) >= samples);
+}
+
+/* Symbols that arrive late name the samples that came before them. */
+static void test_profile(void **state)
+{
+	struct profile *p;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	wait_for(&w, 20);
+	p = profile_of(&w, -1);
+	assert_int_equal(p->row_count, 2);
+	assert_int_equal(p->unresolved, p->guest_kernel);
+	profile_free(p);
+	__atomic_store_n(&w.symsrc.symbols, make_symbols(), __ATOMIC_RELEASE);
+	p = profile_of(&w, 0);
+	assert_int_equal(p->row_count, 1);
+	assert_string_equal(p->rows[0].symbol, "hot");
+	assert_string_equal(p->rows[0].object, PROFILE_OBJECT_KERNEL);
+	assert_true(p->rows[0].samples >= 10);
+	assert_int_equal(p->rows[0].samples, p->guest_kernel);
+	assert_int_equal(p->unresolved, 0);
+	assert_int_equal(p->sampler, SAMPLER_KIND_QMP);
+	assert_string_equal(p->event, "registers over QMP");
+	assert_int_equal(p->freq, 50);
+	assert_int_equal(p->contradictory, 0);
+	assert_true(p->since_ns < p->taken_ns);
+	profile_free(p);
+	p = profile_of(&w, 1);
+	assert_int_equal(p->row_count, 1);
+	assert_string_equal(p->rows[0].symbol, PROFILE_SYMBOL_USER);
+	assert_int_equal(p->rows[0].type, 'u');
+	profile_free(p);
+	end(&w);
+}
+
+static void test_numbers(void **state)
+{
+	struct profiler_totals totals;
+	struct profiler_shares shares;
+	struct profiler_vcpu *vcpus;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	wait_for(&w, 20);
+	assert_int_equal(profiler_vcpus(w.p, 1, &vcpus), 2);
+	assert_int_equal(vcpus[0].tid, 101);
+	assert_true(vcpus[0].kernel > 0 && vcpus[0].user == 0);
+	assert_true(vcpus[1].user > 0 && vcpus[1].kernel == 0);
+	free(vcpus);
+	assert_int_equal(profiler_shares(w.p, 1, &shares), 0);
+	assert_true(shares.guest_kernel > 0 && shares.guest_user > 0);
+	assert_true(shares.total >= shares.guest_kernel + shares.guest_user);
+	assert_int_equal(profiler_shares(w.p, 0, &shares), 0);
+	profiler_totals(w.p, &totals);
+	assert_false(totals.perf_running);
+	assert_true(totals.perf_error[0]);
+	assert_true(totals.qmp_samples >= 20);
+	end(&w);
+}
+
+static void test_control(void **state)
+{
+	struct profile *p;
+	struct world w;
+	uint64_t n;
+
+	(void)state;
+	begin(&w);
+	wait_for(&w, 60);
+	assert_int_equal(profiler_reset(w.p, 1), 0);
+	assert_true(samples_of(&w) < 40);
+	assert_int_equal(profiler_pause(w.p, 1, true), 0);
+	n = samples_of(&w);
+	poll(NULL, 0, 300);
+	p = profile_of(&w, -1);
+	assert_int_equal(p->samples, n);
+	assert_true(p->paused);
+	profile_free(p);
+	assert_int_equal(profiler_pause(w.p, 1, false), 0);
+	wait_for(&w, n + 10);
+	end(&w);
+}
+
+static void test_gone(void **state)
+{
+	struct profiler_shares shares;
+	struct profiler_vcpu *vcpus;
+	struct profile *p;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	wait_for(&w, 5);
+	guestmaker_publish(w.symsrc.guests, NULL, 0);
+	assert_int_equal(profiler_profile(w.p, 1, -1, &p), -ESRCH);
+	assert_int_equal(profiler_vcpus(w.p, 1, &vcpus), -ESRCH);
+	assert_int_equal(profiler_shares(w.p, 1, &shares), -ESRCH);
+	assert_int_equal(profiler_reset(w.p, 1), -ESRCH);
+	assert_int_equal(profiler_pause(w.p, 1, true), -ESRCH);
+	end(&w);
+}
+
+static void test_wrong_event(void **state)
+{
+	struct profiler_config config = {.sampler = SAMPLER_AUTO, .event = "cycels", .freq = 997};
+	struct symsrc symsrc = {.guests = guests_create()};
+	struct profiler *p = NULL;
+	struct errmsg why;
+
+	(void)state;
+	assert_int_equal(profiler_create(&config, &symsrc, &p, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "cycels"));
+	assert_null(p);
+	profiler_destroy(NULL);
+	profile_free(NULL);
+	guests_destroy(symsrc.guests);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_profile),	    cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_control),	    cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_wrong_event),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

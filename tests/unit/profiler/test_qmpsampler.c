@@ -1,0 +1,446 @@
+/* The QMP sampler against a server that says what QEMU says, or does not; and against QEMU. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "profiler/qmpsampler.h"
+#include "symsrc/base/io.h"
+#include "symsrc/qmp.h"
+#include "tests/unit/lib/fakeqmp.h"
+#include "tests/unit/lib/guestmaker.h"
+#include "tests/unit/lib/tmptree.h"
+
+extern char **environ;
+
+static const struct tally_clock zero;
+
+struct world {
+	struct tmptree tree;
+	char socket[128];
+	struct guests *guests;
+	struct totals totals;
+	struct tallies *tallies;
+	struct qmpsampler *sampler;
+};
+
+static void clock_of(void *ctx, struct tally_clock *ret)
+{
+	totals_clock(ctx, ret);
+}
+
+static void begin(struct world *w)
+{
+	struct qmpsampler_config config = {0};
+	struct errmsg why;
+
+	memset(w, 0, sizeof(*w));
+	tmptree_init(&w->tree);
+	snprintf(w->socket, sizeof(w->socket), "%s/qmp.sock", w->tree.path);
+	w->guests = guests_create();
+	totals_init(&w->totals);
+	w->tallies = tallies_create(w->guests, clock_of, &w->totals);
+	config.guests = w->guests;
+	config.tallies = w->tallies;
+	config.totals = &w->totals;
+	assert_int_equal(qmpsampler_create(&config, &w->sampler, &why), 0);
+	assert_int_equal(qmpsampler_start(w->sampler, &why), 0);
+}
+
+static void end(struct world *w)
+{
+	qmpsampler_stop(w->sampler);
+	qmpsampler_destroy(w->sampler);
+	tallies_destroy(w->tallies);
+	totals_deinit(&w->totals);
+	guests_destroy(w->guests);
+	tmptree_deinit(&w->tree);
+}
+
+static struct tally *tally_of(struct world *w)
+{
+	const struct tally_set *set = tallies_acquire(w->tallies);
+	struct tally *t = tally_get(tally_set_find(set, 1));
+
+	tally_set_put(set);
+	assert_non_null(t);
+	return t;
+}
+
+/* Publishes the guest and says that it is to be sampled over QMP. */
+static void add_guest(struct world *w)
+{
+	struct guest *g = guestmaker_create(1, 100, 2);
+	struct tally *t;
+
+	g->accel = GUEST_ACCEL_TCG;
+	snprintf(g->links.qmp_path, sizeof(g->links.qmp_path), "%s", w->socket);
+	guestmaker_publish(w->guests, &g, 1);
+	t = tally_of(w);
+	tally_set_sampler(t, SAMPLER_KIND_QMP, "", clock_now_ns(), &zero);
+	tally_put(t);
+	io_wake(qmpsampler_wake_fd(w->sampler));
+}
+
+static struct tally_copy copy_of(struct world *w)
+{
+	struct tally *t = tally_of(w);
+	struct tally_copy c;
+
+	assert_int_equal(tally_copy(t, -1, false, &zero, &c), 0);
+	tally_put(t);
+	return c;
+}
+
+static uint64_t kernel_of(struct world *w)
+{
+	struct tally_copy c = copy_of(w);
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c.epoch_count; i++)
+		n += c.epochs[i].kernel;
+	return n;
+}
+
+static void sleep_ms(int ms)
+{
+	poll(NULL, 0, ms);
+}
+
+/* Waits until the guest has so many kernel samples. */
+static void wait_for(struct world *w, uint64_t kernel, int ms)
+{
+	for (; kernel_of(w) < kernel && ms > 0; ms -= 10)
+		sleep_ms(10);
+	if (kernel_of(w) < kernel)
+		fail_msg("%llu samples instead of %llu; note: %s", (unsigned long long)kernel_of(w),
+			 (unsigned long long)kernel, copy_of(w).note);
+}
+
+static bool paused; /* what query-status says */
+
+/* CPU 0 in the kernel, CPU 1 halted. */
+static char *qemu_answers(void *ctx, const char *command, const char *line)
+{
+	(void)ctx, (void)line;
+	if (strcmp(command, "query-status") == 0)
+		return strdup(paused ? "{\"running\": false, \"status\": \"paused\"}"
+				     : "{\"running\": true, \"status\": \"running\"}");
+	if (strcmp(command, "human-monitor-command") == 0)
+		return strdup("\"\\r\\nCPU#0\\r\\nRIP=ffffffff81000100 RFL=2 CPL=0 HLT=0\\r\\n"
+			      "CPU#1\\r\\nRIP=ffffffff81000200 RFL=2 CPL=0 HLT=1\\r\\n\"");
+	return strdup("{}");
+}
+
+static void test_counts(void **state)
+{
+	struct profiler_totals totals;
+	struct fakeqmp *f;
+	struct tally *t;
+	struct world w;
+	uint64_t start;
+	double hz;
+
+	(void)state;
+	paused = false;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	start = clock_now_ns();
+	wait_for(&w, 100, 10000);
+	hz = 100 / ((double)(clock_now_ns() - start) / 1e9);
+	print_message("%.0f requests a second\n", hz);
+	assert_true(hz < 60); /* a modest rate; slower on a busy machine */
+	t = tally_of(&w);
+	assert_true(tally_vcpu(t, 0).kernel >= 100);
+	assert_int_equal(tally_vcpu(t, 0).halted, 0);
+	assert_true(tally_vcpu(t, 1).halted >= 100);
+	assert_int_equal(tally_vcpu(t, 1).kernel, 0);
+	tally_put(t);
+	totals_get(&w.totals, &totals);
+	assert_true(totals.qmp_samples >= 100);
+	assert_int_equal(copy_of(&w).qmp_hz, QMPSAMPLER_HZ);
+	assert_string_equal(copy_of(&w).note, "");
+	assert_true(fakeqmp_clients(f) >= 2); /* sessions are short */
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+static void test_paused_guest_is_left_alone(void **state)
+{
+	struct fakeqmp *f;
+	struct world w;
+
+	(void)state;
+	paused = true;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	sleep_ms(1500);
+	assert_int_equal(kernel_of(&w), 0);
+	assert_true(fakeqmp_commands(f) < 10);
+	paused = false;
+	wait_for(&w, 10, 5000);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+static void test_paused_profile_asks_nothing(void **state)
+{
+	struct fakeqmp *f;
+	struct tally *t;
+	struct world w;
+	unsigned commands;
+
+	(void)state;
+	paused = false;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	wait_for(&w, 10, 5000);
+	t = tally_of(&w);
+	tally_pause(t, true, clock_now_ns(), &zero);
+	sleep_ms(100);
+	commands = fakeqmp_commands(f);
+	sleep_ms(1500);
+	assert_true(fakeqmp_commands(f) - commands < 10);
+	tally_pause(t, false, clock_now_ns(), &zero);
+	tally_put(t);
+	wait_for(&w, 30, 5000);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+static void test_reset_begins_an_epoch(void **state)
+{
+	const struct guest_set *set;
+	struct fakeqmp *f;
+	struct world w;
+
+	(void)state;
+	paused = false;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	wait_for(&w, 10, 5000);
+	fakeqmp_send(f, "{\"event\": \"RESET\", \"timestamp\": {\"seconds\": 1, "
+			"\"microseconds\": 1}, \"data\": {\"guest\": true}}");
+	wait_for(&w, 40, 10000);
+	set = guests_acquire(w.guests);
+	assert_int_equal(set->entries[0].epoch, 2);
+	assert_string_equal(set->entries[0].epoch_reason, "QMP RESET");
+	guest_set_put(set);
+	assert_int_equal(copy_of(&w).epoch_count, 2);
+	assert_true(copy_of(&w).epochs[1].kernel > 0);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+/* A guest that ends, and one that changes to perf: the connection goes. */
+static void test_end_of_sampling(void **state)
+{
+	struct fakeqmp *f;
+	struct tally *t;
+	struct world w;
+	unsigned commands;
+
+	(void)state;
+	paused = false;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	wait_for(&w, 5, 5000);
+	t = tally_of(&w);
+	tally_set_sampler(t, SAMPLER_KIND_PERF, "", clock_now_ns(), &zero);
+	tally_put(t);
+	io_wake(qmpsampler_wake_fd(w.sampler));
+	sleep_ms(200);
+	commands = fakeqmp_commands(f);
+	sleep_ms(500);
+	assert_int_equal(fakeqmp_commands(f), commands);
+	t = tally_of(&w);
+	tally_set_sampler(t, SAMPLER_KIND_QMP, "", clock_now_ns(), &zero);
+	tally_put(t);
+	io_wake(qmpsampler_wake_fd(w.sampler));
+	wait_for(&w, 5, 5000);
+	guestmaker_publish(w.guests, NULL, 0);
+	sleep_ms(200);
+	commands = fakeqmp_commands(f);
+	sleep_ms(500);
+	assert_int_equal(fakeqmp_commands(f), commands);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+/* Whatever the peer does, a note says it and another guest's samples go on. */
+static void assert_note(enum fakeqmp_fault fault, const char *says, int ms)
+{
+	struct fakeqmp *f;
+	struct world w;
+
+	begin(&w);
+	f = fakeqmp_start(w.socket, fault, qemu_answers, NULL);
+	add_guest(&w);
+	for (; !copy_of(&w).note[0] && ms > 0; ms -= 20)
+		sleep_ms(20);
+	if (!strstr(copy_of(&w).note, says))
+		fail_msg("the note is '%s', without '%s'", copy_of(&w).note, says);
+	assert_int_equal(kernel_of(&w), 0);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+static void test_faults(void **state)
+{
+	(void)state;
+	paused = false;
+	assert_note(FAKEQMP_SILENT, "QMP monitor is busy", 4000);
+	assert_note(FAKEQMP_MUTE, "QMP", 4000);
+	assert_note(FAKEQMP_CLOSES, "QMP", 1000);
+	assert_note(FAKEQMP_OTHER, "QMP", 1000);
+	assert_note(FAKEQMP_HUGE, "QMP", 10000);
+}
+
+static char *not_x86(void *ctx, const char *command, const char *line)
+{
+	if (strcmp(command, "human-monitor-command") == 0)
+		return strdup("\"CPU#0\\n PC=ffff800010011f6c X00=00\\n\"");
+	return qemu_answers(ctx, command, line);
+}
+
+static void test_another_architecture(void **state)
+{
+	struct fakeqmp *f;
+	struct world w;
+
+	(void)state;
+	paused = false;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, not_x86, NULL);
+	add_guest(&w);
+	for (int i = 0; i < 100 && !copy_of(&w).note[0]; i++)
+		sleep_ms(20);
+	assert_non_null(strstr(copy_of(&w).note, "architecture"));
+	end(&w);
+	fakeqmp_stop(f);
+}
+
+static void test_no_socket(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	add_guest(&w);
+	sleep_ms(300);
+	assert_non_null(strstr(copy_of(&w).note, "trying again"));
+	end(&w);
+}
+
+static void test_rate(void **state)
+{
+	(void)state;
+	assert_int_equal(qmpsampler_hz(0), 50);
+	assert_int_equal(qmpsampler_hz(1), 50);
+	assert_int_equal(qmpsampler_hz(32), 50);
+	assert_int_equal(qmpsampler_hz(128), 12);
+	assert_int_equal(qmpsampler_hz(4096), 1);
+}
+
+static pid_t start_qemu(const char *socket)
+{
+	char qmp[256];
+	const char *argv[] = {
+		"qemu-system-x86_64", "-machine", "pc",	  "-accel", "tcg", "-nodefaults",
+		"-display",	      "none",	  "-qmp", qmp,	    NULL};
+	pid_t pid;
+
+	snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", socket);
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, (char **)argv, environ) != 0)
+		return -1;
+	for (int i = 0; i < 500 && access(socket, F_OK) < 0; i++)
+		sleep_ms(20);
+	return pid;
+}
+
+/* Another client of the same monitor is answered while the sampler goes on. */
+static void assert_second_client_gets_its_turn(const char *socket)
+{
+	uint64_t start = clock_now_ns();
+	struct errmsg why;
+	struct qmp *q;
+
+	assert_int_equal(qmp_connect(socket, NULL, NULL, &q, &why), 0);
+	assert_int_equal(qmp_execute(q, "query-name", NULL, NULL, NULL), 0);
+	assert_int_equal(qmp_wait_idle(q, start + 3 * NSEC_PER_SEC), 0);
+	print_message("the second client waited %llu ms\n",
+		      (unsigned long long)((clock_now_ns() - start) / NSEC_PER_MSEC));
+	qmp_destroy(q);
+}
+
+static void test_real_qemu(void **state)
+{
+	struct tally *t;
+	struct world w;
+	uint64_t seen = 0;
+	pid_t qemu;
+
+	(void)state;
+	begin(&w);
+	qemu = start_qemu(w.socket);
+	if (qemu < 0) {
+		print_message("skip: there is no qemu-system-x86_64\n");
+		end(&w);
+		skip();
+	}
+	add_guest(&w);
+	t = tally_of(&w);
+	for (int i = 0; i < 1000 && seen < 50; i++) {
+		sleep_ms(20);
+		seen = tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted;
+	}
+	print_message("firmware: %llu running, %llu halted\n",
+		      (unsigned long long)tally_vcpu(t, 0).kernel,
+		      (unsigned long long)tally_vcpu(t, 0).halted);
+	assert_true(seen >= 50);
+	for (int i = 0; i < 3; i++)
+		assert_second_client_gets_its_turn(w.socket);
+	seen = tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted;
+	sleep_ms(1500);
+	assert_true(tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted > seen);
+	tally_put(t);
+	end(&w);
+	kill(qemu, SIGKILL);
+	waitpid(qemu, NULL, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_paused_guest_is_left_alone),
+		cmocka_unit_test(test_paused_profile_asks_nothing),
+		cmocka_unit_test(test_reset_begins_an_epoch),
+		cmocka_unit_test(test_end_of_sampling),
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_another_architecture),
+		cmocka_unit_test(test_no_socket),
+		cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_real_qemu),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

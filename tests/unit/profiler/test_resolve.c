@@ -1,0 +1,200 @@
+/* Counts joined with names. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "profiler/resolve.h"
+#include "symsrc/kallsyms.h"
+
+#define KERNEL 0xffffffff81000000ULL
+
+/* Symbols as one boot's kallsyms text gives them. */
+static struct symbols *symbols_of(const char *text)
+{
+	struct symbols *s = calloc(1, sizeof(*s));
+	struct symtab_builder *b = symtab_builder_create();
+	struct kallsyms k;
+	struct buf buf;
+
+	assert_true(s && b);
+	buf_init(&buf, 1 << 20);
+	kallsyms_init(&k, &buf, b);
+	assert_int_equal(kallsyms_feed(&k, text, strlen(text), NULL), 0);
+	assert_int_equal(kallsyms_finish(&k, NULL), 0);
+	atomic_init(&s->refs, 1);
+	s->kallsyms = blob_from_buf(&buf);
+	assert_int_equal(symtab_builder_finish(b, s->kallsyms->data, s->kallsyms->size, &s->table),
+			 0);
+	symtab_builder_destroy(b);
+	return s;
+}
+
+static struct symbols *boot(uint64_t base)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "0000000000000000 A fixed_percpu_data\n0000000000001000 A cpu_tss_rw\n"
+		 "%llx T _text\n%llx T hot\n%llx t cold\n%llx t twin\n%llx t twin\n%llx T _etext\n"
+		 "ffffffffc0001000 t ext4_read\t[ext4]\nffffffffc0002000 t cold\t[ext4]\n",
+		 (long long)base, (long long)base + 0x100, (long long)base + 0x200,
+		 (long long)base + 0x300, (long long)base + 0x400, (long long)base + 0x500);
+	return symbols_of(text);
+}
+
+static struct profile resolved(const struct tally_copy *copy, const struct symbols *a,
+			       const struct symbols *b)
+{
+	const struct symbols *symbols[SYMSRC_EPOCHS_KEPT] = {a, b};
+	struct profile p = {0};
+
+	assert_int_equal(resolve(copy, symbols, &p), 0);
+	return p;
+}
+
+static void drop(struct profile *p)
+{
+	free(p->rows);
+	free(p->names);
+}
+
+static void assert_row(const struct profile *p, size_t i, uint64_t samples, char type,
+		       const char *symbol, const char *object)
+{
+	assert_true(i < p->row_count);
+	assert_string_equal(p->rows[i].symbol, symbol);
+	assert_string_equal(p->rows[i].object, object);
+	assert_int_equal(p->rows[i].samples, samples);
+	assert_int_equal(p->rows[i].type, type);
+}
+
+static void test_rows(void **state)
+{
+	struct counts_entry e[] = {
+		{KERNEL + 0x100, 5, 0},	    {KERNEL + 0x1ff, 2, 0},	{KERNEL + 0x180, 3, 1},
+		{KERNEL + 0x300, 1, 0},	    {KERNEL + 0x410, 1, 0},	{KERNEL + 0x200, 2, 0},
+		{0xffffffffc0001004, 4, 0}, {0xffffffffc0002004, 2, 0},
+	};
+	struct tally_copy copy = {
+		.epoch_count = 1,
+		.epochs = {{.epoch = 1, .kernel = 20, .user = 6, .entries = e, .entry_count = 8}}};
+	struct symbols *s = boot(KERNEL);
+	struct profile p = resolved(&copy, s, NULL);
+
+	(void)state;
+	assert_int_equal(p.row_count, 6);
+	assert_row(&p, 0, 10, 'g', "hot", PROFILE_OBJECT_KERNEL);
+	assert_row(&p, 1, 6, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER);
+	assert_row(&p, 2, 4, 'g', "ext4_read", "[ext4]");
+	assert_row(&p, 3, 2, 'g', "cold", "[ext4]");
+	assert_row(&p, 4, 2, 'g', "cold", PROFILE_OBJECT_KERNEL);
+	assert_row(&p, 5, 2, 'g', "twin", PROFILE_OBJECT_KERNEL);
+	assert_int_equal(p.samples, 26);
+	assert_int_equal(p.guest_kernel, 20);
+	assert_int_equal(p.unresolved, 0);
+	drop(&p);
+	symbols_put(s);
+}
+
+/* Two boots with the kernel elsewhere: each with its own table, one row for both. */
+static void test_boots_are_merged_by_name(void **state)
+{
+	struct counts_entry first[] = {{KERNEL + 0x100, 1, 0}};
+	struct counts_entry second[] = {{KERNEL + 0x5000100, 2, 0}, {KERNEL + 0x100, 4, 0}};
+	struct tally_copy copy = {
+		.epoch_count = 2,
+		.epochs = {{1, 1, 0, 0, 0, first, 1}, {2, 6, 0, 0, 0, second, 2}}};
+	struct symbols *a = boot(KERNEL);
+	struct symbols *b = boot(KERNEL + 0x5000000);
+	struct profile p = resolved(&copy, a, b);
+
+	(void)state;
+	assert_int_equal(p.row_count, 2);
+	assert_row(&p, 0, 4, 'g', "0xffffffff81000100", PROFILE_OBJECT_UNKNOWN);
+	assert_row(&p, 1, 3, 'g', "hot", PROFILE_OBJECT_KERNEL);
+	assert_int_equal(p.unresolved, 4);
+	assert_int_equal(p.epochs, 2);
+	drop(&p);
+	symbols_put(a);
+	symbols_put(b);
+}
+
+static void test_without_symbols(void **state)
+{
+	struct counts_entry e[] = {{KERNEL + 0x200, 1, 0},
+				   {KERNEL + 0x100, 1, 0},
+				   {KERNEL + 0x100, 1, 3},
+				   {KERNEL, 1, 0}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 4, 0, 0, 9, e, 4}}};
+	struct profile p = resolved(&copy, NULL, NULL);
+
+	(void)state;
+	assert_int_equal(p.row_count, 3);
+	assert_row(&p, 0, 2, 'g', "0xffffffff81000100", PROFILE_OBJECT_UNKNOWN);
+	assert_row(&p, 1, 1, 'g', "0xffffffff81000000", PROFILE_OBJECT_UNKNOWN);
+	assert_row(&p, 2, 1, 'g', "0xffffffff81000200", PROFILE_OBJECT_UNKNOWN);
+	assert_int_equal(p.unresolved, 4);
+	assert_int_equal(p.table_full, 9);
+	drop(&p);
+}
+
+/* kallsyms holds low addresses (x86's per-CPU symbols); they are never the name of code. */
+static void test_low_addresses_have_no_name(void **state)
+{
+	struct counts_entry e[] = {{0x1004, 3, 0}, {0xfe05b, 1, 0}, {KERNEL + 0x100, 1, 0}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 5, 2, 1, 0, e, 3}}};
+	struct symbols *s = boot(KERNEL);
+	struct profile p = resolved(&copy, s, NULL);
+
+	(void)state;
+	assert_row(&p, 0, 3, 'g', "0x0000000000001004", PROFILE_OBJECT_UNKNOWN);
+	assert_int_equal(p.unresolved, 4);
+	assert_int_equal(p.contradictory, 5);
+	drop(&p);
+	symbols_put(s);
+}
+
+static void test_kernel_of_32_bits(void **state)
+{
+	struct counts_entry e[] = {{0xc1000104, 3, 0}, {0x8048000, 1, 0}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 4, 0, 0, 0, e, 2}}};
+	struct symbols *s = symbols_of("c1000000 T _text\nc1000100 T hot\nc1000200 T _etext\n");
+	struct profile p = resolved(&copy, s, NULL);
+
+	(void)state;
+	assert_row(&p, 0, 3, 'g', "hot", PROFILE_OBJECT_KERNEL);
+	assert_int_equal(p.unresolved, 1);
+	assert_int_equal(p.contradictory, 1);
+	drop(&p);
+	symbols_put(s);
+}
+
+static void test_nothing(void **state)
+{
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{.epoch = 1}}};
+	struct profile p = resolved(&copy, NULL, NULL);
+
+	(void)state;
+	assert_int_equal(p.row_count, 0);
+	drop(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_boots_are_merged_by_name),
+		cmocka_unit_test(test_without_symbols),
+		cmocka_unit_test(test_low_addresses_have_no_name),
+		cmocka_unit_test(test_kernel_of_32_bits),
+		cmocka_unit_test(test_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
