@@ -259,8 +259,7 @@ static uint64_t parse_memory(const char *text)
 	return (uint64_t)(v * (double)factor);
 }
 
-/* Lower case into dst; false for what is none or is all zero, which stands for none. */
-static bool parse_uuid(const char *text, char dst[static VMM_UUID_SIZE])
+bool vmmargs_uuid(const char *text, char dst[static VMM_UUID_SIZE])
 {
 	bool zero = true;
 	size_t i;
@@ -446,7 +445,7 @@ static void on_name(struct parse *p, const char *value)
 
 static void on_uuid(struct parse *p, const char *value)
 {
-	parse_uuid(value, p->out->uuid);
+	vmmargs_uuid(value, p->out->uuid);
 }
 
 static void on_memory(struct parse *p, const char *value)

@@ -49,6 +49,10 @@ struct vmm_args {
  * 0, -ENODATA for an empty command line (a kernel thread, a zombie), -ENOMEM. */
 int vmmargs_parse(const char *exe, const char *cmdline, size_t n, struct vmm_args *ret);
 
+/* A uuid in lower case; false, and dst untouched, for what is none or is all zero, which QEMU
+ * uses for none. */
+bool vmmargs_uuid(const char *text, char dst[static VMM_UUID_SIZE]);
+
 /* True when a program of this path or base name is a QEMU system emulator. Cheap, for telling
  * what is worth a closer look. */
 bool vmmargs_is_qemu(const char *exe);

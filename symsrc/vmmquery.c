@@ -1,0 +1,210 @@
+#include "symsrc/vmmquery.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/qmp.h"
+
+/* -- answers ------------------------------------------------------------------------------ */
+
+static void copy_string(struct json_object *value, const char *key, char *dst, size_t size)
+{
+	struct json_object *v;
+
+	if (json_object_object_get_ex(value, key, &v) && json_object_is_type(v, json_type_string))
+		snprintf(dst, size, "%s", json_object_get_string(v));
+}
+
+static int64_t get_int(struct json_object *value, const char *key)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(value, key, &v) || !json_object_is_type(v, json_type_int))
+		return -1;
+	return json_object_get_int64(v);
+}
+
+static void take_name(struct vmm_answers *info, struct json_object *value)
+{
+	copy_string(value, "name", info->name, sizeof(info->name));
+}
+
+static void take_uuid(struct vmm_answers *info, struct json_object *value)
+{
+	char text[VMM_UUID_SIZE + 1] = "";
+
+	copy_string(value, "UUID", text, sizeof(text));
+	vmmargs_uuid(text, info->uuid);
+}
+
+static void take_status(struct vmm_answers *info, struct json_object *value)
+{
+	copy_string(value, "status", info->state, sizeof(info->state));
+}
+
+static void take_memory(struct vmm_answers *info, struct json_object *value)
+{
+	int64_t base = get_int(value, "base-memory");
+	int64_t plugged = get_int(value, "plugged-memory");
+
+	if (base > 0)
+		info->memory_bytes = (uint64_t)base + (plugged > 0 ? (uint64_t)plugged : 0);
+}
+
+static int compare_vcpus(const void *a, const void *b)
+{
+	const struct guest_vcpu *x = a;
+	const struct guest_vcpu *y = b;
+
+	return (x->index > y->index) - (x->index < y->index);
+}
+
+static bool take_cpu(struct json_object *cpu, struct guest_vcpu *ret)
+{
+	int64_t index = get_int(cpu, "cpu-index");
+	int64_t tid = get_int(cpu, "thread-id");
+
+	if (index < 0 || index > INT32_MAX || tid <= 0 || tid > INT32_MAX)
+		return false;
+	*ret = (struct guest_vcpu){.index = (unsigned)index, .tid = (pid_t)tid};
+	return true;
+}
+
+static void take_cpus(struct vmm_answers *info, struct json_object *value)
+{
+	size_t n =
+		json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
+
+	if (n > GUEST_VCPUS_MAX)
+		n = GUEST_VCPUS_MAX;
+	free(info->vcpus);
+	info->vcpu_count = 0;
+	info->vcpus = n ? calloc(n, sizeof(*info->vcpus)) : NULL;
+	for (size_t i = 0; info->vcpus && i < n; i++) {
+		if (take_cpu(json_object_array_get_idx(value, i), &info->vcpus[info->vcpu_count]))
+			info->vcpu_count++;
+	}
+	if (info->vcpu_count)
+		qsort(info->vcpus, info->vcpu_count, sizeof(*info->vcpus), compare_vcpus);
+}
+
+static const struct question {
+	const char *command;
+	void (*take)(struct vmm_answers *info, struct json_object *value);
+} questions[] = {
+	{"query-name", take_name},
+	{"query-uuid", take_uuid},
+	{"query-status", take_status},
+	{"query-cpus-fast", take_cpus},
+	{"query-memory-size-summary", take_memory},
+};
+
+/* What a reply is for: the question, and who asked. */
+struct asked {
+	struct vmm_query *s;
+	const struct question *question;
+};
+
+struct vmm_query {
+	struct qmp *q;
+	struct vmm_answers info;
+	struct asked asked[ARRAY_SIZE(questions)];
+};
+
+static void on_reply(void *ctx, const struct qmp_reply *reply)
+{
+	struct asked *asked = ctx;
+
+	/* A command that this VMM does not know is no answer, and no error. */
+	if (reply->code == 0)
+		asked->question->take(&asked->s->info, reply->value);
+}
+
+static void on_event(void *ctx, const char *event, struct json_object *data)
+{
+	struct vmm_query *s = ctx;
+
+	(void)data;
+	if (strcmp(event, "RESET") == 0)
+		s->info.resets++;
+}
+
+/* -- the session -------------------------------------------------------------------------- */
+
+static int ask_all(struct vmm_query *s)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(questions); i++) {
+		s->asked[i] = (struct asked){s, &questions[i]};
+		r = qmp_execute(s->q, questions[i].command, NULL, on_reply, &s->asked[i]);
+	}
+	return r;
+}
+
+int vmm_query_start(const char *path, struct vmm_query **ret, struct errmsg *why)
+{
+	struct vmm_query *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return errmsg_set(why, -ENOMEM, "QMP: out of memory");
+	r = qmp_connect(path, on_event, s, &s->q, why);
+	if (r == 0 && ask_all(s) < 0)
+		r = errmsg_set(why, -ENOMEM, "QMP: out of memory");
+	if (r < 0) {
+		vmm_query_destroy(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void vmm_query_destroy(struct vmm_query *s)
+{
+	if (!s)
+		return;
+	qmp_destroy(s->q);
+	vmm_answers_deinit(&s->info);
+	free(s);
+}
+
+int vmm_query_fd(const struct vmm_query *s)
+{
+	return qmp_fd(s->q);
+}
+
+short vmm_query_events(const struct vmm_query *s)
+{
+	return qmp_events(s->q);
+}
+
+int vmm_query_process(struct vmm_query *s)
+{
+	int r = qmp_process(s->q);
+
+	return r < 0 ? r : qmp_pending(s->q) == 0;
+}
+
+const struct errmsg *vmm_query_error(const struct vmm_query *s)
+{
+	return qmp_error(s->q);
+}
+
+struct vmm_answers vmm_query_take(struct vmm_query *s)
+{
+	struct vmm_answers info = s->info;
+
+	s->info = (struct vmm_answers){.vcpus = NULL};
+	return info;
+}
+
+void vmm_answers_deinit(struct vmm_answers *info)
+{
+	free(info->vcpus);
+	*info = (struct vmm_answers){.vcpus = NULL};
+}
