@@ -1,5 +1,6 @@
 #include "symsrc/kallsyms.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -8,18 +9,20 @@
 #define DIGITS_MAX 16
 #define SHOWN_MAX  48 /* bytes of a bad line in a message */
 
-/* Value of a hexadecimal digit plus 1, so that 0 says that it is none. */
-static const uint8_t hex_plus_1[256] = {
-	['0'] = 1,  ['1'] = 2,	['2'] = 3,  ['3'] = 4,	['4'] = 5,  ['5'] = 6,
-	['6'] = 7,  ['7'] = 8,	['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
-	['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
-	['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
-};
+#define HEX 0x10
+
+/* A hexadecimal digit's value, and HEX to say that it is one. */
+static const uint8_t hex_digit[256] = {
+	['0'] = HEX | 0,  ['1'] = HEX | 1,  ['2'] = HEX | 2,  ['3'] = HEX | 3,	['4'] = HEX | 4,
+	['5'] = HEX | 5,  ['6'] = HEX | 6,  ['7'] = HEX | 7,  ['8'] = HEX | 8,	['9'] = HEX | 9,
+	['a'] = HEX | 10, ['b'] = HEX | 11, ['c'] = HEX | 12, ['d'] = HEX | 13, ['e'] = HEX | 14,
+	['f'] = HEX | 15, ['A'] = HEX | 10, ['B'] = HEX | 11, ['C'] = HEX | 12, ['D'] = HEX | 13,
+	['E'] = HEX | 14, ['F'] = HEX | 15};
 
 struct line {
 	uint64_t addr;
 	const char *name, *object;
-	size_t digits, name_len, object_len;
+	size_t name_len, object_len;
 	const char *end; /* behind the newline */
 	char type;
 };
@@ -51,6 +54,27 @@ void kallsyms_init(struct kallsyms *k, struct buf *text, struct symtab_builder *
 static bool is_word(char c)
 {
 	return c >= 0x21 && c <= 0x7e;
+}
+
+/* The first byte from p on that is not of a word. Eight at a time: of 8 bytes read as a little
+ * endian number, x - 0x2121... borrows into the top bit of each byte below 0x21, x + 0x0101...
+ * carries into that of 0x7f, and those above have it anyway. What is carried on spoils only
+ * bytes behind the first that is found. */
+static const char *word_end(const char *p, const char *end)
+{
+	const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+	uint64_t x, stops;
+
+	for (; end - p >= 8; p += 8) {
+		memcpy(&x, p, 8);
+		x = le64toh(x);
+		stops = (((x - 0x21 * ones) & ~x) | (x + ones) | x) & tops;
+		if (stops)
+			return p + __builtin_ctzll(stops) / 8;
+	}
+	while (is_word(*p))
+		p++;
+	return p;
 }
 
 static bool is_type(char c)
@@ -88,8 +112,7 @@ static enum verdict parse_rest(const char *p, const char *end, struct line *l)
 	enum verdict v;
 
 	l->name = p;
-	while (is_word(*p))
-		p++;
+	p = word_end(p, end);
 	l->name_len = (size_t)(p - l->name);
 	if (l->name_len > SYMTAB_NAME_MAX)
 		return LINE_NO_NAME;
@@ -108,29 +131,55 @@ static enum verdict parse_rest(const char *p, const char *end, struct line *l)
 	return LINE_WHOLE;
 }
 
+/* Eight digits at p. What is not one clears HEX in *all. */
+static uint32_t parse_8_digits(const char *p, unsigned *all)
+{
+	uint32_t v = 0;
+
+	for (int i = 0; i < 8; i++) {
+		unsigned digit = hex_digit[(uint8_t)p[i]];
+
+		*all &= digit;
+		v = v << 4 | (digit & 15);
+	}
+	return v;
+}
+
+/* The address, and the blank behind it: *at is moved behind that. */
+static enum verdict parse_address(const char **at, const char *end, uint64_t *ret)
+{
+	const char *p = *at;
+	unsigned all = HEX;
+
+	if (end - p > DIGITS_MAX && p[DIGITS_MAX] == ' ') {
+		*ret = (uint64_t)parse_8_digits(p, &all) << 32 | parse_8_digits(p + 8, &all);
+		*at = p + DIGITS_MAX + 1;
+		return all ? LINE_WHOLE : LINE_NO_ADDRESS;
+	}
+	*ret = 0;
+	for (; hex_digit[(uint8_t)*p] && p - *at < DIGITS_MAX; p++)
+		*ret = *ret << 4 | (hex_digit[(uint8_t)*p] & 15);
+	if (*p != ' ' || p - *at != DIGITS_MAX / 2)
+		return stopped(p, end, LINE_NO_ADDRESS);
+	*at = p + 1;
+	return LINE_WHOLE;
+}
+
 /* One line at p. A NUL stands at end, so that each loop ends there by itself. */
 static enum verdict parse_line(const char *p, const char *end, struct line *l)
 {
-	const char *digits = p;
-	unsigned v;
+	enum verdict v = parse_address(&p, end, &l->addr);
 
-	l->addr = 0;
-	while ((v = hex_plus_1[(uint8_t)*p]) && p - digits < DIGITS_MAX) {
-		l->addr = l->addr << 4 | (v - 1);
-		p++;
-	}
-	if (p == end)
-		return LINE_CUT;
-	if (*p != ' ' || (p - digits != 16 && p - digits != 8))
-		return LINE_NO_ADDRESS;
-	if (!is_type(p[1]))
+	if (v != LINE_WHOLE)
+		return v;
+	if (!is_type(p[0]))
+		return stopped(p, end, LINE_NO_TYPE);
+	l->type = p[0];
+	if (p[1] != ' ')
 		return stopped(p + 1, end, LINE_NO_TYPE);
-	l->type = p[1];
-	if (p[2] != ' ')
-		return stopped(p + 2, end, LINE_NO_TYPE);
 	l->object = NULL;
 	l->object_len = 0;
-	return parse_rest(p + 3, end, l);
+	return parse_rest(p + 2, end, l);
 }
 
 static int refuse(const struct kallsyms *k, enum verdict v, struct errmsg *why)
