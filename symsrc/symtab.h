@@ -14,8 +14,11 @@
  * perf leaves out (R, V, ...): an address in a table of constants is better named than not.
  *
  * Of several symbols at one address one is kept: a type that perf knows (TtWwDdBb) before
- * others, global before local before weak, fewer leading underscores, longer name, first in the
- * text (tools/perf/util/symbol.c, choose_best_symbol()). The others are found by name only.
+ * others, global before local before weak, fewer leading underscores, not "__ia32_", longer name,
+ * first in the text. The others are found by name only. The rules are perf's
+ * (tools/perf/util/symbol.c, choose_best_symbol()), but perf 6.1 does not get to them: it gives
+ * all aliases but the last of the text a length of 0 before it chooses, and prefers what has a
+ * length. So memcpy is "memcpy" here and "__pi_memcpy" in its report.
  *
  * The builder belongs to one thread. A finished table is read by any number of threads without
  * a lock.

@@ -320,6 +320,8 @@ static void test_one_symbol_an_address(void **state)
 		{{K, 'T', "memcpy", NULL}, {K, 'W', "__memcpy", NULL}}, /* both */
 		{{K, 'T', "longer", NULL}, {K, 'T', "long", NULL}},	/* the longer name */
 		{{K, 't', "f", NULL}, {K, 'R', "r_longer", NULL}},	/* what perf knows */
+		{{K, 'T', "__x64_sys_getpid", NULL}, {K, 'T', "__ia32_sys_getpid", NULL}},
+		{{K, 'T', "__ia32_sys_getpid", NULL}, {K, 't', "__do_sys_getpid", NULL}},
 		{{K, 'T', "sys_read", NULL}, {K, 'T', "SyS_read", NULL}},
 		{{K, 'T', "compat_sys_read", NULL}, {K, 'T', "compat_SyS_read", NULL}},
 	};
