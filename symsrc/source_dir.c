@@ -76,7 +76,7 @@ static int fetch_file(const struct dir_fetch *f, enum guest_file file)
 
 static int fetch_module_note(const struct dir_fetch *f, const char *module)
 {
-	char path[MODULE_NAME_MAX + 64];
+	char path[256 + 64]; /* a directory entry has at most 255 bytes */
 
 	snprintf(path, sizeof(path), "sys/module/%s/notes/.note.gnu.build-id", module);
 	return fetch_path(f, path, GUEST_FILE_MODULE_NOTE, module);

@@ -22,18 +22,24 @@ void ssh_link_phase(struct ssh_link *l, const char *what, unsigned sec)
 	l->phase_ns = clock_now_ns() + sec * NSEC_PER_SEC;
 }
 
+/* It has said that it speaks ssh. Lines before that are allowed (RFC 4253, 4.2). */
+static bool has_greeted(const struct ssh_link *l)
+{
+	return ssh_get_serverbanner(l->session) != NULL;
+}
+
 static uint64_t earliest(const struct ssh_link *l)
 {
 	uint64_t end = l->phase_ns;
 
-	if (l->counter.in_bytes == 0 && l->hello_ns < end)
+	if (!has_greeted(l) && l->hello_ns < end)
 		end = l->hello_ns;
 	return l->limits.deadline_ns < end ? l->limits.deadline_ns : end;
 }
 
 static int timed_out(const struct ssh_link *l, struct errmsg *why)
 {
-	if (l->counter.in_bytes == 0)
+	if (!has_greeted(l))
 		return errmsg_set(why, -ETIMEDOUT, "connected, but no ssh server answers");
 	if (clock_now_ns() >= l->limits.deadline_ns)
 		return errmsg_set(why, -ETIMEDOUT, "too slow: %s was not over in time", l->phase);

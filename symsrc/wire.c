@@ -88,11 +88,11 @@ static int feed_noise(struct wire *w, const void *bytes, size_t n, struct errmsg
 	size_t room = w->noise.max - w->noise.len;
 	size_t now = n < room ? n : room;
 
+	buf_init(&rest, WIRE_NOISE_MAX);
 	if (now == 0)
 		return errmsg_set(why, -EBADMSG,
 				  "the guest's shell says something else, without an end: \"%.*s\"",
 				  NOISE_SHOWN, w->noise.data);
-	buf_init(&rest, WIRE_NOISE_MAX);
 	if (buf_append(&w->noise, bytes, now) < 0)
 		return -ENOMEM;
 	at = find_greeting(w, why);
