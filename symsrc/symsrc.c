@@ -4,22 +4,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "symsrc/discover.h"
 #include "symsrc/source_ssh.h"
 #include "symsrc/symload.h"
 
 struct symsrc {
 	struct guests *guests;
+	struct discover *discover;
 	struct symload *loader;
 	bool stuck; /* a fetch could not be ended: all that it uses stays */
 };
 
 static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *why)
 {
+	const struct discover_config found = {.proc_root = c->proc_root,
+					      .debugfs_root = c->debugfs_root,
+					      .only = c->only,
+					      .only_count = c->only_count};
 	int r;
 
 	s->guests = guests_create();
 	if (!s->guests)
 		return -ENOMEM;
+	r = discover_create(&found, s->guests, &s->discover, why);
+	if (r < 0)
+		return r;
 	r = symload_create(s->guests, c->rules, c->rule_count, c->fetchers, &s->loader);
 	if (r < 0)
 		return errmsg_set(why, r, "symbols: cannot be set up: %s", strerrordesc_np(-r));
@@ -47,11 +56,19 @@ int symsrc_create(const struct symsrc_config *config, struct symsrc **ret, struc
 
 int symsrc_start(struct symsrc *s, struct errmsg *why)
 {
-	return symload_start(s->loader, why);
+	int r = symload_start(s->loader, why);
+
+	if (r < 0)
+		return r;
+	r = discover_start(s->discover, why);
+	if (r < 0)
+		symsrc_stop(s);
+	return r;
 }
 
 void symsrc_stop(struct symsrc *s)
 {
+	discover_stop(s->discover);
 	s->stuck = symload_stop(s->loader) < 0;
 }
 
@@ -60,6 +77,7 @@ void symsrc_destroy(struct symsrc *s)
 	if (!s || s->stuck)
 		return;
 	symload_destroy(s->loader);
+	discover_destroy(s->discover);
 	guests_destroy(s->guests);
 	free(s);
 }
