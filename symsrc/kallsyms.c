@@ -154,7 +154,9 @@ static enum verdict parse_address(const char **at, const char *end, uint64_t *re
 	if (end - p > DIGITS_MAX && p[DIGITS_MAX] == ' ') {
 		*ret = (uint64_t)parse_8_digits(p, &all) << 32 | parse_8_digits(p + 8, &all);
 		*at = p + DIGITS_MAX + 1;
-		return all ? LINE_WHOLE : LINE_NO_ADDRESS;
+		if (all)
+			return LINE_WHOLE;
+		*at = p;
 	}
 	*ret = 0;
 	for (; hex_digit[(uint8_t)*p] && p - *at < DIGITS_MAX; p++)

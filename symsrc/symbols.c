@@ -385,7 +385,7 @@ struct ordering {
 static int move_module(void *ctx, const struct module_line *line)
 {
 	struct ordering *o = ctx;
-	struct symbols_module key, *found;
+	struct symbols_module key = {0}, *found;
 
 	memcpy(key.name, line->name, sizeof(key.name));
 	found = bsearch(&key, o->sorted, o->count, sizeof(key), compare_modules);

@@ -1,6 +1,7 @@
 /* The push parser of /proc/kallsyms: right lines at every chunk size, and every wrong one. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
@@ -131,6 +132,17 @@ static void test_32_bit(void **state)
 	end(&p);
 }
 
+/* The blank behind the 16th byte belongs to the next line: found by the fuzzer. */
+static void test_short_line_before_a_bad_one(void **state)
+{
+	struct parsed p;
+
+	(void)state;
+	assert_int_equal(parse(&p, "c1000000 T fi\nf0 A fi\nc1000000 T f\n"), -EBADMSG);
+	assert_non_null(strstr(p.why.text, "line 2"));
+	end(&p);
+}
+
 static void test_upper_case_digits(void **state)
 {
 	struct parsed p;
@@ -227,6 +239,26 @@ static void test_nasty_lines(void **state)
 			assert_int_equal(parse_n(&p, text, good + n, chunk), -EBADMSG);
 			if (!strstr(p.why.text, "line 2: ") || !strstr(p.why.text, bad[i].why))
 				fail_msg("line %zu, chunk %zu: %s", i, chunk, p.why.text);
+			end(&p);
+		}
+	}
+}
+
+/* Each byte at each place of a name that goes on behind it. */
+static void test_every_byte_in_a_name(void **state)
+{
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		for (size_t at = 0; at < 18; at++) {
+			char text[] = "ffffffff81000000 T abcdefghijklmnopqrstuvwxyz\n";
+			bool good = c >= 0x21 && c <= 0x7e;
+			struct parsed p;
+
+			text[19 + at] = (char)c;
+			if (parse_n(&p, text, sizeof(text) - 1, 1000) != (good ? 0 : -EBADMSG))
+				fail_msg("byte %#x at %zu: %s", (unsigned)c, at, p.why.text);
+			if (good)
+				assert_int_equal(p.k.lines, 1);
 			end(&p);
 		}
 	}
@@ -378,9 +410,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_chunk_size),
 		cmocka_unit_test(test_32_bit),
+		cmocka_unit_test(test_short_line_before_a_bad_one),
 		cmocka_unit_test(test_upper_case_digits),
 		cmocka_unit_test(test_longest_names),
 		cmocka_unit_test(test_nasty_lines),
+		cmocka_unit_test(test_every_byte_in_a_name),
 		cmocka_unit_test(test_message_shows_the_line),
 		cmocka_unit_test(test_endless_lines_end_early),
 		cmocka_unit_test(test_cut_off),
