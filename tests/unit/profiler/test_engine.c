@@ -174,6 +174,40 @@ static void test_starts_after_a_fork(void **state)
 	end(&w);
 }
 
+/* Everything at once: samples come in, guests come, boot and go, readers copy and reset. */
+static void test_all_at_once(void **state)
+{
+	uint64_t until = clock_now_ns() + 1500 * NSEC_PER_MSEC;
+	struct world w;
+
+	(void)state;
+	begin_real(&w, 10000);
+	for (uint64_t serial = 1; clock_now_ns() < until; serial++) {
+		struct guest *list[] = {
+			guestmaker_create(serial / 50, getpid(), 2),
+			guestmaker_create(serial + 100000, 1 + (pid_t)serial % 7, 1)};
+		const struct tally_set *set;
+		struct tally_clock now;
+		struct tally_copy c;
+
+		guestmaker_publish(w.guests, list, 2);
+		guests_new_epoch(w.guests, serial / 50, (uint32_t)serial % 50, "test");
+		set = tallies_acquire(w.tallies);
+		assert_int_equal(set->guests->count, 2);
+		totals_clock(&w.totals, &now);
+		for (size_t i = 0; i < 2; i++) {
+			assert_int_equal(tally_copy(set->tallies[i], -1, true, &now, &c), 0);
+			tally_copy_deinit(&c);
+			tally_pause(set->tallies[i], serial % 3 == 0, clock_now_ns(), &now);
+		}
+		if (serial % 10 == 0)
+			tally_reset(set->tallies[0], clock_now_ns(), &now);
+		tally_set_put(set);
+	}
+	assert_true(totals_of(&w).samples > 1000);
+	end(&w);
+}
+
 static int open_refused(const struct perf_event_attr *attr, unsigned cpu)
 {
 	(void)attr, (void)cpu;
@@ -263,6 +297,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_host_samples_are_counted),
 		cmocka_unit_test(test_samples_and_lost_add_up),
+		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_starts_after_a_fork),
 		cmocka_unit_test(test_a_host_without_perf),
 		cmocka_unit_test(test_what_the_user_got_wrong),

@@ -1,6 +1,7 @@
 /* The QMP sampler against a server that says what QEMU says, or does not; and against QEMU. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -130,7 +131,7 @@ static void wait_for(struct world *w, uint64_t kernel, int ms)
 			 (unsigned long long)kernel, copy_of(w).note);
 }
 
-static bool paused; /* what query-status says */
+static atomic_bool paused; /* what query-status says */
 
 /* CPU 0 in the kernel, CPU 1 halted. */
 static char *qemu_answers(void *ctx, const char *command, const char *line)
