@@ -238,8 +238,8 @@ static void choose(struct engine *e, const struct guest *g, struct tally *t)
 	totals_clock(e->config.totals, &now);
 	if (!tally_set_sampler(t, kind, note, clock_now_ns(), &now))
 		return;
-	log_info("guest %d is sampled %s%s%s", (int)g->pid, kind_name(kind), note[0] ? ": " : "",
-		 note);
+	log_at(note[0] ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "guest %d is sampled %s%s%s",
+	       (int)g->pid, kind_name(kind), note[0] ? ": " : "", note);
 	if (e->config.qmp_wake_fd >= 0)
 		io_wake(e->config.qmp_wake_fd);
 }

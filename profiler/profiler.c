@@ -277,7 +277,7 @@ static void fill_header(struct profiler *p, const struct tally_copy *copy, struc
 }
 
 /* Registers have no misc bits that could contradict an address. */
-static int fill_rows(struct profiler *p, uint64_t serial, const struct tally_copy *copy,
+static int fill_rows(struct profiler *p, uint64_t serial, struct tally_copy *copy,
 		     struct profile *profile)
 {
 	const struct symbols *symbols[SYMSRC_EPOCHS_KEPT] = {NULL};

@@ -37,6 +37,11 @@ struct round {
 	const struct tally_set *set;
 	struct totals_delta *found;
 	struct tally *locked;
+	/* The thread of the last sample, and whose it is; at first that of exited ones, nobody's.
+	 */
+	uint32_t pid, tid;
+	bool is_owned;
+	struct task_owner owner;
 };
 
 static void lock_tally(struct round *round, struct tally *t) LOCK_ATTR(no_thread_safety_analysis)
@@ -70,18 +75,27 @@ static void count_mode(struct totals_delta *d, const struct sample *s)
 	}
 }
 
+/* Whose the thread is; asked again only when it is another than the last one. */
+static bool find_owner(struct round *round, const struct sample *s)
+{
+	if (s->tid != round->tid || s->pid != round->pid) {
+		round->pid = s->pid;
+		round->tid = s->tid;
+		round->is_owned = tally_set_owner(round->set, s->pid, s->tid, &round->owner);
+	}
+	return round->is_owned;
+}
+
 static void file_sample(struct round *round, const struct sample *s)
 	LOCK_ATTR(no_thread_safety_analysis)
 {
-	struct task_owner owner;
-
 	count_mode(round->found, s);
-	if (!tally_set_owner(round->set, s->pid, s->tid, &owner)) {
+	if (!find_owner(round, s)) {
 		round->found->stranger_guest += is_guest(s);
 		return;
 	}
-	lock_tally(round, round->set->tallies[owner.guest]);
-	with_lock__tally_sample(round->locked, s, owner.vcpu);
+	lock_tally(round, round->set->tallies[round->owner.guest]);
+	with_lock__tally_sample(round->locked, s, round->owner.vcpu);
 }
 
 static void file_record(struct reader *r, struct round *round, const struct perf_event_header *h)
@@ -101,7 +115,7 @@ static void file_record(struct reader *r, struct round *round, const struct perf
 
 void reader_drain(struct reader *r, struct ring *ring, struct totals_delta *found)
 {
-	struct round round = {.found = found};
+	struct round round = {.found = found, .pid = UINT32_MAX, .tid = UINT32_MAX};
 	const struct perf_event_header *h;
 
 	/* First the ring's end, then the guests: so the set knows every boot that had begun

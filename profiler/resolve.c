@@ -1,5 +1,6 @@
 #include "profiler/resolve.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,41 +118,99 @@ static bool is_kernel_address(uint64_t ip, bool narrow)
 	return narrow ? ip >= NARROW_KERNEL_FROM && ip <= UINT32_MAX : address_is_upper(ip);
 }
 
+/* By address, so that lookups go through the symbols in their order and what belongs to one
+ * symbol stands together. Radix sort, a byte a pass, those that are all the same left out;
+ * both arrays hold n entries, and the result is returned. */
+static struct counts_entry *sort_by_address(struct counts_entry *from, struct counts_entry *to,
+					    size_t n)
+{
+	for (unsigned shift = 0; shift < 64; shift += 8) {
+		size_t at[256] = {0};
+		size_t sum = 0;
+		struct counts_entry *swap;
+
+		for (size_t i = 0; i < n; i++)
+			at[from[i].ip >> shift & 255]++;
+		if (n == 0 || at[from[0].ip >> shift & 255] == n)
+			continue;
+		for (size_t i = 0; i < 256; i++) {
+			size_t count = at[i];
+
+			at[i] = sum;
+			sum += count;
+		}
+		for (size_t i = 0; i < n; i++)
+			to[at[from[i].ip >> shift & 255]++] = from[i];
+		swap = from;
+		from = to;
+		to = swap;
+	}
+	return from;
+}
+
 /* Low addresses are not looked up, although kallsyms holds some (x86's per-CPU symbols): what
  * runs there is firmware, boot code, or user code with the wrong misc bits. */
-static void add_entry(struct rows *rows, const struct counts_entry *e, const struct symbols *s,
-		      bool narrow, struct profile *sums)
+static struct row row_of(uint64_t ip, const struct symbols *s, bool narrow)
 {
-	struct row row = {.samples = e->count};
+	struct row row = {0};
 	struct symtab_hit hit;
 
-	if (!is_kernel_address(e->ip, narrow)) {
-		sums->contradictory += e->count;
-		row.address = e->ip;
-	} else if (s && symtab_find(s->table, e->ip, &hit)) {
+	if (s && is_kernel_address(ip, narrow) && symtab_find(s->table, ip, &hit)) {
 		row.name = hit.name;
 		row.name_len = hit.name_len;
 		row.object = hit.object;
 		row.object_len = hit.object_len;
 	} else {
-		row.address = e->ip;
+		row.address = ip;
 	}
-	if (!row.name)
-		sums->unresolved += e->count;
-	rows_add(rows, &row);
+	return row;
 }
 
-static void add_epoch(struct rows *rows, const struct tally_epoch_copy *e, const struct symbols *s,
-		      struct profile *sums)
+/* Of one symbol of one table: names lie in the arena, each symbol's at a place of its own. */
+static bool is_same_symbol(const struct row *a, const struct row *b)
+{
+	return a->name == b->name && a->object == b->object && a->address == b->address;
+}
+
+static void add_entries(struct rows *rows, const struct counts_entry *e, size_t n,
+			const struct symbols *s, struct profile *sums)
 {
 	bool narrow = is_narrow(s);
+	struct row open = {0}; /* of the symbol that the entries are of now */
 
-	for (size_t i = 0; i < e->entry_count; i++)
-		add_entry(rows, &e->entries[i], s, narrow, sums);
+	for (size_t i = 0; i < n; i++) {
+		struct row row = row_of(e[i].ip, s, narrow);
+
+		if (!row.name)
+			sums->unresolved += e[i].count;
+		if (!is_kernel_address(e[i].ip, narrow))
+			sums->contradictory += e[i].count;
+		if (!is_same_symbol(&row, &open)) {
+			if (open.samples)
+				rows_add(rows, &open);
+			open = row;
+		}
+		open.samples += e[i].count;
+	}
+	if (open.samples)
+		rows_add(rows, &open);
+}
+
+static int add_epoch(struct rows *rows, struct tally_epoch_copy *e, const struct symbols *s,
+		     struct profile *sums)
+{
+	struct counts_entry *room = malloc((e->entry_count + 1) * sizeof(*room));
+
+	if (!room)
+		return -ENOMEM;
+	add_entries(rows, sort_by_address(e->entries, room, e->entry_count), e->entry_count, s,
+		    sums);
+	free(room);
 	sums->guest_kernel += e->kernel;
 	sums->guest_user += e->user;
 	sums->contradictory += e->user_contradictory;
 	sums->table_full += e->table_full;
+	return 0;
 }
 
 /* ---- text -------------------------------------------------------------------------------- */
@@ -218,54 +277,98 @@ static void name_row(const struct row *r, struct profile_row *row, char **to)
 	*(*to)++ = '\0';
 }
 
-static int compare_rows(const void *a, const void *b)
+/* What decides a row's place: hottest first, then by name. The first 16 bytes of the symbol, as
+ * numbers that sort as they do, so that most comparisons need not look at strings. An address
+ * is all told by its number. */
+struct place {
+	uint64_t samples;
+	uint64_t prefix[2];
+	const struct profile_row *row;
+};
+
+static uint64_t prefix_of(const char *s, size_t n)
 {
-	const struct profile_row *x = a;
-	const struct profile_row *y = b;
+	uint64_t prefix = 0;
+
+	memcpy(&prefix, s, n < sizeof(prefix) ? n : sizeof(prefix));
+	return be64toh(prefix);
+}
+
+static struct place place_of(const struct row *r, const struct profile_row *row)
+{
+	struct place p = {.samples = row->samples, .row = row};
+	size_t n = strlen(row->symbol);
+
+	p.prefix[0] = prefix_of(row->symbol, n);
+	p.prefix[1] = n > 8 ? prefix_of(row->symbol + 8, n - 8) : 0;
+	if (r && !r->name)
+		p.prefix[1] = r->address;
+	return p;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct place *x = a;
+	const struct place *y = b;
 	int r;
 
 	if (x->samples != y->samples)
 		return x->samples < y->samples ? 1 : -1;
-	r = strcmp(x->symbol, y->symbol);
-	return r ? r : strcmp(x->object, y->object);
+	for (int i = 0; i < 2; i++) {
+		if (x->prefix[i] != y->prefix[i])
+			return x->prefix[i] < y->prefix[i] ? -1 : 1;
+	}
+	r = strcmp(x->row->symbol, y->row->symbol);
+	return r ? r : strcmp(x->row->object, y->row->object);
 }
 
-static void sort_rows(struct profile_row *list, size_t count)
-{
-	qsort(list, count, sizeof(*list), compare_rows);
-}
+static const struct profile_row user_row = {
+	.type = 'u', .symbol = PROFILE_SYMBOL_USER, .object = PROFILE_SYMBOL_USER};
 
-/* Gives each row its strings, all in one block. */
-static void write_rows(const struct rows *rows, struct profile *p)
+/* Gives each row its strings, all in one block, in unsorted, and puts them in order. */
+static void write_rows(const struct rows *rows, struct profile_row *unsorted, struct place *places,
+		       struct profile *p)
 {
+	size_t count = rows->count;
 	char *to = p->names;
 
-	for (size_t i = 0; i < rows->count; i++)
-		name_row(&rows->list[i], &p->rows[i], &to);
-	p->row_count = rows->count;
-	if (p->guest_user)
-		p->rows[p->row_count++] = (struct profile_row){.samples = p->guest_user,
-							       .type = 'u',
-							       .symbol = PROFILE_SYMBOL_USER,
-							       .object = PROFILE_SYMBOL_USER};
-	sort_rows(p->rows, p->row_count);
+	for (size_t i = 0; i < count; i++) {
+		name_row(&rows->list[i], &unsorted[i], &to);
+		places[i] = place_of(&rows->list[i], &unsorted[i]);
+	}
+	if (p->guest_user) {
+		unsorted[count] = user_row;
+		unsorted[count].samples = p->guest_user;
+		places[count] = place_of(NULL, &unsorted[count]);
+		count++;
+	}
+	qsort(places, count, sizeof(*places), compare_places);
+	for (size_t i = 0; i < count; i++)
+		p->rows[i] = *places[i].row;
+	p->row_count = count;
 }
 
 static int name_rows(const struct rows *rows, struct profile *p)
 {
+	struct profile_row *unsorted = malloc((rows->count + 1) * sizeof(*unsorted));
+	struct place *places = malloc((rows->count + 1) * sizeof(*places));
 	size_t room = 1;
+	int r = -ENOMEM;
 
 	for (size_t i = 0; i < rows->count; i++)
 		room += room_for_row(&rows->list[i]);
 	p->rows = malloc((rows->count + 1) * sizeof(p->rows[0]));
 	p->names = malloc(room);
-	if (!p->rows || !p->names)
-		return -ENOMEM;
-	write_rows(rows, p);
-	return 0;
+	if (unsorted && places && p->rows && p->names) {
+		write_rows(rows, unsorted, places, p);
+		r = 0;
+	}
+	free(unsorted);
+	free(places);
+	return r;
 }
 
-int resolve(const struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
+int resolve(struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
 	    struct profile *ret)
 {
 	struct rows rows = {0};
@@ -276,7 +379,7 @@ int resolve(const struct tally_copy *copy, const struct symbols *const symbols[S
 		most += copy->epochs[i].entry_count;
 	r = rows_init(&rows, most);
 	for (unsigned i = 0; r == 0 && i < copy->epoch_count; i++)
-		add_epoch(&rows, &copy->epochs[i], symbols[i], ret);
+		r = add_epoch(&rows, &copy->epochs[i], symbols[i], ret);
 	ret->samples = ret->guest_kernel + ret->guest_user;
 	ret->epochs = copy->epoch_count;
 	if (r == 0)

@@ -9,9 +9,9 @@
 
 /* Fills rows, row_count, names and the sums of ret (samples, guest_kernel, guest_user,
  * unresolved, table_full, contradictory, epochs) from the copy. symbols[i] are those of
- * copy->epochs[i], or NULL. 0 or -ENOMEM; ret
+ * copy->epochs[i], or NULL. Puts the copy's entries in another order. 0 or -ENOMEM; ret
  * goes to profile_free() in any case. */
-int resolve(const struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
+int resolve(struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
 	    struct profile *ret);
 
 #endif

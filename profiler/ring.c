@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define RING_ALIGN sizeof(uint64_t) /* of records, in size and place */
+
 void ring_init(struct ring *r, void *page, const void *data, size_t size)
 {
 	*r = (struct ring){.page = page, .data = data, .size = size};
@@ -20,45 +22,40 @@ size_t ring_begin(struct ring *r)
 	 * load is whole (kernel/events/ring_buffer.c, perf_output_put_handle()). */
 	r->head = __atomic_load_n(&r->page->data_head, __ATOMIC_ACQUIRE);
 	r->at = r->page->data_tail;
-	if (r->head - r->at > r->size)
+	/* The kernel writes multiples of 8 bytes only: a header never wraps. */
+	if (r->head - r->at > r->size || r->head % RING_ALIGN != 0 || r->at % RING_ALIGN != 0)
 		give_up(r);
 	return r->head - r->at;
 }
 
-/* Copies n bytes at the position `from`, which may wrap. */
+/* Copies the n bytes at the position `from`, which wrap. */
 static void copy_out(const struct ring *r, uint64_t from, void *to, size_t n)
 {
 	size_t off = from & (r->size - 1);
 	size_t first = r->size - off;
 
-	if (first > n)
-		first = n;
 	memcpy(to, r->data + off, first);
 	memcpy((uint8_t *)to + first, r->data, n - first);
 }
 
 const struct perf_event_header *ring_next(struct ring *r, struct ring_scratch *scratch)
 {
-	struct perf_event_header h;
 	uint64_t left = r->head - r->at;
 	size_t off = r->at & (r->size - 1);
+	const struct perf_event_header *h = (const struct perf_event_header *)(r->data + off);
+	size_t size;
 
 	if (left == 0)
 		return NULL;
-	if (left < sizeof(h)) {
+	size = h->size;
+	if (size < sizeof(*h) || size > left || size % RING_ALIGN != 0) {
 		give_up(r);
 		return NULL;
 	}
-	copy_out(r, r->at, &h, sizeof(h));
-	/* The kernel writes multiples of 8 bytes only. */
-	if (h.size < sizeof(h) || h.size > left || h.size % sizeof(uint64_t) != 0) {
-		give_up(r);
-		return NULL;
-	}
-	r->at += h.size;
-	if (off + h.size <= r->size)
-		return (const struct perf_event_header *)(r->data + off);
-	copy_out(r, r->at - h.size, scratch->bytes, h.size);
+	r->at += size;
+	if (off + size <= r->size)
+		return h;
+	copy_out(r, r->at - size, scratch->bytes, size);
 	return (const struct perf_event_header *)scratch->bytes;
 }
 

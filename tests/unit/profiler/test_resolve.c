@@ -48,7 +48,7 @@ static struct symbols *boot(uint64_t base)
 	return symbols_of(text);
 }
 
-static struct profile resolved(const struct tally_copy *copy, const struct symbols *a,
+static struct profile resolved(struct tally_copy *copy, const struct symbols *a,
 			       const struct symbols *b)
 {
 	const struct symbols *symbols[SYMSRC_EPOCHS_KEPT] = {a, b};

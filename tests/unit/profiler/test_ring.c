@@ -108,9 +108,8 @@ static void assert_broken(uint16_t size, size_t written)
 
 	begin(&m, &r, 96);
 	ringmaker_sample(&m, 0, 5, 1, 1, 1);
-	ringmaker_put(&m, &h, written < sizeof(h) ? written : sizeof(h));
-	if (written > sizeof(h))
-		ringmaker_put(&m, zeros, written - sizeof(h));
+	ringmaker_put(&m, &h, sizeof(h));
+	ringmaker_put(&m, zeros, written - sizeof(h));
 	assert_round(&r, 5, 1);
 	assert_int_equal(r.malformed, 1);
 	assert_int_equal(m.page->data_tail, m.page->data_head);
@@ -127,7 +126,22 @@ static void test_malformed_sizes(void **state)
 	assert_broken(12, 32);	  /* not a multiple of 8 */
 	assert_broken(40, 32);	  /* ends behind the head */
 	assert_broken(65528, 32); /* far behind it */
-	assert_broken(32, 4);	  /* not even a header */
+}
+
+/* The kernel moves its head by multiples of 8. */
+static void test_head_between_records(void **state)
+{
+	struct ringmaker m;
+	struct ring r;
+
+	(void)state;
+	begin(&m, &r, 96);
+	ringmaker_sample(&m, 0, 5, 1, 1, 1);
+	ringmaker_put(&m, "abcd", 4);
+	assert_round(&r, 0, 0);
+	assert_int_equal(r.malformed, 1);
+	assert_int_equal(m.page->data_tail, m.page->data_head);
+	ringmaker_deinit(&m);
 }
 
 static void test_head_out_of_reach(void **state)
@@ -153,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_rounds),
 		cmocka_unit_test(test_malformed_sizes),
+		cmocka_unit_test(test_head_between_records),
 		cmocka_unit_test(test_head_out_of_reach),
 	};
 
