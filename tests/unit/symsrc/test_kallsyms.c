@@ -177,67 +177,68 @@ static void test_longest_names(void **state)
 	end(&p);
 }
 
+static const struct {
+	const char *line;
+	size_t len; /* 0: strlen() */
+	const char *why;
+} bad_lines[] = {
+	{"\n", 0, "no address"},
+	{" ffffffff81000000 T f\n", 0, "no address"},
+	{"ffffffff8100000 T f\n", 0, "no address"},
+	{"ffffffff810000000 T f\n", 0, "no address"},
+	{"0xffffffff81000000 T f\n", 0, "no address"},
+	{"ffffffff8100000g T f\n", 0, "no address"},
+	{"-fffffff81000000 T f\n", 0, "no address"},
+	{"ffffffff81000000\tT f\n", 0, "no address"},
+	{"ffffffff81000000\n", 0, "no address"},
+	{"\x7f"
+	 "ELF\x02\x01\x01\0\0\0",
+	 10, "no address"},
+	{"\0", 1, "no address"},
+	{"ffffffff81000000 \n", 0, "no symbol type"},
+	{"ffffffff81000000  T f\n", 0, "no symbol type"},
+	{"ffffffff81000000 TT f\n", 0, "no symbol type"},
+	{"ffffffff81000000 1 f\n", 0, "no symbol type"},
+	{"ffffffff81000000 \xe4 f\n", 0, "no symbol type"},
+	{"ffffffff81000000 T\n", 0, "no symbol type"},
+	{"ffffffff81000000 T\0f\n", 21, "no symbol type"},
+	{"ffffffff81000000 T \n", 0, "no symbol name"},
+	{"ffffffff81000000 T \t[m]\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f g\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f\r\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f\0\n", 22, "no symbol name"},
+	{"ffffffff81000000 T f\x1b[2J\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f\xc3\xa4\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f\x7f\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f [m]\n", 0, "no symbol name"},
+	{"ffffffff81000000 T f\t\n", 0, "no module name"},
+	{"ffffffff81000000 T f\tm\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[]\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[m\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[../etc]\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[..]\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[a b]\n", 0, "no module name"},
+	{"ffffffff81000000 T f\t[m\0]\n", 26, "no module name"},
+	{"ffffffff81000000 T f\t[m] \n", 0, "more than a symbol"},
+	{"ffffffff81000000 T f\t[m]]\n", 0, "more than a symbol"},
+};
+
 /* Wrong at once and not only at the newline, whatever the chunks; with line and reason. */
 static void test_nasty_lines(void **state)
 {
-	static const struct {
-		const char *line;
-		size_t len; /* 0: strlen() */
-		const char *why;
-	} bad[] = {
-		{"\n", 0, "no address"},
-		{" ffffffff81000000 T f\n", 0, "no address"},
-		{"ffffffff8100000 T f\n", 0, "no address"},
-		{"ffffffff810000000 T f\n", 0, "no address"},
-		{"0xffffffff81000000 T f\n", 0, "no address"},
-		{"ffffffff8100000g T f\n", 0, "no address"},
-		{"-fffffff81000000 T f\n", 0, "no address"},
-		{"ffffffff81000000\tT f\n", 0, "no address"},
-		{"ffffffff81000000\n", 0, "no address"},
-		{"\x7f"
-		 "ELF\x02\x01\x01\0\0\0",
-		 10, "no address"},
-		{"\0", 1, "no address"},
-		{"ffffffff81000000 \n", 0, "no symbol type"},
-		{"ffffffff81000000  T f\n", 0, "no symbol type"},
-		{"ffffffff81000000 TT f\n", 0, "no symbol type"},
-		{"ffffffff81000000 1 f\n", 0, "no symbol type"},
-		{"ffffffff81000000 \xe4 f\n", 0, "no symbol type"},
-		{"ffffffff81000000 T\n", 0, "no symbol type"},
-		{"ffffffff81000000 T\0f\n", 21, "no symbol type"},
-		{"ffffffff81000000 T \n", 0, "no symbol name"},
-		{"ffffffff81000000 T \t[m]\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f g\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f\r\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f\0\n", 22, "no symbol name"},
-		{"ffffffff81000000 T f\x1b[2J\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f\xc3\xa4\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f\x7f\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f [m]\n", 0, "no symbol name"},
-		{"ffffffff81000000 T f\t\n", 0, "no module name"},
-		{"ffffffff81000000 T f\tm\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[]\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[m\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[../etc]\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[..]\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[a b]\n", 0, "no module name"},
-		{"ffffffff81000000 T f\t[m\0]\n", 26, "no module name"},
-		{"ffffffff81000000 T f\t[m] \n", 0, "more than a symbol"},
-		{"ffffffff81000000 T f\t[m]]\n", 0, "more than a symbol"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		size_t n = bad[i].len ? bad[i].len : strlen(bad[i].line);
+	for (size_t i = 0; i < ARRAY_SIZE(bad_lines); i++) {
+		size_t n = bad_lines[i].len ? bad_lines[i].len : strlen(bad_lines[i].line);
 		char text[256] = "ffffffff80000000 T good\n";
 		size_t good = strlen(text);
 
-		memcpy(text + good, bad[i].line, n);
+		memcpy(text + good, bad_lines[i].line, n);
 		for (size_t chunk = 1; chunk <= good + n; chunk++) {
 			struct parsed p;
 
 			assert_int_equal(parse_n(&p, text, good + n, chunk), -EBADMSG);
-			if (!strstr(p.why.text, "line 2: ") || !strstr(p.why.text, bad[i].why))
+			if (!strstr(p.why.text, "line 2: ") ||
+			    !strstr(p.why.text, bad_lines[i].why))
 				fail_msg("line %zu, chunk %zu: %s", i, chunk, p.why.text);
 			end(&p);
 		}
