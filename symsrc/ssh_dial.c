@@ -43,7 +43,8 @@ struct lookup {
 	char host[SSH_HOST_MAX];
 	char port[8];
 	int done_fd;
-	int result; /* of getaddrinfo(); valid once done_fd is readable */
+	/* Of getaddrinfo(); valid once done_fd is readable. list is written before result. */
+	atomic_int result;
 	struct addrinfo *list;
 };
 
@@ -65,7 +66,7 @@ static void *lookup_main(void *arg)
 					      .ai_flags = AI_NUMERICSERV};
 	struct lookup *l = arg;
 
-	l->result = getaddrinfo(l->host, l->port, &hints, &l->list);
+	atomic_store(&l->result, getaddrinfo(l->host, l->port, &hints, &l->list));
 	io_wake(l->done_fd);
 	lookup_put(l);
 	atomic_fetch_sub(&lookups, 1);
@@ -114,7 +115,7 @@ static int lookup_start(struct lookup *l)
 
 static int lookup_wait(struct lookup *l, const struct ssh_dial *d, struct errmsg *why)
 {
-	int r = lookup_start(l);
+	int result, r = lookup_start(l);
 
 	if (r < 0)
 		return errmsg_set(why, r, "too many host names are being looked up");
@@ -123,9 +124,10 @@ static int lookup_wait(struct lookup *l, const struct ssh_dial *d, struct errmsg
 		return errmsg_set(why, r, "cancelled");
 	if (r == 0)
 		return errmsg_set(why, -ETIMEDOUT, "the name is still being looked up");
-	if (l->result != 0)
+	result = atomic_load(&l->result);
+	if (result != 0)
 		return errmsg_set(why, -EHOSTUNREACH, "the name does not resolve: %s",
-				  gai_strerror(l->result));
+				  gai_strerror(result));
 	return 0;
 }
 

@@ -25,6 +25,7 @@
 #define REFUSED_MAX_SEC	 300
 #define SUBSCRIBERS_MAX	 GUESTS_SUBSCRIBERS_MAX
 #define FETCHER_NAME_MAX 16
+#define NOTHING_SAID	 1
 
 struct kept {
 	uint32_t epoch;
@@ -50,7 +51,7 @@ struct load {
 	bool running_slow;  /* it counts among the slow ones that run */
 	bool gone;	    /* the guest is; whoever fetches frees this */
 	bool young;	    /* no attempt of a boot less than YOUNG_SEC ago has worked */
-	int said;	    /* the error that was logged last */
+	int said;	    /* the result that was logged last; NOTHING_SAID */
 	struct fetcher *by; /* who fetches it now, or NULL */
 };
 
@@ -60,6 +61,7 @@ struct fetcher {
 	unsigned index;
 	int cancel_fd; /* woken to end the running fetch */
 	bool started;
+	bool ended; /* lock; the thread is about to return */
 };
 
 /* What a fetcher takes along when it leaves the lock. */
@@ -81,6 +83,7 @@ struct symload {
 	struct guests *gs;
 	struct source_rule *rules;
 	size_t rule_count;
+	uint64_t check_ns;
 	unsigned fetcher_count;
 	struct fetcher *fetchers;
 	pthread_t scheduler;
@@ -296,6 +299,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->epoch_start_ns = e->epoch_start_ns;
 	l->attempts = 0;
 	l->failures = 0;
+	l->said = NOTHING_SAID;
 	l->error = (struct errmsg){0};
 	with_lock__cancel(l); /* what it fetches is from the boot before */
 	with_lock__schedule(l, clock_now_ns(), true);
@@ -410,8 +414,28 @@ static void *scheduler_main(void *arg)
 
 /* ---- a fetch ------------------------------------------------------------------------------ */
 
-static void with_lock__fill_request(const struct load *l, const struct fetcher *f,
-				    struct fetch_request *req)
+/* More guests wait for their turn than could have one. */
+static bool with_lock__is_crowded(const struct symload *sl)
+{
+	uint64_t now = clock_now_ns();
+	size_t due = 0;
+
+	for (size_t i = 0; i < sl->count; i++)
+		due += !sl->loads[i]->by && sl->loads[i]->next_ns <= now;
+	return due > sl->fetcher_count;
+}
+
+/* How long to wait for a first byte. A guest that answers at all does so in a fraction of a
+ * second; who does not gets all the time it wants later, among the slow ones. */
+static unsigned with_lock__patience(const struct symload *sl, const struct load *l)
+{
+	if (l->attempts > 0 && !l->young)
+		return 0;
+	return with_lock__is_crowded(sl) ? SYMLOAD_CROWDED_MS : SYMLOAD_ANSWER_MS;
+}
+
+static void with_lock__fill_request(const struct symload *sl, const struct load *l,
+				    const struct fetcher *f, struct fetch_request *req)
 {
 	snprintf(req->uri, sizeof(req->uri), "%s", l->uri);
 	snprintf(req->used, sizeof(req->used), "%s", l->used);
@@ -420,8 +444,7 @@ static void with_lock__fill_request(const struct load *l, const struct fetcher *
 	req->target.links = l->guest->links;
 	req->limits.cancel_fd = f->cancel_fd;
 	req->limits.deadline_ns = clock_now_ns() + SYMLOAD_TOTAL_SEC * NSEC_PER_SEC;
-	/* Nothing of it has ever answered, or it is booting: do not wait long. */
-	req->limits.answer_ms = l->attempts == 0 || l->young ? SYMLOAD_ANSWER_MS : 0;
+	req->limits.answer_ms = with_lock__patience(sl, l);
 }
 
 static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *f, struct job *job)
@@ -433,7 +456,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 	if (have)
 		snprintf(job->boot_id, sizeof(job->boot_id), "%s", have->boot_id);
 	l->young = !have && load_is_young(l);
-	with_lock__fill_request(l, f, &job->req);
+	with_lock__fill_request(sl, l, f, &job->req);
 	io_wake_clear(f->cancel_fd);
 	l->by = f;
 	l->whole = false;
@@ -516,7 +539,7 @@ static void run_whole(struct symload *sl, struct job *job)
 		begin_epoch(sl, job);
 }
 
-static void with_lock__worked(struct load *l, struct job *job)
+static void with_lock__worked(const struct symload *sl, struct load *l, struct job *job)
 {
 	uint64_t now = clock_now_ns();
 
@@ -532,7 +555,7 @@ static void with_lock__worked(struct load *l, struct job *job)
 	if (job->changed)
 		with_lock__schedule(l, now, true);
 	else if (l->next_ns == NEVER && is_worth_checking(l->used))
-		with_lock__schedule(l, now + SYMLOAD_CHECK_SEC * NSEC_PER_SEC, false);
+		with_lock__schedule(l, now + sl->check_ns, false);
 }
 
 static void with_lock__failed(struct load *l, const struct job *job)
@@ -553,7 +576,7 @@ static bool with_lock__is_news(struct load *l, const struct job *job)
 		return false;
 	if (job->result == 0 && !job->whole)
 		return false;
-	if (job->result < 0 && l->said == job->result)
+	if (l->said == job->result)
 		return false;
 	l->said = job->result;
 	return true;
@@ -592,7 +615,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	l->slow = job->result == -ETIMEDOUT;
 	news = with_lock__is_news(l, job);
 	if (job->result == 0)
-		with_lock__worked(l, job);
+		with_lock__worked(sl, l, job);
 	else
 		with_lock__failed(l, job);
 	with_lock__wake_subscribers(sl);
@@ -629,6 +652,10 @@ static void *fetcher_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	while (take_job(f, &job))
 		do_job(f->sl, &job);
+	mutex_lock(&f->sl->lock);
+	f->ended = true;
+	cond_broadcast(&f->sl->work);
+	mutex_unlock(&f->sl->lock);
 	return NULL;
 }
 
@@ -665,14 +692,14 @@ static int create_fetchers(struct symload *sl, unsigned count)
 	return 0;
 }
 
-static int fill(struct symload *sl, const struct source_rule *rules, size_t rule_count,
-		unsigned fetchers)
+static int fill(struct symload *sl, const struct symload_config *c)
 {
-	int r = copy_rules(sl, rules, rule_count);
+	unsigned fetchers = c->fetchers ? c->fetchers : SYMLOAD_FETCHERS;
+	int r = copy_rules(sl, c->rules, c->rule_count);
 
 	if (r < 0)
 		return r;
-	r = create_fetchers(sl, fetchers);
+	r = create_fetchers(sl, fetchers < SYMLOAD_FETCHERS_MAX ? fetchers : SYMLOAD_FETCHERS_MAX);
 	if (r < 0)
 		return r;
 	sl->wake_fd = io_wake_create();
@@ -681,8 +708,7 @@ static int fill(struct symload *sl, const struct source_rule *rules, size_t rule
 	return guests_subscribe(sl->gs, sl->wake_fd);
 }
 
-int symload_create(struct guests *gs, const struct source_rule *rules, size_t rule_count,
-		   unsigned fetchers, struct symload **ret)
+int symload_create(const struct symload_config *config, struct guests *gs, struct symload **ret)
 {
 	struct symload *sl = calloc(1, sizeof(*sl));
 	int r;
@@ -691,14 +717,13 @@ int symload_create(struct guests *gs, const struct source_rule *rules, size_t ru
 		return -ENOMEM;
 	sl->gs = gs;
 	sl->wake_fd = -1;
+	sl->check_ns = config->check_ms ? config->check_ms * NSEC_PER_MSEC
+					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
 	mutex_init(&sl->lock);
 	cond_init(&sl->work);
 	for (size_t i = 0; i < SUBSCRIBERS_MAX; i++)
 		sl->subscribers[i] = -1;
-	if (fetchers == 0)
-		fetchers = SYMLOAD_FETCHERS;
-	r = fill(sl, rules, rule_count,
-		 fetchers < SYMLOAD_FETCHERS_MAX ? fetchers : SYMLOAD_FETCHERS_MAX);
+	r = fill(sl, config);
 	if (r < 0) {
 		symload_destroy(sl);
 		return r;
@@ -775,35 +800,46 @@ static void order_to_stop(struct symload *sl)
 	io_wake(sl->wake_fd);
 }
 
-static int join(struct fetcher *f, uint64_t deadline_ns)
+static bool with_lock__all_ended(const struct symload *sl)
 {
-	struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NSEC_PER_SEC),
-			      .tv_nsec = (long)(deadline_ns % NSEC_PER_SEC)};
+	for (unsigned i = 0; i < sl->fetcher_count; i++) {
+		if (sl->fetchers[i].started && !sl->fetchers[i].ended)
+			return false;
+	}
+	return true;
+}
 
-	if (!f->started)
-		return 0;
-	if (pthread_clockjoin_np(f->thread, NULL, CLOCK_MONOTONIC, &ts) != 0)
-		return -EBUSY;
-	f->started = false;
-	return 0;
+static bool wait_ended(struct symload *sl)
+{
+	uint64_t deadline_ns = clock_now_ns() + SYMLOAD_STOP_MS * NSEC_PER_MSEC;
+	bool ended;
+
+	mutex_lock(&sl->lock);
+	while (!with_lock__all_ended(sl)) {
+		if (cond_wait_until(&sl->work, &sl->lock, deadline_ns) == ETIMEDOUT)
+			break;
+	}
+	ended = with_lock__all_ended(sl);
+	mutex_unlock(&sl->lock);
+	return ended;
 }
 
 int symload_stop(struct symload *sl)
 {
-	uint64_t deadline_ns = clock_now_ns() + SYMLOAD_STOP_MS * NSEC_PER_MSEC;
-	int r = 0;
-
 	order_to_stop(sl);
 	if (sl->scheduler_started)
 		pthread_join(sl->scheduler, NULL);
 	sl->scheduler_started = false;
-	for (unsigned i = 0; i < sl->fetcher_count; i++) {
-		if (join(&sl->fetchers[i], deadline_ns) < 0)
-			r = -EBUSY;
-	}
-	if (r < 0)
+	if (!wait_ended(sl)) {
 		log_warn("symbols: a fetch hangs in a read of a dead filesystem: left behind");
-	return r;
+		return -EBUSY;
+	}
+	for (unsigned i = 0; i < sl->fetcher_count; i++) {
+		if (sl->fetchers[i].started)
+			pthread_join(sl->fetchers[i].thread, NULL);
+		sl->fetchers[i].started = false;
+	}
+	return 0;
 }
 
 /* ---- questions ---------------------------------------------------------------------------- */

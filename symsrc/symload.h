@@ -20,17 +20,23 @@
 
 #define SYMLOAD_FETCHERS     8
 #define SYMLOAD_FETCHERS_MAX 64
-#define SYMLOAD_CHECK_SEC    60	 /* between looks at a guest whose symbols are here */
-#define SYMLOAD_TOTAL_SEC    120 /* for one fetch; emulated guests need 5 to 15 */
-#define SYMLOAD_ANSWER_MS    4000
+#define SYMLOAD_CHECK_SEC    60	  /* between looks at a guest whose symbols are here */
+#define SYMLOAD_TOTAL_SEC    120  /* for one fetch; emulated guests need 5 to 15 */
+#define SYMLOAD_ANSWER_MS    4000 /* for the first byte, the first time */
+#define SYMLOAD_CROWDED_MS   1000 /* the same while more guests wait than there are threads */
 #define SYMLOAD_STOP_MS	     3000 /* for a thread to end before it is left behind */
 
 struct symload;
 
-/* gs must outlive the loader. Copies the rules. fetchers 0: SYMLOAD_FETCHERS. Starts nothing.
- * 0 or -ENOMEM or what guests_subscribe() returns. */
-int symload_create(struct guests *gs, const struct source_rule *rules, size_t rule_count,
-		   unsigned fetchers, struct symload **ret);
+struct symload_config {
+	const struct source_rule *rules; /* copied; first match wins; none matches: auto */
+	size_t rule_count;
+	unsigned fetchers; /* 0: SYMLOAD_FETCHERS */
+	unsigned check_ms; /* 0: SYMLOAD_CHECK_SEC */
+};
+
+/* gs must outlive the loader. Starts nothing. 0, -ENOMEM, or what guests_subscribe() returns. */
+int symload_create(const struct symload_config *config, struct guests *gs, struct symload **ret);
 /* Starts the threads. 0 or negative errno; then none of them runs. */
 int symload_start(struct symload *sl, struct errmsg *why);
 /* Ends running fetches, wakes and joins the threads. One that hangs in a read of a dead network

@@ -21,6 +21,8 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 					      .debugfs_root = c->debugfs_root,
 					      .only = c->only,
 					      .only_count = c->only_count};
+	const struct symload_config load = {
+		.rules = c->rules, .rule_count = c->rule_count, .fetchers = c->fetchers};
 	int r;
 
 	s->guests = guests_create();
@@ -29,7 +31,7 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 	r = discover_create(&found, s->guests, &s->discover, why);
 	if (r < 0)
 		return r;
-	r = symload_create(s->guests, c->rules, c->rule_count, c->fetchers, &s->loader);
+	r = symload_create(&load, s->guests, &s->loader);
 	if (r < 0)
 		return errmsg_set(why, r, "symbols: cannot be set up: %s", strerrordesc_np(-r));
 	return 0;

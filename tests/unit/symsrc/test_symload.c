@@ -1,0 +1,690 @@
+/* The loader: from guests that come, reboot, hang and go to symbols for each boot of each. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
+#include "symsrc/base/log.h"
+#include "symsrc/source_ssh.h"
+#include "symsrc/symload.h"
+#include "tests/unit/lib/guestroot.h"
+#include "tests/unit/lib/sshserver.h"
+
+#define GUESTS_MOST 64
+#define PATIENCE_S  20
+#define SECOND	    "99999999-8888-7777-6666-555555555555"
+
+static char dir[32], root[64], host_key[64], client_key[64], known_hosts[64];
+static struct sshserver *hung;
+
+static struct guests *gs;
+static struct symload *sl;
+static const struct guest *published[GUESTS_MOST];
+static size_t published_count;
+
+static int group_setup(void **state)
+{
+	struct sshserver_config config = {.host_key = host_key, .client_key = client_key};
+
+	(void)state;
+	log_set_level(LOG_LEVEL_ERROR);
+	unsetenv("SSH_AUTH_SOCK");
+	source_ssh_init(NULL);
+	snprintf(dir, sizeof(dir), "/tmp/test_load.XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(root, sizeof(root), "%s/root", dir);
+	snprintf(host_key, sizeof(host_key), "%s/host_key", dir);
+	snprintf(client_key, sizeof(client_key), "%s/client_key", dir);
+	snprintf(known_hosts, sizeof(known_hosts), "%s/known_hosts", dir);
+	sshserver_make_key(host_key, NULL);
+	sshserver_make_key(client_key, NULL);
+	hung = sshserver_start(&config);
+	sshserver_trust(hung, host_key, known_hosts);
+	sshserver_set_fault(hung, SSHSERVER_NO_BANNER);
+	return 0;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	sshserver_stop(hung);
+	guestroot_remove(dir);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	guestroot_create(root);
+	sshserver_set_fault(hung, SSHSERVER_NO_BANNER);
+	gs = guests_create();
+	published_count = 0;
+	return gs ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (sl) {
+		symload_stop(sl);
+		symload_destroy(sl);
+	}
+	sl = NULL;
+	for (size_t i = 0; i < published_count; i++)
+		guest_put(published[i]);
+	guests_destroy(gs);
+	guestroot_remove(root);
+	return 0;
+}
+
+/* ---- helpers ------------------------------------------------------------------------------- */
+
+/* Rules: "good*" is the folder, "hung*" the server that never answers, "gone*" refuses. */
+static void start_checking(unsigned fetchers, unsigned check_ms)
+{
+	char good[128], hangs[256];
+	struct source_rule rules[3] = {{(char *)"good*", good},
+				       {(char *)"hung*", hangs},
+				       {(char *)"gone*", (char *)"ssh://127.0.0.1:1"}};
+	struct symload_config config = {.rules = rules, .rule_count = ARRAY_SIZE(rules)};
+
+	snprintf(good, sizeof(good), "dir:%s", root);
+	snprintf(hangs, sizeof(hangs), "ssh://127.0.0.1:%u?identity=%s&known_hosts=%s",
+		 sshserver_port(hung), client_key, known_hosts);
+	config.fetchers = fetchers;
+	config.check_ms = check_ms;
+	assert_int_equal(symload_create(&config, gs, &sl), 0);
+	assert_int_equal(symload_start(sl, NULL), 0);
+}
+
+static void start(unsigned fetchers)
+{
+	start_checking(fetchers, 0);
+}
+
+/* A guest that has been running since the machine booted. */
+static struct guest *new_guest(uint64_t serial, const char *name)
+{
+	struct guest *g = guest_create();
+
+	assert_non_null(g);
+	g->serial = serial;
+	g->pid = (pid_t)(1000 + serial);
+	snprintf(g->name, sizeof(g->name), "%s", name);
+	return g;
+}
+
+static void publish(void)
+{
+	assert_int_equal(guests_publish(gs, published, published_count), 0);
+}
+
+static void add_guest(uint64_t serial, const char *name)
+{
+	published[published_count++] = new_guest(serial, name);
+}
+
+static void drop_last_guest(void)
+{
+	guest_put(published[--published_count]);
+	publish();
+}
+
+static struct symsrc_status status_of(uint64_t serial)
+{
+	struct symsrc_status st;
+
+	symload_status(sl, serial, &st);
+	return st;
+}
+
+/* Waits, by what subscribers hear, until the condition holds. */
+#define wait_until(condition)                                                            \
+	do {                                                                             \
+		uint64_t end_ = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;              \
+		while (!(condition)) {                                                   \
+			if (clock_now_ns() > end_)                                       \
+				fail_msg("%s: not within %d s", #condition, PATIENCE_S); \
+			usleep(5000);                                                    \
+		}                                                                        \
+	} while (0)
+
+static void wait_ready(uint64_t serial)
+{
+	wait_until(status_of(serial).state == SYMSRC_READY);
+}
+
+static uint32_t epoch_of(uint64_t serial)
+{
+	const struct guest_set *set = guests_acquire(gs);
+	const struct guest_entry *e = guest_set_find_serial(set, serial);
+	uint32_t epoch = e ? e->epoch : 0;
+
+	guest_set_put(set);
+	return epoch;
+}
+
+static void set_boot_id(const char *id)
+{
+	guestroot_set(root, "proc/sys/kernel/random/boot_id", id, strlen(id));
+}
+
+static void assert_boot_id(uint64_t serial, uint32_t epoch, const char *expected)
+{
+	const struct symbols *s = symload_symbols(sl, serial, epoch);
+
+	assert_non_null(s);
+	assert_string_equal(s->boot_id, expected);
+	symbols_put(s);
+}
+
+/* ---- policy -------------------------------------------------------------------------------- */
+
+static void test_rules(void **state)
+{
+	const struct source_rule rules[] = {{(char *)"1042", (char *)"by-pid"},
+					    {(char *)"web*", (char *)"first"},
+					    {(char *)"web1", (char *)"second"},
+					    {(char *)"10*", (char *)"by-name"}};
+	struct guest *g = new_guest(42, "web1");
+
+	(void)state;
+	assert_string_equal(symload_uri_for(rules, 4, g), "by-pid");
+	assert_string_equal(symload_uri_for(rules + 1, 3, g), "first");
+	snprintf(g->name, sizeof(g->name), "1042");
+	g->pid = 7;
+	assert_string_equal(symload_uri_for(rules, 4, g), "by-pid"); /* as a name */
+	snprintf(g->name, sizeof(g->name), "10 or so");
+	assert_string_equal(symload_uri_for(rules, 4, g), "by-name");
+	snprintf(g->name, sizeof(g->name), "db");
+	assert_string_equal(symload_uri_for(rules, 4, g), "auto");
+	assert_string_equal(symload_uri_for(NULL, 0, g), "auto");
+	guest_put(g);
+}
+
+static void test_pauses(void **state)
+{
+	static const unsigned growing[] = {1, 2, 4, 8, 16, 30, 30};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(growing); i++)
+		assert_int_equal(symload_pause_sec(-ECONNREFUSED, i + 1, false), growing[i]);
+	assert_int_equal(symload_pause_sec(-ECONNREFUSED, 4000000000u, false), 30);
+	assert_int_equal(symload_pause_sec(-ECONNREFUSED, 9, true), 2);
+	assert_int_equal(symload_pause_sec(-EACCES, 1, true), 2);
+	assert_int_equal(symload_pause_sec(-EACCES, 1, false), 10);
+	assert_int_equal(symload_pause_sec(-EACCES, 50, false), 300);
+	assert_int_equal(symload_pause_sec(-ENOSYS, 1, false), 0);
+}
+
+/* ---- one guest ----------------------------------------------------------------------------- */
+
+static void test_a_guest_gets_its_symbols(void **state)
+{
+	struct symsrc_status st;
+	const struct symbols *s;
+	char uri[128];
+
+	(void)state;
+	start(0);
+	assert_int_equal(status_of(1).state, SYMSRC_GONE);
+	add_guest(1, "good");
+	publish();
+	assert_int_not_equal(status_of(1).state, SYMSRC_GONE); /* at once */
+	wait_ready(1);
+	st = status_of(1);
+	snprintf(uri, sizeof(uri), "dir:%s", root);
+	assert_string_equal(st.source_uri, uri);
+	assert_string_equal(st.used, uri);
+	assert_int_equal(st.epoch, 1);
+	assert_int_equal(st.error.code, 0);
+	assert_int_equal(st.attempts, 1);
+	assert_true(st.fetched_ns > 0);
+	assert_true(st.next_try_ns > clock_now_ns()); /* it will be looked at again */
+	s = symload_symbols(sl, 1, 0);
+	assert_non_null(s);
+	assert_int_equal(symtab_count(s->table), GUESTROOT_SYMBOLS);
+	symbols_put(s);
+	assert_null(symload_symbols(sl, 1, 2));
+	assert_null(symload_symbols(sl, 2, 0));
+}
+
+static void test_a_guest_goes(void **state)
+{
+	const struct symbols *s;
+
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	s = symload_symbols(sl, 1, 0);
+	drop_last_guest();
+	wait_until(status_of(1).state == SYMSRC_GONE);
+	assert_null(symload_symbols(sl, 1, 0));
+	assert_int_equal(symload_refresh(sl, 1), -ESRCH);
+	assert_string_equal(s->release, "6.1.0-test"); /* who has it keeps it */
+	symbols_put(s);
+}
+
+static void test_failure_and_recovery(void **state)
+{
+	struct symsrc_status st;
+
+	(void)state;
+	guestroot_set(root, "proc/kallsyms", NULL, 0);
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	st = status_of(1);
+	assert_int_equal(st.error.code, -ENOENT);
+	assert_non_null(strstr(st.error.text, "kallsyms"));
+	assert_true(st.next_try_ns != 0);
+	assert_null(symload_symbols(sl, 1, 0));
+	guestroot_set(root, "proc/kallsyms", "ffffffff81000000 T _text\n", 25);
+	wait_ready(1); /* by itself */
+	assert_int_equal(status_of(1).error.code, 0);
+}
+
+/* kptr_restrict: the text is there, the addresses are not. */
+static void test_hidden_addresses(void **state)
+{
+	static const char zeros[] = "0000000000000000 T _text\n0000000000000000 T _etext\n";
+
+	(void)state;
+	guestroot_set(root, "proc/kallsyms", zeros, sizeof(zeros) - 1);
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	assert_int_equal(status_of(1).error.code, -EACCES);
+}
+
+static void test_pointless(void **state)
+{
+	const struct source_rule rule = {(char *)"*", (char *)"memory"};
+	const struct symload_config config = {.rules = &rule, .rule_count = 1};
+
+	(void)state;
+	assert_int_equal(symload_create(&config, gs, &sl), 0);
+	assert_int_equal(symload_start(sl, NULL), 0);
+	add_guest(1, "x");
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	assert_int_equal(status_of(1).error.code, -ENOSYS);
+	assert_int_equal(status_of(1).next_try_ns, 0);
+}
+
+static void test_name_known_late(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "gone");
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	guest_put(published[0]);
+	published[0] = new_guest(1, "good");
+	publish();
+	wait_ready(1);
+	assert_int_equal(epoch_of(1), 1);
+}
+
+/* ---- boots --------------------------------------------------------------------------------- */
+
+static void test_reboot_seen_by_discovery(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	set_boot_id(SECOND "\n");
+	guests_new_epoch(gs, 1, 1, "QMP RESET");
+	wait_until(status_of(1).epoch == 2);
+	wait_ready(1);
+	assert_boot_id(1, 1, GUESTROOT_BOOT_ID);
+	assert_boot_id(1, 2, SECOND);
+	assert_boot_id(1, 0, SECOND);
+	assert_int_equal(epoch_of(1), 2); /* not a third one for the boot id */
+}
+
+static void test_false_alarm(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	guests_new_epoch(gs, 1, 1, "QMP RESET");
+	wait_until(status_of(1).epoch == 2);
+	wait_ready(1);
+	assert_boot_id(1, 1, GUESTROOT_BOOT_ID);
+	assert_boot_id(1, 2, GUESTROOT_BOOT_ID);
+	assert_int_equal(epoch_of(1), 2);
+}
+
+/* Nobody noticed the reboot, but the boot id tells. */
+static void test_reboot_seen_by_boot_id(void **state)
+{
+	const struct guest_set *set;
+
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	set_boot_id(SECOND "\n");
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(epoch_of(1) == 2);
+	wait_until(status_of(1).epoch == 2 && status_of(1).state == SYMSRC_READY);
+	assert_boot_id(1, 1, GUESTROOT_BOOT_ID);
+	assert_boot_id(1, 2, SECOND);
+	usleep(50000);
+	assert_int_equal(status_of(1).attempts, 1); /* what was fetched counts: no second time */
+	set = guests_acquire(gs);
+	assert_string_equal(guest_set_find_serial(set, 1)->epoch_reason, "boot_id changed");
+	guest_set_put(set);
+}
+
+static void test_old_boots_are_forgotten(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	for (uint32_t epoch = 1; epoch <= SYMSRC_EPOCHS_KEPT + 1; epoch++) {
+		wait_until(status_of(1).epoch == epoch);
+		wait_ready(1);
+		guests_new_epoch(gs, 1, epoch, "again");
+	}
+	wait_until(status_of(1).epoch == SYMSRC_EPOCHS_KEPT + 2);
+	wait_ready(1);
+	assert_null(symload_symbols(sl, 1, 1));
+	assert_null(symload_symbols(sl, 1, 2));
+	for (uint32_t epoch = 3; epoch <= SYMSRC_EPOCHS_KEPT + 2; epoch++)
+		assert_boot_id(1, epoch, GUESTROOT_BOOT_ID);
+}
+
+static void test_refresh_brings_new_modules(void **state)
+{
+	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
+	uint64_t before;
+	const struct symbols *s;
+
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	before = status_of(1).fetched_ns;
+	guestroot_set(root, "proc/modules", more, sizeof(more) - 1);
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(status_of(1).fetched_ns != before);
+	s = symload_symbols(sl, 1, 1);
+	assert_string_equal(s->modules->data, more);
+	symbols_put(s);
+	assert_int_equal(epoch_of(1), 1);
+}
+
+/* Nobody asks: the loader looks now and then, and fetches only when there is something new. */
+static void test_changes_are_noticed(void **state)
+{
+	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
+	static const char used[] = "ext4 8192 7 - Live 0xffffffffc0100000\n"
+				   "jbd2 4096 1 ext4, Live 0xffffffffc0000000\n";
+	uint64_t first;
+
+	(void)state;
+	start_checking(2, 50);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	first = status_of(1).fetched_ns;
+	guestroot_set(root, "proc/modules", used, sizeof(used) - 1); /* use counts only */
+	wait_until(status_of(1).attempts > 5);
+	assert_true(status_of(1).fetched_ns == first);
+	guestroot_set(root, "proc/modules", more, sizeof(more) - 1);
+	wait_until(status_of(1).fetched_ns != first);
+	assert_int_equal(epoch_of(1), 1);
+	set_boot_id(SECOND "\n");
+	wait_until(epoch_of(1) == 2);
+	wait_until(status_of(1).epoch == 2 && status_of(1).state == SYMSRC_READY);
+	assert_boot_id(1, 1, GUESTROOT_BOOT_ID);
+	assert_boot_id(1, 2, SECOND);
+	assert_int_equal(epoch_of(1), 2);
+}
+
+/* A look that fails does not take the symbols away, but is told. */
+static void test_failing_look(void **state)
+{
+	(void)state;
+	start_checking(2, 50);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	guestroot_remove(root);
+	wait_until(status_of(1).error.code != 0);
+	assert_int_equal(status_of(1).error.code, -ENOENT);
+	assert_int_equal(status_of(1).state, SYMSRC_READY);
+	assert_boot_id(1, 0, GUESTROOT_BOOT_ID);
+	guestroot_create(root);
+	wait_until(status_of(1).error.code == 0);
+}
+
+static void test_subscribers(void **state)
+{
+	int fd = io_wake_create();
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int more[GUESTS_SUBSCRIBERS_MAX];
+
+	(void)state;
+	start(2);
+	assert_int_equal(symload_subscribe(sl, fd), 0);
+	add_guest(1, "good");
+	publish();
+	while (status_of(1).state != SYMSRC_READY) {
+		assert_int_equal(poll(&p, 1, PATIENCE_S * 1000), 1);
+		io_wake_clear(fd);
+	}
+	symload_unsubscribe(sl, fd);
+	for (size_t i = 0; i < GUESTS_SUBSCRIBERS_MAX; i++) {
+		more[i] = fd;
+		assert_int_equal(symload_subscribe(sl, more[i]), 0);
+	}
+	assert_int_equal(symload_subscribe(sl, fd), -ENOSPC);
+	symload_unsubscribe(sl, fd);
+	close(fd);
+}
+
+/* ---- guests that hang ---------------------------------------------------------------------- */
+
+static void wait_all_good(size_t first, size_t count)
+{
+	for (size_t i = first; i < first + count; i++)
+		wait_ready(i);
+}
+
+static double seconds_since(uint64_t ns)
+{
+	return (double)(clock_now_ns() - ns) / NSEC_PER_SEC;
+}
+
+/* Twenty guests that never answer stand in front of twenty good ones, with four threads. */
+static void test_hung_guests_do_not_starve_others(void **state)
+{
+	uint64_t began;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 20; i++)
+		add_guest(i, "hung");
+	for (uint64_t i = 21; i <= 40; i++)
+		add_guest(i, "good");
+	publish();
+	start(4);
+	began = clock_now_ns();
+	wait_all_good(21, 20);
+	assert_true(seconds_since(began) < 10);
+	/* By now they are known, and may not have more than half of the threads: a new guest
+	 * is served at once. */
+	for (uint64_t i = 1; i <= 20; i++)
+		wait_until(status_of(i).state == SYMSRC_FAILED);
+	for (uint64_t i = 1; i <= 20; i++)
+		symload_refresh(sl, i);
+	usleep(100000);
+	add_guest(41, "good");
+	began = clock_now_ns();
+	publish();
+	wait_ready(41);
+	assert_true(seconds_since(began) < 1);
+}
+
+static void test_stop_ends_running_fetches(void **state)
+{
+	uint64_t began;
+
+	(void)state;
+	start(4);
+	for (uint64_t i = 1; i <= 4; i++)
+		add_guest(i, "hung");
+	publish();
+	usleep(200000);
+	began = clock_now_ns();
+	assert_int_equal(symload_stop(sl), 0);
+	assert_true(seconds_since(began) < 1);
+}
+
+static void test_going_ends_the_fetch(void **state)
+{
+	uint64_t began;
+
+	(void)state;
+	sshserver_set_fault(hung, SSHSERVER_HANG);
+	start(1);
+	add_guest(1, "good");
+	add_guest(2, "hung");
+	publish();
+	wait_ready(1);
+	usleep(200000);
+	began = clock_now_ns();
+	drop_last_guest();
+	symload_refresh(sl, 1);
+	wait_until(status_of(1).attempts == 2); /* the only thread is free again */
+	assert_true(seconds_since(began) < 1);
+}
+
+/* A reset while the old kernel's answer is awaited: the connection is dead, nobody says so. */
+static void test_reboot_ends_the_fetch(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	sshserver_set_fault(hung, SSHSERVER_HANG);
+	start(1);
+	add_guest(1, "hung");
+	before = sshserver_connections(hung);
+	publish();
+	wait_until(sshserver_connections(hung) == before + 1);
+	usleep(300000);
+	guests_new_epoch(gs, 1, 1, "QMP RESET");
+	wait_until(sshserver_connections(hung) == before + 2);
+	assert_int_equal(status_of(1).epoch, 2);
+	assert_int_equal(status_of(1).state, SYMSRC_WAITING);
+}
+
+static void test_guest_that_is_not_up_yet(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "gone");
+	publish();
+	wait_until(status_of(1).attempts == 2);
+	assert_int_equal(status_of(1).state, SYMSRC_FAILED);
+	assert_int_equal(status_of(1).error.code, -ECONNREFUSED);
+}
+
+/* ---- all at once --------------------------------------------------------------------------- */
+
+static void *ask_a_lot(void *arg)
+{
+	struct symsrc_status st;
+
+	(void)arg;
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t serial = 1 + i % GUESTS_MOST;
+
+		symbols_put(symload_symbols(sl, serial, 0));
+		symload_status(sl, serial, &st);
+		if (i % 100 == 0)
+			symload_refresh(sl, serial);
+		if (i % 500 == 0)
+			guests_new_epoch(gs, serial, st.epoch, "test");
+	}
+	return NULL;
+}
+
+static void test_many(void **state)
+{
+	pthread_t threads[3];
+
+	(void)state;
+	guestroot_set(root, "proc/kallsyms", "ffffffff81000000 T _text\n", 25);
+	start(8);
+	for (uint64_t i = 1; i <= GUESTS_MOST; i++)
+		add_guest(i, "good");
+	publish();
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_a_lot, NULL), 0);
+	while (published_count > GUESTS_MOST / 2) {
+		usleep(3000);
+		drop_last_guest();
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	for (uint64_t i = 1; i <= GUESTS_MOST / 2; i++)
+		wait_ready(i);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_pauses),
+		TEST(test_a_guest_gets_its_symbols),
+		TEST(test_a_guest_goes),
+		TEST(test_failure_and_recovery),
+		TEST(test_hidden_addresses),
+		TEST(test_pointless),
+		TEST(test_name_known_late),
+		TEST(test_reboot_seen_by_discovery),
+		TEST(test_false_alarm),
+		TEST(test_reboot_seen_by_boot_id),
+		TEST(test_old_boots_are_forgotten),
+		TEST(test_refresh_brings_new_modules),
+		TEST(test_changes_are_noticed),
+		TEST(test_failing_look),
+		TEST(test_subscribers),
+		TEST(test_hung_guests_do_not_starve_others),
+		TEST(test_stop_ends_running_fetches),
+		TEST(test_going_ends_the_fetch),
+		TEST(test_reboot_ends_the_fetch),
+		TEST(test_guest_that_is_not_up_yet),
+		TEST(test_many),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
