@@ -52,7 +52,7 @@ static int build(struct source *s, const struct source_limits *limits, struct sy
 /* The result is still ours alone: nobody else holds it. */
 static void label(const struct symbols *made, const struct source *s, uint64_t began_ns)
 {
-	struct symbols *mine = (struct symbols *)(uintptr_t)made;
+	struct symbols *mine = (struct symbols *)made;
 
 	snprintf(mine->used, sizeof(mine->used), "%s", s->used);
 	mine->fetched_ns = clock_now_ns();

@@ -76,7 +76,7 @@ void source_destroy(struct source *s)
 int source_check_uri(const char *uri, struct errmsg *why)
 {
 	static const struct source_target nobody;
-	struct source *s;
+	struct source *s = NULL;
 	int r = source_create(uri, &nobody, &s, why);
 
 	if (r == 0)
@@ -128,16 +128,17 @@ int source_deliver_fd(int fd, const char *name, enum guest_file file, const char
 		      const struct source_limits *limits, const struct source_sink *sink,
 		      struct errmsg *why)
 {
-	CLEANUP_FREE char *chunk = malloc(SOURCE_READ_CHUNK);
+	CLEANUP_FREE char *chunk = NULL;
 	struct stat st;
 	int r;
 
-	if (!chunk)
-		return -ENOMEM;
 	if (fstat(fd, &st) < 0)
 		return errmsg_set(why, -errno, "%s: %m", name);
 	if (!S_ISREG(st.st_mode))
 		return errmsg_set(why, -EINVAL, "%s: not a regular file", name);
+	chunk = malloc(SOURCE_READ_CHUNK);
+	if (!chunk)
+		return -ENOMEM;
 	r = sink->begin(sink->ctx, file, module);
 	return r < 0 ? r : deliver_chunks(fd, chunk, name, file, limits, sink, why);
 }

@@ -237,7 +237,7 @@ static struct load *with_lock__insert(struct symload *sl, uint64_t serial)
 
 	if (sl->count == sl->cap) {
 		size_t cap = sl->cap ? 2 * sl->cap : 16;
-		struct load **more = realloc(sl->loads, cap * sizeof(*more));
+		struct load **more = realloc(sl->loads, cap * sizeof(void *));
 
 		if (!more)
 			return NULL;
@@ -248,7 +248,7 @@ static struct load *with_lock__insert(struct symload *sl, uint64_t serial)
 	if (!l)
 		return NULL;
 	l->serial = serial;
-	memmove(&sl->loads[at + 1], &sl->loads[at], (sl->count - at) * sizeof(*sl->loads));
+	memmove(&sl->loads[at + 1], &sl->loads[at], (sl->count - at) * sizeof(void *));
 	sl->loads[at] = l;
 	sl->count++;
 	return l;
@@ -266,6 +266,13 @@ static void with_lock__cancel(const struct load *l)
 		io_wake(l->by->cancel_fd);
 }
 
+static bool links_same(const struct guest_links *a, const struct guest_links *b)
+{
+	return a->ssh_port == b->ssh_port && a->vsock_cid == b->vsock_cid &&
+	       strcmp(a->ssh_host, b->ssh_host) == 0 && strcmp(a->qmp_path, b->qmp_path) == 0 &&
+	       strcmp(a->agent_path, b->agent_path) == 0;
+}
+
 /* Takes over what discovery knows now. True when it may be reached in another way than before:
  * its name is often known later than its process. */
 static bool with_lock__take_guest(const struct symload *sl, struct load *l, const struct guest *g)
@@ -275,8 +282,7 @@ static bool with_lock__take_guest(const struct symload *sl, struct load *l, cons
 	bool moved = !old || strcmp(l->uri, uri) != 0;
 
 	if (old && !symbols_of(l, l->epoch))
-		moved |= strcmp(old->name, g->name) != 0 ||
-			 memcmp(&old->links, &g->links, sizeof(g->links)) != 0;
+		moved |= strcmp(old->name, g->name) != 0 || !links_same(&old->links, &g->links);
 	l->guest = guest_get(g);
 	l->uri = uri;
 	guest_put(old);
@@ -310,7 +316,7 @@ static void with_lock__drop(struct symload *sl, size_t at)
 	struct load *l = sl->loads[at];
 
 	sl->count--;
-	memmove(&sl->loads[at], &sl->loads[at + 1], (sl->count - at) * sizeof(*sl->loads));
+	memmove(&sl->loads[at], &sl->loads[at + 1], (sl->count - at) * sizeof(void *));
 	l->gone = true;
 	if (l->by)
 		with_lock__cancel(l);

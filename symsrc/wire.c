@@ -116,7 +116,7 @@ static int feed_gzip(struct wire *w, const void *bytes, size_t n, struct errmsg 
 {
 	int z = Z_OK, r;
 
-	w->z.next_in = (z_const Bytef *)(uintptr_t)bytes;
+	w->z.next_in = (Bytef *)bytes;
 	w->z.avail_in = (uInt)n;
 	while (z == Z_OK) {
 		w->z.next_out = (Bytef *)w->out;
