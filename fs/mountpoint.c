@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,7 +41,8 @@ static bool is_path(const char *s, const char *path)
 			c = (char)((s[0] - '0') << 6 | (s[1] - '0') << 3 | (s[2] - '0'));
 			s += 3;
 		}
-		if (c != *path++)
+		/* A NUL is no part of any path, and not the end of this one. */
+		if (c == '\0' || c != *path++)
 			return false;
 	}
 	return *path == '\0';
@@ -139,13 +140,14 @@ static int detach(const char *path, struct errmsg *why)
 static int clear_top(const char *path, struct errmsg *why)
 {
 	char type[64];
-	struct stat st;
+	struct statvfs st;
 	bool dead, ours;
 	int r = mounted_type(path, type, sizeof(type), why);
 
 	if (r <= 0)
 		return r;
-	dead = stat(path, &st) < 0 && errno == ENOTCONN;
+	/* Not stat(2), which the kernel answers by itself out of what it remembers. */
+	dead = statvfs(path, &st) < 0 && errno == ENOTCONN;
 	ours = strcmp(type, MOUNT_TYPE) == 0;
 	if (!dead && ours)
 		return errmsg_set(why, -EBUSY,
