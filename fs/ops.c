@@ -289,7 +289,7 @@ static void open_placeholder(fuse_req_t req, struct inode_view *v, struct fuse_f
 	int r = bind_placeholder(fs, v);
 
 	if (r == -EINPROGRESS)
-		park_add(fs->park, req, v->id, &v->place, fi);
+		park_add(fs->park, req, v->id);
 	else if (r < 0)
 		reply_errno(req, r);
 	else
@@ -314,10 +314,13 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_placeholder(req, &v, fi);
 }
 
+/* Symbols that have come are not given by this open: ESTALE makes the kernel look the name up
+ * once more and open what it finds (fs/namei.c, do_filp_open()), which is a proper inode with
+ * its true size, so that mmap and sendfile work like on any other. The placeholder is bound
+ * nevertheless, for an open that has no name to look up (/proc/self/fd/N). */
 void ops_answer_parked(struct fs *fs, const struct parked *p)
 {
 	CLEANUP_INODE struct inode_view v = {0};
-	struct fuse_file_info fi = p->fi;
 	int r = inodes_get(fs->inodes, p->inode, &v);
 
 	if (r == 0 && !v.content)
@@ -326,10 +329,10 @@ void ops_answer_parked(struct fs *fs, const struct parked *p)
 		return;
 	if (!park_take(fs->park, p->ticket))
 		return;
-	if (r < 0)
-		reply_errno(p->req, r == -EINPROGRESS ? -ETIMEDOUT : r);
+	if (r == 0)
+		fuse_reply_err(p->req, ESTALE);
 	else
-		reply_open(p->req, &v, &fi);
+		reply_errno(p->req, r == -EINPROGRESS ? -ETIMEDOUT : r);
 }
 
 static void reply_slice(fuse_req_t req, const char *bytes, size_t len, size_t size, off_t off)

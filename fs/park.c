@@ -89,14 +89,10 @@ static int insert(struct park *p, fuse_req_t req, const struct parked *entry)
 	return err;
 }
 
-void park_add(struct park *p, fuse_req_t req, uint64_t inode, const struct place *place,
-	      const struct fuse_file_info *fi)
+void park_add(struct park *p, fuse_req_t req, uint64_t inode)
 {
-	struct parked entry = {.req = req,
-			       .inode = inode,
-			       .place = *place,
-			       .fi = *fi,
-			       .deadline_ns = clock_now_ns() + OPEN_WAIT_NS};
+	struct parked entry = {
+		.req = req, .inode = inode, .deadline_ns = clock_now_ns() + OPEN_WAIT_NS};
 	int err;
 
 	/* First this, while the request is surely alive. A signal before insert() finds nothing

@@ -7,9 +7,10 @@
 #define KVMPROFS_PARK_H
 
 #include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "fs/tree.h"
 #include "symsrc/base/clock.h"
 
 #define OPEN_WAIT_NS (5 * NSEC_PER_SEC) /* the longest that open waits */
@@ -19,8 +20,6 @@ struct parked {
 	uint64_t ticket; /* never used twice, unlike req */
 	fuse_req_t req;
 	uint64_t inode;
-	struct place place;
-	struct fuse_file_info fi;
 	uint64_t deadline_ns;
 };
 
@@ -31,8 +30,7 @@ struct park *park_create(int wake_fd);
 void park_destroy(struct park *p);
 
 /* Takes the request over: it is answered later, or now when there are too many. */
-void park_add(struct park *p, fuse_req_t req, uint64_t inode, const struct place *place,
-	      const struct fuse_file_info *fi);
+void park_add(struct park *p, fuse_req_t req, uint64_t inode);
 
 /* Copies all that wait; *ret is to be freed. Returns their number, or -ENOMEM. */
 int park_list(struct park *p, struct parked **ret);
