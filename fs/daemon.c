@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -14,14 +17,13 @@
 
 int daemon_fill_stdio(void)
 {
-	int fd;
-
-	do {
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (fd < 0)
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		/* The lowest free number, which is this one. */
+		if (open("/dev/null", O_RDWR) < 0)
 			return -errno;
-	} while (fd <= STDERR_FILENO);
-	close(fd);
+	}
 	return 0;
 }
 
@@ -61,6 +63,15 @@ static int wait_until_ready(int fd, pid_t child, const char *mountpoint)
 	return EXIT_FAILURE;
 }
 
+/* What the caller had open (a lock, the other end of a pipe) must not stay open for as long as
+ * the daemon lives. Nothing of ours is open yet but keep. */
+static void close_all_but(int keep)
+{
+	if (keep > 3)
+		close_range(3, (unsigned)keep - 1, 0);
+	close_range((unsigned)keep + 1, ~0U, 0);
+}
+
 enum daemon_side daemon_fork(const char *mountpoint, int *ret_ready_fd, int *ret_status)
 {
 	int fds[2];
@@ -70,7 +81,7 @@ enum daemon_side daemon_fork(const char *mountpoint, int *ret_ready_fd, int *ret
 		return DAEMON_ERROR;
 	child = fork();
 	if (child == 0) {
-		close(fds[0]);
+		close_all_but(fds[1]);
 		setsid();
 		*ret_ready_fd = fds[1];
 		return DAEMON_CHILD;
@@ -82,22 +93,33 @@ enum daemon_side daemon_fork(const char *mountpoint, int *ret_ready_fd, int *ret
 	return child > 0 ? DAEMON_PARENT : DAEMON_ERROR;
 }
 
-static void to_syslog(enum log_level level, const char *line)
+/* Set by daemon_detach(), when other threads may already be logging. */
+static atomic_bool detached;
+
+static void to_stderr_or_syslog(enum log_level level, const char *line)
 {
 	static const int priority[] = {[LOG_LEVEL_ERROR] = LOG_ERR,
 				       [LOG_LEVEL_WARN] = LOG_WARNING,
 				       [LOG_LEVEL_INFO] = LOG_INFO,
 				       [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
-	syslog(priority[level], "%s", line);
+	if (level > LOG_LEVEL_WARN || atomic_load(&detached))
+		syslog(priority[level], "%s", line);
+	else
+		fprintf(stderr, "kvmprofs: %s\n", line);
+}
+
+void daemon_log(void)
+{
+	openlog("kvmprofs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	log_set_sink(to_stderr_or_syslog);
 }
 
 void daemon_detach(void)
 {
 	CLEANUP_FD int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	openlog("kvmprofs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
-	log_set_sink(to_syslog);
+	atomic_store(&detached, true);
 	if (chdir("/") < 0)
 		log_warn("cannot go to /: %m");
 	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)

@@ -10,13 +10,19 @@ int daemon_fill_stdio(void);
 enum daemon_side { DAEMON_CHILD, DAEMON_PARENT, DAEMON_ERROR };
 
 /* Forks.
- * DAEMON_CHILD: *ret_ready_fd is where a byte says that it is ready; it starts a new session.
+ * DAEMON_CHILD: *ret_ready_fd is where a byte says that it is ready; it starts a new session
+ * and closes all other descriptors but the standard ones.
  * DAEMON_PARENT: the child is ready and the mount point answers, or it has ended: *ret_status
  * is the exit status to end with, and all has been said.
  * DAEMON_ERROR: there is no child; errno. */
 enum daemon_side daemon_fork(const char *mountpoint, int *ret_ready_fd, int *ret_status);
 
-/* Leaves the caller's terminal, directory and standard streams, and logs to syslog. */
+/* From now on messages go to syslog; warnings and worse to standard error instead until
+ * daemon_detach(). Before other threads exist. */
+void daemon_log(void);
+
+/* Leaves the caller's terminal, directory and standard streams, and logs to syslog. Other threads
+ * may be there already: what fails until here can still be said to the caller. */
 void daemon_detach(void);
 
 #endif

@@ -105,6 +105,8 @@ static int start_all(struct life *l, struct errmsg *why)
 	if (r == 0)
 		r = profiler_start(l->rooms.profiler, why);
 	if (r == 0)
+		r = mount_start(l->mount, why);
+	if (r == 0)
 		r = signals_start(end_by_signal, l->mount, &l->signals, why);
 	return r;
 }
@@ -132,6 +134,8 @@ static int live(const struct options *o, int ready_fd)
 	int r;
 
 	umask(077);
+	if (!o->foreground)
+		daemon_log();
 	signals_block();
 	raise_file_limit();
 	r = make_all(&l, &why);
@@ -199,8 +203,11 @@ int main(int argc, char **argv)
 	struct options o;
 	int status, r;
 
-	if (daemon_fill_stdio() < 0)
+	r = daemon_fill_stdio();
+	if (r < 0) {
+		log_error("cannot open /dev/null: %s", strerrordesc_np(-r));
 		return EXIT_FAILURE;
+	}
 	options_init(&o);
 	r = options_parse(&o, argc, argv, OPTIONS_DEFAULT_CONFIG, &why);
 	if (r < 0) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "fs/fs.h"
@@ -143,12 +144,34 @@ int mount_check_options(const char *options, struct errmsg *why)
 	return r;
 }
 
+/* Not as root it is fusermount3 that mounts, and says on standard error why not: a second line
+ * beside our own. Before other threads exist. */
+static int mount_quietly(struct fuse_session *session, const char *mountpoint)
+{
+	CLEANUP_FD int kept = memfd_create("fusermount3", MFD_CLOEXEC);
+	CLEANUP_FD int err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	char text[sizeof(said.text)];
+	ssize_t n;
+	int r;
+
+	if (kept < 0 || err < 0 || dup2(kept, STDERR_FILENO) < 0)
+		return fuse_session_mount(session, mountpoint);
+	r = fuse_session_mount(session, mountpoint);
+	dup2(err, STDERR_FILENO);
+	n = pread(kept, text, sizeof(text) - 1, 0);
+	if (r < 0 && n > 0) {
+		text[n] = '\0';
+		snprintf(said.text, sizeof(said.text), "%s", text);
+	}
+	return r;
+}
+
 static int do_mount(struct mount *m, const char *mountpoint, struct errmsg *why)
 {
 	int r = 0;
 
 	keep_what_is_said(true);
-	if (fuse_session_mount(m->session, mountpoint) < 0)
+	if (mount_quietly(m->session, mountpoint) < 0)
 		r = errmsg_set(why, -EIO, "cannot mount on %s: %s", mountpoint,
 			       *what_was_said()
 				       ? what_was_said()
@@ -207,6 +230,7 @@ void mount_destroy(struct mount *m)
 {
 	if (!m)
 		return;
+	notify_stop(m->notify);
 	if (m->mounted)
 		fuse_session_unmount(m->session);
 	notify_destroy(m->notify);
@@ -235,14 +259,15 @@ static int loop(struct mount *m)
 	return r > 0 ? 0 : r;
 }
 
+int mount_start(struct mount *m, struct errmsg *why)
+{
+	return notify_start(m->notify, why);
+}
+
 int mount_serve(struct mount *m, struct errmsg *why)
 {
-	int r = notify_start(m->notify, why);
+	int r = loop(m);
 
-	if (r < 0)
-		return r;
-	r = loop(m);
-	notify_stop(m->notify);
 	if (r < 0)
 		return errmsg_set(why, r, "the FUSE session has failed: %s", strerrordesc_np(-r));
 	return 0;

@@ -23,12 +23,15 @@ struct mount;
 /* Mounts. Starts no thread. The rooms must outlive it. */
 int mount_create(const struct mount_config *config, const struct rooms *rooms, struct mount **ret,
 		 struct errmsg *why);
-/* Starts the threads and serves until it is unmounted or mount_end() is called; then all of
- * them are joined. 0 or negative errno. */
+/* Starts the notify thread. */
+int mount_start(struct mount *m, struct errmsg *why);
+/* Serves until it is unmounted or mount_end() is called; the workers are joined then. 0 or
+ * negative errno. */
 int mount_serve(struct mount *m, struct errmsg *why);
-/* Makes mount_serve() return, once its thread gets a signal. From any other thread. */
+/* Makes mount_serve() return, once its thread gets a signal. After mount_start(), from one other
+ * thread, which ends before mount_destroy(). */
 void mount_end(struct mount *m);
-/* Unmounts unless that has happened. Accepts NULL. */
+/* Ends the notify thread, unmounts unless that has happened. Accepts NULL. */
 void mount_destroy(struct mount *m);
 
 #endif

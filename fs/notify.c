@@ -139,7 +139,7 @@ int notify_start(struct notify *n, struct errmsg *why)
 
 void notify_stop(struct notify *n)
 {
-	if (!n->running)
+	if (!n || !n->running)
 		return;
 	atomic_store(&n->stop, true);
 	io_wake(n->wake_fd);

@@ -14,8 +14,8 @@ struct notify;
 int notify_create(struct fs *fs, struct fuse_session *session, int wake_fd, struct notify **ret,
 		  struct errmsg *why);
 int notify_start(struct notify *n, struct errmsg *why);
-/* Ends and joins the thread; may be called more than once, from one thread at a time. While
- * the session still answers requests: the kernel makes a notification wait for those of the
+/* Ends and joins the thread; accepts NULL; may be called more than once, from one thread at a time.
+ * While the session still answers requests: the kernel makes a notification wait for those of the
  * same directory. */
 void notify_stop(struct notify *n);
 void notify_destroy(struct notify *n); /* accepts NULL; after notify_stop() */
