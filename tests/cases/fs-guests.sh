@@ -1,0 +1,132 @@
+#!/bin/bash
+# Guests come and go; what was open stays; control; permissions.
+# shellcheck source=tests/cases/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+files=$work/files
+make_guest_files "$files" 20000
+start_daemon "$mnt" -F 49 -o allow_other -s "fix*=dir:$files" -s "nosym=dir:$work/none" -s '*=dir:/nonexistent'
+
+# -- they come
+start_vmm fixture
+first=$vmm g=$mnt/$vmm
+within "a new guest is there within a second" $((1 * slow)) test -d "$g"
+within "its name is known" $((5 * slow)) test "$(readlink "$mnt/by-name/fixture")" = "../$first"
+within "its symbols come" $((10 * slow)) has_symbols "$g"
+start_vmm fixture
+second=$vmm
+within "a second one of the same name" $((5 * slow)) test -L "$mnt/by-name/fixture.$second"
+start_vmm $'evil\n# x/../\e[2J'
+evil=$vmm
+within "one with an odd name" $((5 * slow)) test -d "$mnt/$evil"
+wait_for 5 grep -q '^name evil' "$mnt/$evil/info"
+check "its name cannot forge a line" grep -q '^name evil\\x0a# x/../\\x1b\[2J$' "$mnt/$evil/info"
+check "by-name holds one component each" test "$(find "$mnt/by-name" -type l | wc -l)" = "$(find "$mnt/by-name/" -mindepth 1 | wc -l)"
+check "each link leads to a guest" bash -c 'for l in "$1"/by-name/*; do test -e "$l/info" || exit 1; done' - "$mnt"
+check "guests are listed by pid" bash -c 'ls -U "$1" | grep "^[0-9]" | sort -n -C' - "$mnt"
+check "types are in the listing" test "$(find "$mnt" -maxdepth 1 -type d -name '[0-9]*' | wc -l)" -ge 3
+
+# -- a guest without symbols
+start_vmm nosym
+within "a guest without symbols says why" $((10 * slow)) state_is "$mnt/$vmm" failed
+check "info has the reason" grep -q '^source_error [^-]' "$mnt/$vmm/info"
+faster "kallsyms fails at once" $((1 * slow)) cat "$mnt/$vmm/kallsyms"
+check "kallsyms fails" bash -c '! cat "$1" 2>/dev/null' - "$mnt/$vmm/kallsyms"
+for f in proc/kallsyms proc/modules proc/version sys/kernel/notes; do
+	check "without symbols $f is empty and can be read" cmp /dev/null "$mnt/$vmm/$f"
+done
+check "profile is there without symbols" grep -q '^# samples:' "$mnt/$vmm/profile"
+end_vmm "$vmm"
+
+# -- files
+check "vcpus" awk '!/^#/ && NF != 6 { bad = 1 } END { exit bad }' "$g/vcpus"
+check "utilization: a line a guest and the host's" test "$(grep -vc '^#' "$mnt/utilization")" -ge 4
+check "utilization: six columns" awk '!/^#/ && NF < 6 { bad = 1 } END { exit bad }' "$mnt/utilization"
+check "a guest's utilization" grep -q "$first fixture$" "$g/utilization"
+check "info: key and value" awk 'NF < 2 { bad = 1 } END { exit bad }' "$g/info"
+check "status: key and value" awk 'NF < 2 { bad = 1 } END { exit bad }' "$mnt/status"
+check "status counts guests" test "$(sed -n 's/^guests //p' "$mnt/status")" -ge 3
+check "info: kernel" grep -q '^kernel 6.1.0-fixture$' "$g/info"
+check "info: build-id" grep -q "^build_id $(hex_of 1)$" "$g/info"
+check "profile's header names the guest" grep -q "^# guest: fixture (pid $first)$" "$g/profile"
+
+# -- control
+for command in reset pause resume refresh; do
+	check "control: $command" bash -c 'echo "$2" >"$1"' - "$g/control" $command
+done
+check "control: without a newline" bash -c 'printf reset >"$1"' - "$g/control"
+check "control: several lines" bash -c 'printf "pause\nreset\nresume\n" >"$1"' - "$g/control"
+check "control: appending" bash -c 'echo reset >>"$1"' - "$g/control"
+check "control: pause is seen at once" bash -c 'cat "$1/profile" >/dev/null; echo pause >"$1/control"; grep -q paused "$1/profile"' - "$g"
+check "control: resume too" bash -c 'echo resume >"$1/control"; ! grep -q paused "$1/profile"' - "$g"
+check "control: anything else is refused" bash -c '! echo explode >"$1" 2>/dev/null' - "$g/control"
+check "control: half a command too" bash -c '! printf res >"$1" 2>/dev/null' - "$g/control"
+check "control: the log says so" grep -q "'explode' is no command" "$work/daemon.log"
+check "control: reading it helps" grep -q '^#.*reset' "$g/control"
+within "control: refresh has fetched again" $((10 * slow)) has_symbols "$g"
+
+# -- permissions
+mode_is() { [ "$(stat -c %a "$2")" = "$1" ]; }
+for f in kallsyms modules profile proc/kallsyms proc/modules proc/version sys/kernel/notes; do
+	check "for root alone: $f" mode_is 400 "$g/$f"
+done
+for f in info buildids vcpus utilization; do check "for all: $f" mode_is 444 "$g/$f"; done
+check "control is for root" mode_is 600 "$g/control"
+check "directories" mode_is 555 "$g/proc"
+if [ "$(id -u)" = 0 ] && have "another user" setpriv; then
+	chmod 755 "$work"
+	nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	check "another user sees info" "${nobody[@]}" cat "$g/info" >/dev/null
+	check "another user sees top" "${nobody[@]}" cat "$mnt/top" >/dev/null
+	for f in kallsyms modules profile proc/kallsyms sys/kernel/notes control; do
+		check "another user does not see $f" bash -c '! "$@" 2>/dev/null' - "${nobody[@]}" cat "$g/$f"
+	done
+	check "another user cannot control" bash -c '! "${@:2}" bash -c "echo reset >$1/control" 2>/dev/null' - "$g" "${nobody[@]}"
+	check "no address gets into top" bash -c '! grep -q ffffffff "$1"' - "$mnt/top"
+fi
+
+# -- many readers at once
+expected=$(md5sum <"$files/proc/kallsyms")
+reader() {
+	for _ in {1..15}; do
+		[ "$(md5sum <"$g/kallsyms")" = "$expected" ] || return 1
+		[ "$(tail -n 1 "$mnt/status" | cut -d' ' -f1)" = own_memory_peak ] || return 1
+		[ "$(head -n 1 "$g/profile")" = "# guest: fixture (pid $first)" ] || return 1
+		ls -l "$mnt" "$g" >/dev/null || return 1
+	done
+}
+readers=()
+for _ in {1..6}; do reader & readers+=($!); done
+bad=0
+for r in "${readers[@]}"; do wait "$r" || bad=$((bad + 1)); done
+check "many readers at once" test $bad = 0
+
+# -- they go
+exec 7<"$g/kallsyms" 8<"$g/profile"
+head -c 5000 <&7 >"$work/part"
+cd "$g/proc" || exit 1
+gone() { [ ! -e "$mnt/$1" ] && [ -z "$(find "$mnt" -maxdepth 1 -name "$1")" ]; }
+kill -KILL "$first"
+within "a guest that ends is gone within a second" $((1 * slow)) gone "$first"
+wait "$first" 2>/dev/null
+check "what was open is readable to its end" cmp "$files/proc/kallsyms" <(cat "$work/part" - <&7)
+check "so is a text" grep -q '^# guest: fixture' <&8
+check "below an old working directory nothing is found" bash -c '! cat kallsyms 2>/dev/null'
+cd / || exit 1
+exec 7<&- 8<&-
+check "the name passes to the other one" test "$(readlink "$mnt/by-name/fixture")" = "../$second"
+end_vmm "$second"
+end_vmm "$evil"
+all_gone() { gone "$second" && gone "$evil" && [ ! -L "$mnt/by-name/fixture" ]; }
+within "all are gone" $((2 * slow)) all_gone
+check "the log has no line that a guest made" bash -c '! grep -q -P "\x1b" "$1"' - "$work/daemon.log"
+stop_daemon "$mnt"
+
+# -- another mode for what carries addresses
+start_vmm fixture
+start_daemon "$mnt" -F 49 -p "$vmm" -o symbols_mode=0440,gid=65534 -s "fix*=dir:$files"
+within "again" $((10 * slow)) has_symbols "$mnt/$vmm"
+check "symbols_mode and gid" test "$(stat -c '%a %g' "$mnt/$vmm/kallsyms" "$mnt/$vmm/info" | tr '\n' ' ')" = "440 65534 444 65534 "
+check "-p shows this guest only" test "$(find "$mnt" -maxdepth 1 -name '[0-9]*')" = "$mnt/$vmm"
+end_vmm "$vmm"
+stop_daemon "$mnt"
