@@ -56,6 +56,21 @@ static void test_counts_by_address_and_vcpu(void **state)
 	assert_int_equal(budget.left, 1 << 20);
 }
 
+/* One address on all vCPUs, twice: places in the table are shared, counts are not. */
+static void test_many_vcpus(void **state)
+{
+	struct counts c;
+
+	(void)state;
+	begin(&c, 1 << 20);
+	for (unsigned i = 0; i < 2 * 4096; i++)
+		assert_true(counts_add(&c, KERNEL, i % 4096));
+	assert_int_equal(c.used, 4096);
+	for (unsigned i = 0; i < 4096; i += 64)
+		assert_int_equal(count_of(&c, KERNEL, i), 2);
+	counts_deinit(&c);
+}
+
 /* Full: old addresses are counted on, new ones are refused, nothing is evicted. */
 static void test_maximum(void **state)
 {
@@ -100,6 +115,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_by_address_and_vcpu),
+		cmocka_unit_test(test_many_vcpus),
 		cmocka_unit_test(test_maximum),
 		cmocka_unit_test(test_budget),
 	};

@@ -37,6 +37,7 @@ static int set_up(void **state)
 	tmptree_put(&tree, PMU "odd/type", "11\n");
 	tmptree_put(&tree, PMU "odd/format/x", "config9:0-1\n");
 	tmptree_put(&tree, "tracing/events/sched/sched_switch/id", "316\n");
+	tmptree_put(&tree, "tracing/outside/id", "5\n");
 	return 0;
 }
 
@@ -121,7 +122,7 @@ static void test_refused(void **state)
 					  "sched:nothing",
 					  ":",
 					  "a:b:c",
-					  "../x:id",
+					  "..:outside",
 					  "sched:../../x",
 					  "cpu/",
 					  "/x/",

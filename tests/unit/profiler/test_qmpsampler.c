@@ -270,7 +270,7 @@ static void test_end_of_sampling(void **state)
 	io_wake(qmpsampler_wake_fd(w.sampler));
 	sleep_ms(200);
 	commands = fakeqmp_commands(f);
-	sleep_ms(500);
+	sleep_ms(1500);
 	assert_int_equal(fakeqmp_commands(f), commands);
 	t = tally_of(&w);
 	tally_set_sampler(t, SAMPLER_KIND_QMP, "", clock_now_ns(), &zero);
@@ -280,7 +280,7 @@ static void test_end_of_sampling(void **state)
 	guestmaker_publish(w.guests, NULL, 0);
 	sleep_ms(200);
 	commands = fakeqmp_commands(f);
-	sleep_ms(500);
+	sleep_ms(1500);
 	assert_int_equal(fakeqmp_commands(f), commands);
 	end(&w);
 	fakeqmp_stop(f);
