@@ -150,17 +150,6 @@ static void find_vcpus(struct vmm *v, const struct vmmscan *s)
 	v->vcpu_count = vmmscan_vcpus(s, v->pid, v->facts.dir, &v->vcpus);
 }
 
-static void open_tsc(struct vmm *v, const struct vmmscan *s)
-{
-	if (v->tsc_fd >= 0 || v->facts.dir.pid == 0)
-		return;
-	v->tsc_fd = vmmscan_open_tsc(s, v->facts.dir);
-	if (v->tsc_fd >= 0 && vmmscan_read_tsc(v->tsc_fd, &v->tsc) < 0) {
-		close_keep_errno(v->tsc_fd);
-		v->tsc_fd = -1;
-	}
-}
-
 static void adopt_facts(struct vmm *v, const struct vmmscan *s, const struct vmm_facts *facts,
 			uint64_t now_ns)
 {
@@ -168,9 +157,8 @@ static void adopt_facts(struct vmm *v, const struct vmmscan *s, const struct vmm
 	v->dir_links = vmmscan_dir_links(s, facts->dir);
 	v->settle_until_ns = now_ns + VMM_SETTLE_NS;
 	v->vcpus_due_ns = now_ns;
-	close_keep_errno(v->tsc_fd);
-	v->tsc_fd = -1;
-	open_tsc(v, s);
+	v->has_tsc = false;
+	v->has_run = false;
 	find_links(v, s);
 	find_vcpus(v, s);
 }
@@ -215,9 +203,8 @@ struct vmm *vmm_create(const struct vmmscan *s, pid_t pid, const struct vmm_fact
 		return NULL;
 	v->pid = pid;
 	v->serial = serial;
-	v->first_seen_ns = now_ns;
 	v->seen_epoch = 1;
-	v->pidfd = v->tsc_fd = -1;
+	v->pidfd = -1;
 	if (init(v, s, facts, now_ns))
 		return v;
 	vmm_destroy(v);
@@ -232,7 +219,6 @@ void vmm_destroy(struct vmm *v)
 	vmm_answers_deinit(&v->info);
 	guest_put(v->guest);
 	free(v->vcpus);
-	close_keep_errno(v->tsc_fd);
 	close_keep_errno(v->pidfd);
 	free(v);
 }
@@ -272,25 +258,26 @@ static bool vcpus_are_due(struct vmm *v, const struct vmmscan *s, uint64_t now_n
 	return vcpus_are_missing(v) && now_ns >= v->vcpus_due_ns;
 }
 
-/* QEMU sets the TSC to 0 at a machine reset, which is a new offset to the host's. Nothing else
- * moves it far: neither pausing nor the guest's own clock. */
-static bool tsc_was_reset(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
+/* Nothing but a reset moves the TSC far: neither pausing the guest nor its own clock. The
+ * first reset, before it ran, does not count, however long the VMM took to get there. */
+static bool tsc_was_reset(struct vmm *v, const struct vmmscan *s)
 {
-	uint64_t was;
-	int64_t jump;
+	int64_t was = v->tsc;
+	bool had_run = v->has_run;
+	bool is_first = !v->has_tsc;
+	uint64_t jump;
 
-	open_tsc(v, s);
-	was = v->tsc;
-	if (v->tsc_fd < 0 || vmmscan_read_tsc(v->tsc_fd, &v->tsc) < 0)
+	if (vmmscan_tsc_offset(s, v->facts.dir, &v->tsc) < 0)
 		return false;
-	jump = (int64_t)(v->tsc - was);
-	return (jump > VMM_TSC_JUMP || jump < -VMM_TSC_JUMP) &&
-	       now_ns - v->first_seen_ns > VMM_TSC_QUIET_NS;
+	v->has_tsc = true;
+	v->has_run = had_run || vmmscan_has_run(s, v->facts.dir);
+	jump = v->tsc > was ? (uint64_t)v->tsc - (uint64_t)was : (uint64_t)was - (uint64_t)v->tsc;
+	return !is_first && had_run && jump > VMM_TSC_JUMP;
 }
 
 unsigned vmm_tick(struct vmm *v, const struct vmmscan *s, uint64_t now_ns, const char **reason)
 {
-	bool reset = tsc_was_reset(v, s, now_ns);
+	bool reset = tsc_was_reset(v, s);
 	unsigned r = 0;
 
 	if (vcpus_are_due(v, s, now_ns)) {

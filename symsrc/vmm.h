@@ -20,14 +20,12 @@
 #define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	  /* after a failure; doubles with each */
 #define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	  /* a new VM's vCPUs are looked for at each tick */
 #define VMM_RETRY_NS	     (10 * NSEC_PER_SEC)  /* afterwards, while some are missing */
-#define VMM_TSC_QUIET_NS     (3 * NSEC_PER_SEC)	  /* after it was found: the VMM sets it up */
-#define VMM_TSC_JUMP	     100000000LL	  /* cycles; a reset moves it by the uptime */
+#define VMM_TSC_JUMP	     100000000ULL	  /* cycles; a reset moves it by the uptime */
 
 struct vmm {
 	pid_t pid;
 	int pidfd; /* -1: could not be had; then its start time is looked at */
 	uint64_t serial;
-	uint64_t first_seen_ns;
 	struct vmm_facts facts;
 	const struct guest *guest; /* what is to be published; never NULL */
 	uint32_t seen_epoch;	   /* current when the TSC was last seen to go on */
@@ -40,8 +38,9 @@ struct vmm {
 	uint64_t settle_until_ns;
 	uint64_t vcpus_due_ns;
 
-	int tsc_fd; /* -1: there is none */
-	uint64_t tsc;
+	bool has_run; /* the first vCPU; until then the VMM sets its TSC up */
+	bool has_tsc;
+	int64_t tsc; /* the offset that was seen last */
 
 	struct vmm_query *session;
 	uint64_t session_deadline_ns;

@@ -692,28 +692,31 @@ bool vmmscan_socket_path(const struct vmmscan *s, pid_t pid, const struct vmm_so
 
 /* -- time stamp counter ------------------------------------------------------------------- */
 
-int vmmscan_open_tsc(const struct vmmscan *s, struct vmm_dir dir)
+int vmmscan_tsc_offset(const struct vmmscan *s, struct vmm_dir dir, int64_t *ret)
 {
-	int fd;
+	char text[32];
+	char *end;
+	ssize_t n;
 
 	if (dir.pid == 0)
 		return -ENOENT;
-	fd = open(dir_path(s, dir, "/vcpu0/tsc-offset").path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-int vmmscan_read_tsc(int fd, uint64_t *ret)
-{
-	char text[32];
-	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-	char *end;
-
+	CLEANUP_FD int fd = open(dir_path(s, dir, "/vcpu0/tsc-offset").path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
 	errno = 0;
-	*ret = (uint64_t)strtoll(text, &end, 10);
+	*ret = strtoll(text, &end, 10);
 	return errno || end == text ? -EINVAL : 0;
+}
+
+/* KVM knows a vCPU's thread from the first KVM_RUN on. */
+bool vmmscan_has_run(const struct vmmscan *s, struct vmm_dir dir)
+{
+	uint64_t tid = 0;
+
+	return dir.pid != 0 &&
+	       io_read_u64(AT_FDCWD, dir_path(s, dir, "/vcpu0/pid").path, &tid) == 0 && tid != 0;
 }
 
 /* -- the kernel's messages ---------------------------------------------------------------- */

@@ -110,9 +110,15 @@ bool vmmscan_socket_path(const struct vmmscan *s, pid_t pid, const struct vmm_so
 /* True when its network is this process's too, so that forwarded ports can be reached. */
 bool vmmscan_shares_network(const struct vmmscan *s, pid_t pid);
 
-/* An open "tsc-offset" of the VM's first vCPU, or negative errno; and its value now. */
-int vmmscan_open_tsc(const struct vmmscan *s, struct vmm_dir dir);
-int vmmscan_read_tsc(int fd, uint64_t *ret);
+/* How far the TSC of the VM's first vCPU is from the host's, in cycles. QEMU sets the TSC anew
+ * at a machine reset (to 1, since its commit 5286c3662294 of 2022; KVM would take a 0 for a
+ * wish to keep it in step), which shows here as a jump by the uptime. -ENOENT when there is no
+ * such vCPU yet, or another architecture. Opened each time: these files cannot be read twice
+ * (simple_attr_open() makes them unseekable). */
+int vmmscan_tsc_offset(const struct vmmscan *s, struct vmm_dir dir, int64_t *ret);
+
+/* True once the VM's first vCPU has run. */
+bool vmmscan_has_run(const struct vmmscan *s, struct vmm_dir dir);
 
 /* -- the kernel's messages ---------------------------------------------------------------- */
 

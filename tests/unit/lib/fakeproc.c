@@ -181,18 +181,12 @@ void fakeproc_vcpu(struct fakeproc *f, pid_t pid, int fd, unsigned index, pid_t 
 		   long long tsc_offset)
 {
 	struct path dir = path("%s/kvm/%d-%d/vcpu%u", f->debug, (int)pid, fd, index);
-	struct path tsc = path("%s/tsc-offset", dir.p);
-	struct path text = path("%lld\n                    ", tsc_offset);
-	FILE *out;
+	struct path text = path("%lld\n", tsc_offset);
 
 	make_dir(dir.p);
 	write_file(path("%s/pid", dir.p).p, path("%d\n", (int)tid).p,
 		   strlen(path("%d\n", (int)tid).p));
-	/* In place, as the kernel does: somebody may hold it open. */
-	out = fopen(tsc.p, access(tsc.p, F_OK) == 0 ? "r+e" : "we");
-	assert_non_null(out);
-	assert_int_equal(fwrite(text.p, 1, strlen(text.p), out), strlen(text.p));
-	assert_int_equal(fclose(out), 0);
+	write_file(path("%s/tsc-offset", dir.p).p, text.p, strlen(text.p));
 }
 
 void fakeproc_remove_vm(struct fakeproc *f, pid_t pid, int fd)

@@ -104,6 +104,7 @@ static void test_without_debugfs(void **state)
 	struct fixture *x = *state;
 	struct guest_vcpu *v = NULL;
 	struct vmm_facts facts;
+	int64_t tsc;
 
 	make_kvm_guest(x);
 	fakeproc_remove_vm(&x->f, 203, 13);
@@ -115,7 +116,7 @@ static void test_without_debugfs(void **state)
 	assert_int_equal(v[1].tid, 207);
 	free(v);
 	assert_int_equal(vmmscan_dir_links(&x->s, facts.dir), 0);
-	assert_int_equal(vmmscan_open_tsc(&x->s, facts.dir), -ENOENT);
+	assert_int_equal(vmmscan_tsc_offset(&x->s, facts.dir, &tsc), -ENOENT);
 }
 
 static void test_vcpu_that_has_not_run(void **state)
@@ -350,20 +351,17 @@ static void test_other_namespaces(void **state)
 static void test_tsc(void **state)
 {
 	struct fixture *x = *state;
-	uint64_t before = 0;
-	uint64_t after = 0;
-	int fd;
+	struct vmm_dir dir = {203, 13};
+	int64_t tsc = 0;
 
 	make_kvm_guest(x);
 	fakeproc_vcpu(&x->f, 203, 13, 0, 206, -21601858961);
-	fd = vmmscan_open_tsc(&x->s, (struct vmm_dir){203, 13});
-	assert_true(fd >= 0);
-	assert_int_equal(vmmscan_read_tsc(fd, &before), 0);
-	assert_int_equal((int64_t)before, -21601858961);
-	fakeproc_vcpu(&x->f, 203, 13, 0, 206, -159432587673);
-	assert_int_equal(vmmscan_read_tsc(fd, &after), 0);
-	assert_int_equal((int64_t)after, -159432587673);
-	close(fd);
+	assert_int_equal(vmmscan_tsc_offset(&x->s, dir, &tsc), 0);
+	assert_int_equal(tsc, -21601858961);
+	fakeproc_vcpu(&x->f, 203, 13, 0, 206, 7);
+	assert_int_equal(vmmscan_tsc_offset(&x->s, dir, &tsc), 0);
+	assert_int_equal(tsc, 7);
+	assert_int_equal(vmmscan_tsc_offset(&x->s, (struct vmm_dir){203, 14}, &tsc), -ENOENT);
 }
 
 struct list {

@@ -1,0 +1,205 @@
+/* What a VMM answers to discovery's questions, true and not. */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "symsrc/base/clock.h"
+#include "symsrc/vmmquery.h"
+#include "tests/unit/lib/fakeqmp.h"
+
+static char dir[64];
+static char path[128];
+
+static int make_dir(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/kp-test-query-XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/qmp.sock", dir);
+	return 0;
+}
+
+static int remove_dir(void **state)
+{
+	(void)state;
+	return rmdir(dir);
+}
+
+/* Pairs of a command and its answer, ended by NULL. */
+static char *answer(void *ctx, const char *command, const char *line)
+{
+	const char *const *pairs = ctx;
+
+	(void)line;
+	for (; *pairs; pairs += 2) {
+		if (strcmp(command, pairs[0]) == 0)
+			return strdup(pairs[1]);
+	}
+	return NULL;
+}
+
+static int run(struct vmm_query *q)
+{
+	uint64_t deadline = clock_now_ns() + 10 * NSEC_PER_SEC;
+	int r = vmm_query_process(q);
+
+	while (r == 0 && clock_left_ms(deadline) > 0) {
+		struct pollfd p = {.fd = vmm_query_fd(q), .events = vmm_query_events(q)};
+
+		poll(&p, 1, clock_left_ms(deadline));
+		r = vmm_query_process(q);
+	}
+	return r;
+}
+
+static struct vmm_answers ask(const char *const *pairs)
+{
+	struct fakeqmp *server = fakeqmp_start(path, FAKEQMP_OK, answer, (void *)pairs);
+	struct vmm_query *q = NULL;
+	struct vmm_answers a;
+
+	assert_int_equal(vmm_query_start(path, &q, NULL), 0);
+	assert_int_equal(run(q), 1);
+	a = vmm_query_take(q);
+	vmm_query_destroy(q);
+	fakeqmp_stop(server);
+	return a;
+}
+
+static void test_answers(void **state)
+{
+	static const char *const pairs[] = {
+		"query-name",
+		"{\"name\": \"a\"}",
+		"query-uuid",
+		"{\"UUID\": \"6F5e3a94-0000-0000-0000-0123456789ab\"}",
+		"query-status",
+		"{\"status\": \"paused\", \"running\": false}",
+		"query-cpus-fast",
+		"[{\"thread-id\": 207, \"cpu-index\": 1}, {\"thread-id\": 206, \"cpu-index\": 0}]",
+		"query-memory-size-summary",
+		"{\"base-memory\": 402653184}",
+		NULL};
+	struct vmm_answers a = ask(pairs);
+
+	(void)state;
+	assert_string_equal(a.name, "a");
+	assert_string_equal(a.uuid, "6f5e3a94-0000-0000-0000-0123456789ab");
+	assert_string_equal(a.state, "paused");
+	assert_int_equal(a.memory_bytes, 384 << 20);
+	assert_int_equal(a.vcpu_count, 2);
+	assert_int_equal(a.vcpus[0].tid, 206);
+	assert_int_equal(a.vcpus[1].tid, 207);
+	vmm_answers_deinit(&a);
+	vmm_answers_deinit(&a);
+}
+
+static void is_empty(struct vmm_answers a)
+{
+	assert_string_equal(a.name, "");
+	assert_string_equal(a.uuid, "");
+	assert_string_equal(a.state, "");
+	assert_int_equal(a.memory_bytes, 0);
+	assert_int_equal(a.vcpu_count, 0);
+	vmm_answers_deinit(&a);
+}
+
+static void test_nothing_is_known(void **state)
+{
+	static const char *const none[] = {NULL};
+
+	(void)state;
+	is_empty(ask(none));
+}
+
+static void test_answers_of_the_wrong_kind(void **state)
+{
+	static const char *const odd[] = {
+		"query-name",
+		"{\"name\": {\"a\": 1}}",
+		"query-uuid",
+		"[]",
+		"query-status",
+		"7",
+		"query-cpus-fast",
+		"[1, [], null, {}, {\"cpu-index\": -1, \"thread-id\": 5},"
+		" {\"cpu-index\": 0, \"thread-id\": 0}, {\"cpu-index\": \"0\", \"thread-id\": 5},"
+		" {\"cpu-index\": 99999999999, \"thread-id\": 5}]",
+		"query-memory-size-summary",
+		"{\"base-memory\": -1}",
+		NULL};
+	static const char *const odder[] = {"query-name",
+					    "[[]]",
+					    "query-uuid",
+					    "{\"UUID\": \"6f5e3a94\"}",
+					    "query-cpus-fast",
+					    "{\"a\": []}",
+					    "query-memory-size-summary",
+					    "\"x\"",
+					    NULL};
+
+	(void)state;
+	is_empty(ask(odd));
+	is_empty(ask(odder));
+}
+
+static void test_long_answers_are_cut(void **state)
+{
+	char name[1000];
+	char status[1000];
+	char *cpus = malloc(6000 * 48);
+	size_t n = 0;
+	struct vmm_answers a;
+
+	(void)state;
+	snprintf(name, sizeof(name), "{\"name\": \"%0900d\"}", 0);
+	snprintf(status, sizeof(status), "{\"status\": \"%0900d\"}", 0);
+	for (int i = 0; i < 6000; i++)
+		n += (size_t)sprintf(cpus + n, "%s{\"cpu-index\": %d, \"thread-id\": %d}",
+				     i ? ", " : "[", i, i + 1);
+	strcpy(cpus + n, "]");
+	const char *const pairs[] = {"query-name", name, "query-status", status, "query-cpus-fast",
+				     cpus,	   NULL};
+	a = ask(pairs);
+	assert_int_equal(strlen(a.name), sizeof(a.name) - 1);
+	assert_int_equal(strlen(a.state), sizeof(a.state) - 1);
+	assert_int_equal(a.vcpu_count, GUEST_VCPUS_MAX);
+	vmm_answers_deinit(&a);
+	free(cpus);
+}
+
+static void test_connection_breaks(void **state)
+{
+	struct fakeqmp *server = fakeqmp_start(path, FAKEQMP_CLOSES_LATE, NULL, NULL);
+	struct vmm_query *q = NULL;
+
+	(void)state;
+	assert_int_equal(vmm_query_start(path, &q, NULL), 0);
+	assert_int_equal(run(q), -ECONNRESET);
+	assert_int_equal(vmm_query_error(q)->code, -ECONNRESET);
+	vmm_query_destroy(q);
+	fakeqmp_stop(server);
+	assert_int_equal(vmm_query_start(path, &q, NULL), -ENOENT);
+	vmm_query_destroy(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_nothing_is_known),
+		cmocka_unit_test(test_answers_of_the_wrong_kind),
+		cmocka_unit_test(test_long_answers_are_cut),
+		cmocka_unit_test(test_connection_breaks),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
