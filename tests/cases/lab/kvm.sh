@@ -80,7 +80,8 @@ perf_samples() {
 	sed -n "s/^[0-9]* \([0-9]*\) .*PERF_RECORD_SAMPLE(IP, 0x\([45]\)): $1\/[0-9]*: 0x\([0-9a-f]*\) .*/\1 \2 \3/p" "$work/perf.dump" |
 		awk -v i="$2" 'NR == FNR { before[NR] = $1 * 1e9; after[NR] = $2 * 1e9; next }
 			$1 < before[i] || $1 > after[i + 2] { next }
-			{ print $2, substr("0000000000000000" $3, length($3) + 1), $1 > after[i] && $1 < before[i + 2] ? "in" : "edge" }' \
+			{ when = ($1 > after[i] && $1 < before[i + 2]) ? "in" : "edge" }
+			{ print $2, substr("0000000000000000" $3, length($3) + 1), when }' \
 			"$work/times" -
 }
 
@@ -118,6 +119,10 @@ compare() {
 		$3 == "[g]" { mine[$4 ~ /^0x/ ? "unresolved" : $4] += $2 }
 		function result(good, what, why) { print (good ? "ok " : "not ok ") "guest " guest ": " what (good ? "" : ": " why) }
 		END {
+			if (ours < 1000 || perf < 1000) {
+				result(0, "the shares agree with perf", ours " samples are too few, or perf'"'"'s " perf)
+				exit
+			}
 			for (s in mine) {
 				p = mine[s] / ours; q = count[s] / perf
 				if (p < 0.01) continue
@@ -166,7 +171,10 @@ perf kvm --guest --guestmount="$mnt" -i "$work/kvm.data" report --stdio --percen
 	not_ok "perf kvm report" "$(tail -n 1 "$work/kvm.log")"
 grep -v '^#\|^$' "$work/report" | head -n 6 | sed 's/^/# /'
 check "perf kvm --guestmount names the syscall guest's function" grep -q " $HOT_SYSCALL\$" "$work/report"
-check "perf kvm --guestmount names the crypto guest's function" grep -q " $HOT_CRYPTO\$" "$work/report"
+# When a guest's first sample lies in a module, perf forgets that module's first symbol by address (util/symbol.c,
+# maps__split_kallsyms: `loaded` is looked at where the module begins only). Here that is $HOT_CRYPTO itself, so its
+# neighbour will do.
+check "perf kvm --guestmount names the crypto guest's functions" grep -qE "\[rmd160\] .* ($HOT_CRYPTO|rmd160_update)\$" "$work/report"
 
 # ---- the same QEMU, another boot ------------------------------------------------------------------------
 part "a reboot"
