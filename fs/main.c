@@ -144,6 +144,9 @@ static int live(const struct options *o, int ready_fd)
 	if (r == 0 && !o->foreground)
 		daemon_detach();
 	if (r == 0) {
+		/* Whoever comes now finds the mount. Kept on, it would refuse a restart that does
+		 * not wait for our last moment. */
+		close_keep_errno(take_fd(&l.lock_fd));
 		log_info("serving %s", l.mountpoint);
 		r = mount_serve(l.mount, &why);
 	}

@@ -248,8 +248,8 @@ static int lock_dir(const char *path, int dir_fd, struct errmsg *why)
 		return 0;
 	if (errno == EWOULDBLOCK)
 		return errmsg_set(why, -EBUSY,
-				  "mount point %s is busy: another kvmprofs is just starting or "
-				  "ending there; try again in a moment",
+				  "mount point %s is busy: another kvmprofs is just starting "
+				  "there; try again in a moment",
 				  path);
 	/* Some file systems have no locks; then a race of two is not seen. */
 	log_debug("cannot lock %s: %s", path, strerrordesc_np(errno));
