@@ -20,7 +20,7 @@ static const char info[] =
 	"40 22 0:50 / /mnt/kvm rw,nosuid shared:5 master:7 - fuse.kvmprofs kvmprofs rw\n"
 	"41 22 0:51 / /mnt/kvm rw - fuse.sshfs host: rw\n"
 	"42 22 0:52 / /mnt/with\\040blank\\134 rw - fuse.kvmprofs kvmprofs rw\n"
-	"43 22 0:53 / /mnt/nul\\000x rw - fuse.kvmprofs kvmprofs rw\n"
+	"43 22 0:53 / /mnt/nul\\000 rw - fuse.kvmprofs kvmprofs rw\n"
 	"44 22 0:54 / /mnt/cut";
 
 static void assert_type(const char *path, const char *want)
@@ -51,7 +51,8 @@ static void test_no_mount(void **state)
 	assert_type("/mnt/kv", NULL);
 	assert_type("/mnt/kvm/", NULL);
 	assert_type("/mnt/cut", NULL);
-	assert_type("/mnt/nul", NULL);
+	/* Another NUL stands behind this one: it must not be reached. */
+	assert_type("/mnt/nul\0", NULL);
 	assert_type("", NULL);
 }
 

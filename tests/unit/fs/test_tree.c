@@ -194,11 +194,14 @@ static void test_the_longest_names_differ(void **state)
 
 	memset(name, '\n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	publish(f, (const struct guest *[]){guest(1, 2000000000, name), guest(2, 2000000001, name)},
-		2);
+	publish(f,
+		(const struct guest *[]){guest(1, 2000000000, name), guest(2, 2000000001, name),
+					 guest(3, 2000000002, name)},
+		3);
 	assert_int_equal(tree_list(&f->view, &by_name, &l), 0);
 	assert_string_not_equal(l.entries[0].name, l.entries[1].name);
-	assert_true(strlen(l.entries[1].name) <= 255);
+	assert_string_not_equal(l.entries[1].name, l.entries[2].name);
+	assert_true(strlen(l.entries[2].name) <= 255);
 	tree_list_free(&l);
 }
 
