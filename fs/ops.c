@@ -373,6 +373,16 @@ static int control_do(struct fs *fs, uint64_t serial, enum control_command comma
 	return -EINVAL;
 }
 
+static pid_t pid_of(struct fs *fs, uint64_t serial)
+{
+	const struct guest_set *set = guests_acquire(symsrc_guests(fs->rooms.symsrc));
+	const struct guest_entry *e = guest_set_find_serial(set, serial);
+	pid_t pid = e ? e->guest->pid : 0;
+
+	guest_set_put(set);
+	return pid;
+}
+
 static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size_t n)
 {
 	struct control_list list;
@@ -380,7 +390,7 @@ static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size
 	int r = control_parse(bytes, n, &list, &why);
 
 	if (r < 0) {
-		log_warn("control: %s", why.text);
+		log_warn("control of pid %d: %s", (int)pid_of(fs, serial), why.text);
 		return r;
 	}
 	for (size_t i = 0; i < list.count && r == 0; i++)

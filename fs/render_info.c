@@ -2,6 +2,7 @@
 #include "fs/render.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static void line(struct buf *out, const char *key, const char *value)
 {
@@ -70,6 +71,20 @@ static void guest_lines(const struct guest_entry *e, const struct render_when *w
 	line_age(out, "epoch_age", when, e->epoch_start_ns);
 }
 
+/* /proc/modules has a line for each. */
+static uint64_t count_modules(const struct symbols *s)
+{
+	const char *at, *end;
+	uint64_t n = 0;
+
+	if (!s || !s->modules)
+		return 0;
+	end = s->modules->data + s->modules->size;
+	for (at = s->modules->data; (at = memchr(at, '\n', (size_t)(end - at))); at++)
+		n++;
+	return n;
+}
+
 static void symbol_lines(const struct symbols *s, struct buf *out)
 {
 	char hex[BUILD_ID_HEX_SIZE] = "";
@@ -79,7 +94,7 @@ static void symbol_lines(const struct symbols *s, struct buf *out)
 	line(out, "kernel", s ? s->release : "");
 	line(out, "build_id", hex);
 	line_u64(out, "symbols", s ? symtab_count(s->table) : 0);
-	line_u64(out, "modules", s ? s->module_count : 0);
+	line_u64(out, "modules", count_modules(s));
 }
 
 static void next_try_line(const struct symsrc_status *st, const struct render_when *when,

@@ -87,6 +87,16 @@ end_daemon TERM && ok "the daemon ends well while a reader waits"
 within "and so does the reader" $((2 * slow)) ended $parked
 wait $parked 2>/dev/null
 
+# It is unmounted while somebody waits: lazily, so that the mount lives for as long as the reader.
+afresh
+park
+umount -l "$mnt"
+within "a lazy unmount ends it when the waiting is over" $((10 * slow)) ended "$daemon"
+wait "$daemon"
+check "and it ends well" test $? = 0
+daemon=
+wait $parked 2>/dev/null
+
 # Symbols that come while readers wait for them. The source is a folder that answers when it is
 # told to: the mount of another kvmprofs, which is stopped.
 mkdir "$work/slow"
