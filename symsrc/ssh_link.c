@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libssh/server.h> /* ssh_set_message_callback() */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +152,16 @@ static int open_session(struct ssh_link *l, bool guess, struct errmsg *why)
 	return r;
 }
 
+/* The guest asks for something: a channel of its own, a forwarded port. 1: refuse it. Without
+ * this libssh would keep all such requests for later, which never comes. */
+static int refuse_request(ssh_session session, ssh_message message, void *data)
+{
+	(void)session;
+	(void)message;
+	(void)data;
+	return 1;
+}
+
 int ssh_link_open(const struct ssh_uri *uri, bool guess, const struct source_limits *limits,
 		  struct ssh_link **ret, struct errmsg *why)
 {
@@ -169,6 +180,7 @@ int ssh_link_open(const struct ssh_uri *uri, bool guess, const struct source_lim
 	}
 	ssh_set_blocking(l->session, 0);
 	ssh_set_counters(l->session, &l->counter, NULL);
+	ssh_set_message_callback(l->session, refuse_request, NULL);
 	r = open_session(l, guess, why);
 	if (r < 0) {
 		ssh_link_close(l);

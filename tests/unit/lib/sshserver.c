@@ -269,6 +269,17 @@ static void send_binary(const struct connection *c)
 	} while (ssh_channel_write(c->channel, chunk, sizeof(chunk)) > 0);
 }
 
+/* Requests that want a reply, and channels that the client should open. */
+static void send_requests(const struct connection *c)
+{
+	do {
+		ssh_channel channel = ssh_channel_new(c->session);
+
+		ssh_set_blocking(c->session, 0);
+		ssh_channel_open_reverse_forward(channel, "127.0.0.1", 1, "127.0.0.1", 2);
+	} while (ssh_send_keepalive(c->session) == SSH_OK && ssh_is_connected(c->session));
+}
+
 static void send_stderr(const struct connection *c)
 {
 	static char chunk[CHUNK];
@@ -303,6 +314,7 @@ static void answer(struct connection *c)
 		ssh_channel_request_send_exit_status(c->channel, 127);
 		ssh_channel_close(c->channel);
 		break;
+	case SSHSERVER_ASKING: send_requests(c); break;
 	case SSHSERVER_STDERR:
 		send_stderr(c);
 		run_command(c);

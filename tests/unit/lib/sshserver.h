@@ -26,6 +26,7 @@ enum sshserver_fault {
 	SSHSERVER_STATUS,      /* everything is right but the exit status (3) */
 	SSHSERVER_NOISE,       /* the login shell greets, on both streams */
 	SSHSERVER_NO_SHELL,    /* "sh: not found" and status 127 */
+	SSHSERVER_ASKING,      /* asks the client things, without an end or an answer */
 	SSHSERVER_STDERR       /* a MB on standard error before the answer */
 };
 

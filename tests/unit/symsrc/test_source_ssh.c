@@ -499,6 +499,7 @@ static void test_guest_hangs(void **state)
 	(void)state;
 	assert_fault(SSHSERVER_HANG, -ETIMEDOUT, "too slow: its answer was not over in time");
 	assert_fault(SSHSERVER_NO_BANNER, -ETIMEDOUT, "no ssh server answers");
+	assert_fault(SSHSERVER_ASKING, -ETIMEDOUT, "too slow: its answer was not over in time");
 }
 
 static void test_patience_for_the_first_byte(void **state)
