@@ -285,7 +285,7 @@ static void send_stderr(const struct connection *c)
 	static char chunk[CHUNK];
 
 	memset(chunk, 'e', sizeof(chunk));
-	for (int i = 0; i < 64; i++)
+	for (int i = 0; i < 512; i++)
 		ssh_channel_write_stderr(c->channel, chunk, sizeof(chunk));
 }
 

@@ -27,7 +27,7 @@ enum sshserver_fault {
 	SSHSERVER_NOISE,       /* the login shell greets, on both streams */
 	SSHSERVER_NO_SHELL,    /* "sh: not found" and status 127 */
 	SSHSERVER_ASKING,      /* asks the client things, without an end or an answer */
-	SSHSERVER_STDERR       /* a MB on standard error before the answer */
+	SSHSERVER_STDERR       /* 8 MB on standard error before the answer */
 };
 
 struct sshserver_config {

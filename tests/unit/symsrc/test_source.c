@@ -84,6 +84,7 @@ static void test_bad_uris(void **state)
 		"ssh://",
 		"ssh://-oProxyCommand=id",
 		"ssh://-l@guest",
+		"ssh://-guest",
 		"ssh://@guest",
 		"ssh://root@",
 		"ssh://a b",

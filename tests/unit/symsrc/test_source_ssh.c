@@ -652,6 +652,11 @@ static void test_auto(void **state)
 	assert_int_equal(run_auto(&t, &target), -ECONNREFUSED);
 	assert_non_null(strstr(t.why.text, "ssh://root@127.0.0.1:1: Connection refused; "));
 	assert_non_null(strstr(t.why.text, "; ssh://root@no-such-host.invalid: "));
+	/* What worked last time comes first. */
+	snprintf(t.used, sizeof(t.used), "ssh://root@no-such-host.invalid");
+	assert_true(run_auto(&t, &target) < 0);
+	assert_memory_equal(t.why.text, t.used, strlen(t.used));
+	assert_non_null(strstr(t.why.text, "; ssh://root@127.0.0.1:1: "));
 	collect_deinit(&t.got);
 }
 

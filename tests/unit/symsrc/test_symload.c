@@ -589,6 +589,7 @@ static void test_going_ends_the_fetch(void **state)
 static void test_reboot_ends_the_fetch(void **state)
 {
 	unsigned before;
+	uint64_t began;
 
 	(void)state;
 	sshserver_set_fault(hung, SSHSERVER_HANG);
@@ -598,8 +599,10 @@ static void test_reboot_ends_the_fetch(void **state)
 	publish();
 	wait_until(sshserver_connections(hung) == before + 1);
 	usleep(300000);
+	began = clock_now_ns();
 	guests_new_epoch(gs, 1, 1, "QMP RESET");
 	wait_until(sshserver_connections(hung) == before + 2);
+	assert_true(seconds_since(began) < 5);
 	assert_int_equal(status_of(1).epoch, 2);
 	assert_int_equal(status_of(1).state, SYMSRC_WAITING);
 }
