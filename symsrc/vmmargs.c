@@ -68,8 +68,9 @@ static void option_init(struct option *o, const char *text, const char *implied)
 	*o = (struct option){.text = text, .implied = implied};
 	if (text[0] != '{')
 		return;
-	o->json = parse_json(text);
 	o->text = "";
+	if (strnlen(text, VMM_JSON_MAX) < VMM_JSON_MAX)
+		o->json = parse_json(text);
 }
 
 static void option_deinit(const struct option *o)
@@ -346,6 +347,7 @@ static bool parse_forward(const char *text, char *host, size_t size, uint16_t *r
 struct parse {
 	const struct argv *argv;
 	struct vmm_args *out;
+	unsigned lookups; /* of character devices; each goes through all arguments */
 	bool saw_accel;
 	bool saw_tcg;
 };
@@ -553,12 +555,16 @@ static bool parse_socket(const struct option *o, struct vmm_socket *ret)
 	return true;
 }
 
-static bool find_chardev(const struct argv *a, const char *id, struct vmm_socket *ret)
+/* Thousands of references to thousands of devices would take minutes: few are followed. */
+static bool find_chardev(struct parse *p, const char *id, struct vmm_socket *ret)
 {
+	const struct argv *a = p->argv;
 	const char *name;
 	const char *value;
 	size_t at = 1;
 
+	if (p->lookups++ >= VMM_LOOKUPS_MAX)
+		return false;
 	while (next_option(a, &at, &name, &value)) {
 		CLEANUP_OPTION struct option o = {0};
 
@@ -590,7 +596,7 @@ static void add_qmp_chardev(struct parse *p, const char *id)
 {
 	struct vmm_socket s;
 
-	if (p->out->qmp_count < VMM_QMP_MAX && find_chardev(p->argv, id, &s))
+	if (p->out->qmp_count < VMM_QMP_MAX && find_chardev(p, id, &s))
 		add_qmp(p->out, &s);
 }
 
@@ -626,7 +632,7 @@ static void take_agent(struct parse *p, const struct option *o)
 
 	if (!is_value(o, "name", "org.qemu.guest_agent.0"))
 		return;
-	if (get(o, "chardev", id, sizeof(id)) && find_chardev(p->argv, id, &s))
+	if (get(o, "chardev", id, sizeof(id)) && find_chardev(p, id, &s))
 		p->out->agent = s;
 }
 
@@ -666,7 +672,7 @@ static void on_net(struct parse *p, const char *value)
 	option_init(&o, value, "type");
 	if (!is_value(&o, "type", "user"))
 		return;
-	for (size_t i = 0; fit != FIT_NONE && out->ssh_port == 0; i++) {
+	for (size_t i = 0; fit != FIT_NONE && out->ssh_port == 0 && i < VMM_FORWARDS_MAX; i++) {
 		fit = get_nth(&o, "hostfwd", i, forward, sizeof(forward));
 		if (fit == FIT_WHOLE)
 			parse_forward(forward, out->ssh_host, sizeof(out->ssh_host),

@@ -13,12 +13,15 @@
 
 #include "symsrc/guest.h"
 
-#define VMM_CMDLINE_MAX (2u << 20) /* bytes of a command line that are read */
-#define VMM_ARGS_MAX	8192	   /* arguments; the rest is ignored */
-#define VMM_JSON_DEPTH	16
-#define VMM_QMP_MAX	4 /* monitors that are remembered */
-#define VMM_UUID_SIZE	37
-#define QEMU_MEMORY_MIB 128 /* when -m is not given */
+#define VMM_CMDLINE_MAX	 (2u << 20) /* bytes of a command line that are read */
+#define VMM_ARGS_MAX	 8192	    /* arguments; the rest is ignored */
+#define VMM_JSON_DEPTH	 16
+#define VMM_JSON_MAX	 (16u << 10) /* bytes of an argument in JSON; longer ones are ignored */
+#define VMM_FORWARDS_MAX 64	     /* of one network that are looked at */
+#define VMM_LOOKUPS_MAX	 16	     /* references to character devices that are followed */
+#define VMM_QMP_MAX	 4	     /* monitors that are remembered */
+#define VMM_UUID_SIZE	 37
+#define QEMU_MEMORY_MIB	 128 /* when -m is not given */
 
 /* A unix socket that the VMM listens on, as the command line has it: by a path, which may be
  * relative to the VMM's working directory, or as a descriptor that was passed to it. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "symsrc/base/clock.h"
 #include "symsrc/vmmargs.h"
 
 #define MIB	  (1ULL << 20)
@@ -400,6 +401,50 @@ static void test_hostile_bytes(void **state)
 	free(many);
 }
 
+static size_t add(char *bytes, size_t at, const char *arg)
+{
+	memcpy(bytes + at, arg, strlen(arg) + 1);
+	return at + strlen(arg) + 1;
+}
+
+static double parse_seconds(const char *bytes, size_t n)
+{
+	uint64_t before = clock_now_ns();
+	struct vmm_args a;
+
+	assert_int_equal(vmmargs_parse(QEMU, bytes, n, &a), 0);
+	return (double)(clock_now_ns() - before) / 1e9;
+}
+
+/* A stranger's command line must not keep the search for guests busy: each of these took
+ * minutes. */
+static void test_long_command_lines_are_quick(void **state)
+{
+	char *bytes = malloc(VMM_CMDLINE_MAX);
+	char device[512];
+	size_t n = add(bytes, 0, "q");
+
+	(void)state;
+	n = add(bytes, n, "-netdev");
+	memcpy(bytes + n, "user", 4);
+	for (n += 4; n + 16 < VMM_CMDLINE_MAX; n += 9)
+		memcpy(bytes + n, ",hostfwd=", 9);
+	assert_true(parse_seconds(bytes, n) < 5);
+
+	memset(device, 'x', sizeof(device));
+	memcpy(device, "{\"id\":\"y\",\"a\":\"", 15);
+	snprintf(device + sizeof(device) - 3, 3, "\"}");
+	n = add(bytes, 0, "q");
+	for (int i = 0; i < 2000; i++) {
+		n = add(bytes, n, "-chardev");
+		n = add(bytes, n, device);
+		n = add(bytes, n, "-mon");
+		n = add(bytes, n, "mode=control,chardev=z");
+	}
+	assert_true(parse_seconds(bytes, n) < 5);
+	free(bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -420,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_other_vmms),
 		cmocka_unit_test(test_what_is_qemu),
 		cmocka_unit_test(test_hostile_bytes),
+		cmocka_unit_test(test_long_command_lines_are_quick),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
