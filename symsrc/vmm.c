@@ -351,18 +351,10 @@ bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
  * when all of them are somebody else's: the socket leads to another VMM. */
 static bool translate_vcpus(const struct vmm *v, const struct vmmscan *s, struct vmm_answers *info)
 {
-	size_t n = 0;
 	size_t told = info->vcpu_count;
 
-	for (size_t i = 0; i < told; i++) {
-		struct guest_vcpu vcpu = info->vcpus[i];
-
-		vcpu.tid = vmmscan_host_tid(s, v->pid, vcpu.tid);
-		if (vcpu.tid > 0)
-			info->vcpus[n++] = vcpu;
-	}
-	info->vcpu_count = n;
-	return n > 0 || told == 0;
+	info->vcpu_count = vmmscan_host_tids(s, v->pid, info->vcpus, told);
+	return info->vcpu_count > 0 || told == 0;
 }
 
 static void reject_monitor(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)

@@ -19,7 +19,7 @@
 #define NET_UNIX_MAX  (8u << 20)
 #define STATUS_MAX    (16u << 10)
 #define ENVIRON_MAX   (256u << 10)
-#define TASKS_MAX     65536 /* threads of a process that are looked at */
+#define TASKS_MAX     16384 /* threads of a process that are looked at */
 #define THREADS_READY 3	    /* of a QEMU with a vCPU: main, RCU, vCPU */
 #define KVM_VM	      "anon_inode:kvm-vm"
 
@@ -556,29 +556,91 @@ size_t vmmscan_vcpus(const struct vmmscan *s, pid_t pid, struct vmm_dir dir,
 	return l.count;
 }
 
-/* The thread whose innermost id is *ctx. */
+/* vCPUs by the thread ids that are looked for, and what they turned out to be. */
+struct tid_search {
+	struct guest_vcpu *v;
+	pid_t *host; /* 0: not found yet */
+	size_t n;
+	size_t left;
+};
+
+static int compare_tids(const void *a, const void *b)
+{
+	const struct guest_vcpu *x = a;
+	const struct guest_vcpu *y = b;
+
+	return (x->tid > y->tid) - (x->tid < y->tid);
+}
+
+/* Several vCPUs may share one thread (TCG). */
+static void found_tid(struct tid_search *t, pid_t inner, pid_t host)
+{
+	size_t from = 0;
+	size_t to = t->n;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (t->v[mid].tid < inner)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	for (; from < t->n && t->v[from].tid == inner; from++) {
+		t->left -= t->host[from] == 0;
+		t->host[from] = host;
+	}
+}
+
+/* A thread by its innermost id. Not 0 once all are found. */
 static pid_t match_inner_tid(const struct vmmscan *s, int tasks, pid_t tid, void *ctx)
 {
 	CLEANUP_BUF struct buf b;
+	struct tid_search *t = ctx;
 
 	(void)s;
 	buf_init(&b, STATUS_MAX);
-	if (io_read_file(tasks, rel(tid, "status").path, &b) < 0)
-		return 0;
-	return last_on_line(b.data, "\nNSpid:\t") == *(pid_t *)ctx ? tid : 0;
+	if (io_read_file(tasks, rel(tid, "status").path, &b) == 0)
+		found_tid(t, last_on_line(b.data, "\nNSpid:\t"), tid);
+	return t->left == 0;
 }
 
-pid_t vmmscan_host_tid(const struct vmmscan *s, pid_t pid, pid_t tid)
+static bool has_thread(const struct vmmscan *s, pid_t pid, pid_t tid)
 {
 	char what[32];
 	struct stat st;
 
-	if (tid <= 0)
-		return 0;
-	if (!shares(s, pid, "ns/pid", s->pid_ns))
-		return each_task(s, pid, match_inner_tid, &tid);
 	snprintf(what, sizeof(what), "task/%d", (int)tid);
-	return fstatat(s->proc_fd, rel(pid, what).path, &st, 0) == 0 ? tid : 0;
+	return tid > 0 && fstatat(s->proc_fd, rel(pid, what).path, &st, 0) == 0;
+}
+
+static void search_tids(const struct vmmscan *s, pid_t pid, struct tid_search *t)
+{
+	if (!shares(s, pid, "ns/pid", s->pid_ns)) {
+		qsort(t->v, t->n, sizeof(*t->v), compare_tids);
+		each_task(s, pid, match_inner_tid, t);
+		return;
+	}
+	for (size_t i = 0; i < t->n; i++)
+		t->host[i] = has_thread(s, pid, t->v[i].tid) ? t->v[i].tid : 0;
+}
+
+size_t vmmscan_host_tids(const struct vmmscan *s, pid_t pid, struct guest_vcpu *vcpus, size_t n)
+{
+	CLEANUP_FREE pid_t *host = calloc(n + 1, sizeof(*host));
+	struct tid_search t = {.v = vcpus, .host = host, .n = n, .left = n};
+	size_t kept = 0;
+
+	if (!host || n == 0)
+		return 0;
+	search_tids(s, pid, &t);
+	for (size_t i = 0; i < n; i++) {
+		if (host[i] > 0)
+			vcpus[kept++] = (struct guest_vcpu){vcpus[i].index, host[i]};
+	}
+	if (kept > 0)
+		qsort(vcpus, kept, sizeof(*vcpus), compare_vcpus);
+	return kept;
 }
 
 /* -- sockets ------------------------------------------------------------------------------ */

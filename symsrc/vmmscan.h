@@ -99,9 +99,10 @@ unsigned vmmscan_dir_links(const struct vmmscan *s, struct vmm_dir dir);
 size_t vmmscan_vcpus(const struct vmmscan *s, pid_t pid, struct vmm_dir dir,
 		     struct guest_vcpu **ret);
 
-/* What the VMM calls thread id, in its own pid namespace, as the host calls it: 0 when the
- * process has no such thread. */
-pid_t vmmscan_host_tid(const struct vmmscan *s, pid_t pid, pid_t tid);
+/* Replaces the thread ids of n vCPUs, as the VMM's own pid namespace has them, by the host's.
+ * What is no thread of the process is left out. Returns how many are left, by index. Each thread
+ * is looked at once at most, however many vCPUs the VMM claims to have. */
+size_t vmmscan_host_tids(const struct vmmscan *s, pid_t pid, struct guest_vcpu *vcpus, size_t n);
 
 /* Where this process can connect to the socket. False when it cannot be told. */
 bool vmmscan_socket_path(const struct vmmscan *s, pid_t pid, const struct vmm_socket *sock,

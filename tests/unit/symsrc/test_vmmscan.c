@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "symsrc/base/clock.h"
 #include "symsrc/vmmscan.h"
 #include "tests/unit/lib/fakeproc.h"
 #include "tests/unit/lib/fakeqmp.h"
@@ -317,6 +318,13 @@ static void test_passed_socket(void **state)
 	socket_path(x, "", 99, NULL);
 }
 
+static pid_t host_tid(const struct fixture *x, pid_t tid)
+{
+	struct guest_vcpu v = {0, tid};
+
+	return vmmscan_host_tids(&x->s, 202, &v, 1) ? v.tid : 0;
+}
+
 static void test_other_namespaces(void **state)
 {
 	struct fixture *x = *state;
@@ -333,9 +341,9 @@ static void test_other_namespaces(void **state)
 	fakeproc_link(&x->f, 202, "ns/pid", "pid:[1]");
 	socket_path(x, "/run/q.sock", -1, "/run/q.sock");
 	assert_true(vmmscan_shares_network(&x->s, 202));
-	assert_int_equal(vmmscan_host_tid(&x->s, 202, 206), 206);
-	assert_int_equal(vmmscan_host_tid(&x->s, 202, 7), 0);
-	assert_int_equal(vmmscan_host_tid(&x->s, 202, -1), 0);
+	assert_int_equal(host_tid(x, 206), 206);
+	assert_int_equal(host_tid(x, 7), 0);
+	assert_int_equal(host_tid(x, -1), 0);
 	fakeproc_link(&x->f, 202, "ns/mnt", "mnt:[2]");
 	fakeproc_link(&x->f, 202, "ns/net", "net:[2]");
 	fakeproc_link(&x->f, 202, "ns/pid", "pid:[2]");
@@ -344,8 +352,34 @@ static void test_other_namespaces(void **state)
 	assert_false(vmmscan_shares_network(&x->s, 202));
 	fakeproc_file(&x->f, 202, "task/206/status",
 		      "Name:\tNSpid:\\n7\nTgid:\t202\nNSpid:\t206\t7\n");
-	assert_int_equal(vmmscan_host_tid(&x->s, 202, 7), 206);
-	assert_int_equal(vmmscan_host_tid(&x->s, 202, 8), 0);
+	assert_int_equal(host_tid(x, 7), 206);
+	assert_int_equal(host_tid(x, 8), 0);
+}
+
+/* As many vCPUs as a VMM may claim, of which it has two, in one thread: quick all the same. */
+static void test_claimed_vcpus(void **state)
+{
+	struct fixture *x = *state;
+	struct guest_vcpu v[GUEST_VCPUS_MAX];
+	uint64_t before;
+
+	make_kvm_guest(x);
+	snprintf(x->s.pid_ns, sizeof(x->s.pid_ns), "pid:[1]");
+	fakeproc_file(&x->f, 202, "ns/x", "");
+	fakeproc_link(&x->f, 202, "ns/pid", "pid:[2]");
+	for (pid_t tid = 300; tid < 500; tid++)
+		fakeproc_task(&x->f, 202, tid, "worker");
+	fakeproc_file(&x->f, 202, "task/206/status", "Name:\tq\nTgid:\t202\nNSpid:\t206\t7\n");
+	for (unsigned i = 0; i < GUEST_VCPUS_MAX; i++)
+		v[i] = (struct guest_vcpu){i, (pid_t)(100000 - i)};
+	v[5].tid = v[4000].tid = 7;
+	before = clock_now_ns();
+	assert_int_equal(vmmscan_host_tids(&x->s, 202, v, GUEST_VCPUS_MAX), 2);
+	assert_true(clock_now_ns() - before < 500 * NSEC_PER_MSEC);
+	assert_int_equal(v[0].index, 5);
+	assert_int_equal(v[1].index, 4000);
+	assert_int_equal(v[0].tid, 206);
+	assert_int_equal(v[1].tid, 206);
 }
 
 static void test_tsc(void **state)
@@ -481,6 +515,7 @@ int main(void)
 		TEST(test_socket_paths),
 		TEST(test_passed_socket),
 		TEST(test_other_namespaces),
+		TEST(test_claimed_vcpus),
 		TEST(test_tsc),
 		TEST(test_lists),
 		TEST(test_uevents),
