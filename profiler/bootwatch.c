@@ -12,10 +12,15 @@ bool bootwatch_is_new(const struct bootwatch *w)
 
 void bootwatch_next(struct bootwatch *w, bool told)
 {
+	bool enough = w->samples >= BOOTWATCH_SAMPLES_MIN;
+
 	if (told)
 		w->told = true;
-	else if (w->samples >= BOOTWATCH_SAMPLES_MIN && !is_booting(w))
+	else if (enough && !is_booting(w))
 		w->told = false;
+	if (!enough && ++w->looks < BOOTWATCH_LOOKS_MAX)
+		return;
 	w->samples = 0;
 	w->low_kernel = 0;
+	w->looks = 0;
 }

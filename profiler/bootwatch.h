@@ -13,14 +13,16 @@
 #define BOOTWATCH_REASON      "boot code seen"
 #define BOOTWATCH_SAMPLES_MIN 20 /* fewer say nothing */
 #define BOOTWATCH_PERCENT     80
+#define BOOTWATCH_LOOKS_MAX   8 /* for so many looks samples are gathered until they are enough */
 
 struct bootwatch {
-	uint32_t samples;    /* of the guest, since the last look */
+	uint32_t samples;    /* of the guest, since they were last enough */
 	uint32_t low_kernel; /* of them, kernel ones in the lower half */
+	unsigned looks;	     /* in that time */
 	bool told;	     /* this phase was told of already */
 };
 
-/* True when the samples since the last look are boot code and a phase has just begun. */
+/* True when the samples are enough, are boot code, and a phase has just begun. */
 bool bootwatch_is_new(const struct bootwatch *w);
 
 /* Ends a look. told: the phase that has begun was told of. */

@@ -107,12 +107,12 @@ static void raise_file_limit(size_t cpus)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int read_online(struct cpus *online, struct errmsg *why)
+static int read_online(const struct engine *e, struct cpus *online, struct errmsg *why)
 {
-	int r = cpus_read(CPUS_ONLINE, online);
+	const char *path = e->config.world->cpus_online;
+	int r = cpus_read(path, online);
 
-	return r < 0 ? errmsg_set(why, r, "cannot read %s: %s", CPUS_ONLINE, strerrordesc_np(-r))
-		     : 0;
+	return r < 0 ? errmsg_set(why, r, "cannot read %s: %s", path, strerrordesc_np(-r)) : 0;
 }
 
 static unsigned first_cpu(const struct cpus *cpus)
@@ -144,7 +144,7 @@ static int open_perf(struct engine *e, struct errmsg *why)
 	struct cpus online;
 	int r;
 
-	r = read_online(&online, why);
+	r = read_online(e, &online, why);
 	if (r < 0)
 		return r;
 	r = perf_plan_make(e->config.world, e->config.event, e->config.freq, first_cpu(&online),
@@ -325,7 +325,6 @@ static void end_tick(struct engine *e)
 	for (size_t i = 0; i < set->guests->count; i++) {
 		struct tally_watch *w = &set->tallies[i]->watch;
 
-		w->window_samples += w->boot.samples;
 		look_for_boot(e, &set->guests->entries[i], &w->boot);
 	}
 }
@@ -388,7 +387,7 @@ static void follow_cpus(struct engine *e)
 	size_t before = e->ring_count;
 	struct cpus online;
 
-	if (read_online(&online, NULL) < 0)
+	if (read_online(e, &online, NULL) < 0)
 		return;
 	for (size_t i = e->ring_count; i > 0; i--) {
 		if (check_ring(e, e->rings[i - 1], &online))

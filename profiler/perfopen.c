@@ -24,6 +24,7 @@ static int open_real(const struct perf_event_attr *attr, unsigned cpu)
 const struct perf_world perf_world_real = {
 	.roots = {.sys = "/sys", .tracefs = "/sys/kernel/tracing"},
 	.sysctl = "/proc/sys/kernel",
+	.cpus_online = CPUS_ONLINE,
 	.open = open_real,
 };
 
@@ -153,29 +154,29 @@ static int explain_permission(const struct perf_world *w, const char *event, int
 			  event, (int)strcspn(paranoid.data, "\n"), paranoid.data);
 }
 
+/* The event that all hosts have, unless it is the one that failed. */
+static const char *other_event(const char *event)
+{
+	return strcmp(event, "cpu-clock") == 0 ? "" : "; use -e cpu-clock";
+}
+
 int perf_explain(const struct perf_world *w, const char *event, int err, struct errmsg *why)
 {
+	const char *what;
+
 	switch (-err) {
 	case EACCES:
 	case EPERM: return explain_permission(w, event, err, why);
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		return errmsg_set(why, err,
-				  "event '%s': this host has no counter for it (a virtual machine "
-				  "without a PMU?); use -e cpu-clock",
-				  event);
+		what = "this host has no counter for it (a virtual machine without a PMU?)";
+		break;
 	case EOPNOTSUPP:
-		return errmsg_set(
-			why, err,
-			"event '%s': the kernel does not sample guests with it (a guest "
-			"with a mediated vPMU runs, or this PMU cannot); use -e cpu-clock",
-			event);
-	case EBUSY:
-		return errmsg_set(why, err,
-				  "event '%s': the counter is taken by somebody else; use -e "
-				  "cpu-clock",
-				  event);
+		what = "the kernel does not sample guests with it (a guest with a mediated vPMU "
+		       "runs, or this PMU cannot)";
+		break;
+	case EBUSY: what = "the counter is taken by somebody else"; break;
 	case EMFILE:
 	case ENFILE:
 		return errmsg_set(why, err,
@@ -183,18 +184,14 @@ int perf_explain(const struct perf_world *w, const char *event, int err, struct 
 				  "raise `ulimit -n`",
 				  event);
 	case ENOSYS:
-		return errmsg_set(why, err,
-				  "event '%s': this kernel has no perf events "
-				  "(CONFIG_PERF_EVENTS)",
-				  event);
-	case EINVAL: /* told from what the user got wrong */
-		return errmsg_set(why, -EIO,
-				  "event '%s': this kernel cannot sample with it; use -e cpu-clock",
-				  event);
-	default:
-		return errmsg_set(why, err, "event '%s': perf_event_open: %s", event,
-				  strerrordesc_np(-err));
+		return errmsg_set(why, err, "this kernel has no perf events (CONFIG_PERF_EVENTS)");
+	case EINVAL: /* what the user got wrong is told before */
+		what = "this kernel cannot sample with it";
+		err = -EIO;
+		break;
+	default: what = strerrordesc_np(-err);
 	}
+	return errmsg_set(why, err, "event '%s': %s%s", event, what, other_event(event));
 }
 
 static int check_freq(const struct perf_world *w, unsigned freq, struct errmsg *why)

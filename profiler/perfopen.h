@@ -13,7 +13,8 @@
 /* The world, so that a test can make one up. */
 struct perf_world {
 	struct event_roots roots;
-	const char *sysctl; /* "/proc/sys/kernel" */
+	const char *sysctl;	 /* "/proc/sys/kernel" */
+	const char *cpus_online; /* CPUS_ONLINE */
 	/* perf_event_open(2) on that CPU: a descriptor or negative errno. */
 	int (*open)(const struct perf_event_attr *attr, unsigned cpu);
 };

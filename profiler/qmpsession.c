@@ -243,8 +243,6 @@ static void look_for_boot(struct qmpsession *s)
 	bool is_new = bootwatch_is_new(&s->boot) && o->has_symbols &&
 		      o->has_symbols(o->ctx, s->serial, s->epoch);
 
-	if (s->boot.samples < BOOTWATCH_SAMPLES_MIN)
-		return;
 	bootwatch_next(&s->boot, is_new);
 	if (is_new)
 		guests_new_epoch(o->guests, s->serial, s->epoch, BOOTWATCH_REASON);

@@ -143,6 +143,7 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 {
 	struct tally_epoch *e = with_lock__epoch_at(t, s->time);
 
+	t->watch.window_samples++;
 	t->watch.boot.samples++;
 	if (s->mode == SAMPLE_GUEST_KERNEL && !address_is_upper(s->ip))
 		t->watch.boot.low_kernel++;

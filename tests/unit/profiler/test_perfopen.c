@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <cmocka.h>
 
+#include "profiler/cpus.h"
 #include "profiler/perfopen.h"
 #include "profiler/record.h"
 #include "tests/unit/lib/tmptree.h"
@@ -48,7 +49,7 @@ static int set_up(void **state)
 	snprintf(sysctl, sizeof(sysctl), "%s/kernel", tree.path);
 	tmptree_put(&tree, "kernel/perf_event_max_sample_rate", "100000\n");
 	tmptree_put(&tree, "kernel/perf_event_paranoid", "3\n");
-	world = (struct perf_world){{sys, sys}, sysctl, open_made_up};
+	world = (struct perf_world){{sys, sys}, sysctl, CPUS_ONLINE, open_made_up};
 	hardware_says = software_says = 0;
 	knows_lost = true;
 	return 0;
