@@ -19,9 +19,9 @@
 #include "symsrc/source.h"
 #include "symsrc/ssh_uri.h"
 
-#define SSH_HELLO_SEC	10 /* until the TCP connection stands and the guest has greeted */
-#define SSH_KEX_SEC	15 /* then for the key exchange: emulated guests need seconds */
-#define SSH_AUTH_SEC	15
+#define SSH_HELLO_SEC	15 /* until the TCP connection stands and the guest has greeted */
+#define SSH_KEX_SEC	20 /* then for the key exchange: emulated guests need seconds */
+#define SSH_AUTH_SEC	20
 #define SSH_EXEC_SEC	15
 #define SSH_SILENCE_SEC 20	       /* without a byte of the answer */
 #define SSH_STATUS_SEC	2	       /* for the exit status after the last byte */

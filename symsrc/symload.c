@@ -432,12 +432,15 @@ static bool with_lock__is_crowded(const struct symload *sl)
 }
 
 /* How long to wait for a first byte. A guest that answers at all does so in a fraction of a
- * second; who does not gets all the time it wants later, among the slow ones. */
+ * second; who does not gets more time later, among the slow ones. While it boots a connection
+ * may be lost that a new one would replace at once: patience grows in steps. */
 static unsigned with_lock__patience(const struct symload *sl, const struct load *l)
 {
-	if (l->attempts > 0 && !l->young)
+	if (l->attempts > 0 && (!l->young || l->failures > SYMLOAD_ANSWER_STEPS))
 		return 0;
-	return with_lock__is_crowded(sl) ? SYMLOAD_CROWDED_MS : SYMLOAD_ANSWER_MS;
+	if (l->attempts == 0 && with_lock__is_crowded(sl))
+		return SYMLOAD_CROWDED_MS;
+	return SYMLOAD_ANSWER_MS << l->failures;
 }
 
 static void with_lock__fill_request(const struct symload *sl, const struct load *l,

@@ -23,6 +23,7 @@
 #define SYMLOAD_CHECK_SEC    60	  /* between looks at a guest whose symbols are here */
 #define SYMLOAD_TOTAL_SEC    120  /* for one fetch; emulated guests need 5 to 15 */
 #define SYMLOAD_ANSWER_MS    4000 /* for the first byte, the first time */
+#define SYMLOAD_ANSWER_STEPS 1	  /* times that this is doubled for a guest that boots */
 #define SYMLOAD_CROWDED_MS   1000 /* the same while more guests wait than there are threads */
 #define SYMLOAD_STOP_MS	     3000 /* for a thread to end before it is left behind */
 

@@ -1,8 +1,9 @@
 /* The room's door: who runs (guests), and by what names their addresses go (symbols).
  *
- * Two kinds of thread live behind it: one discovery thread (discover.c) and a bounded pool of
- * fetchers (symload.c). They publish immutable snapshots; everything here may be called from
- * any thread, and only symsrc_stop() waits for anything.
+ * Two kinds of thread live behind it: one discovery thread (discover.c), and the loader's
+ * (symload.c): one that hands out work and a bounded pool of fetchers. They publish immutable
+ * snapshots; everything here may be called from any thread, and only symsrc_stop() waits for
+ * anything.
  */
 #ifndef KVMPROFS_SYMSRC_H
 #define KVMPROFS_SYMSRC_H

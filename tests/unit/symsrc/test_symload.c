@@ -548,7 +548,7 @@ static void test_hung_guests_do_not_starve_others(void **state)
 	began = clock_now_ns();
 	publish();
 	wait_ready(41);
-	assert_true(seconds_since(began) < 1);
+	assert_true(seconds_since(began) < 2);
 }
 
 static void test_stop_ends_running_fetches(void **state)
@@ -563,7 +563,7 @@ static void test_stop_ends_running_fetches(void **state)
 	usleep(200000);
 	began = clock_now_ns();
 	assert_int_equal(symload_stop(sl), 0);
-	assert_true(seconds_since(began) < 1);
+	assert_true(seconds_since(began) < 2);
 }
 
 static void test_going_ends_the_fetch(void **state)
@@ -582,7 +582,7 @@ static void test_going_ends_the_fetch(void **state)
 	drop_last_guest();
 	symload_refresh(sl, 1);
 	wait_until(status_of(1).attempts == 2); /* the only thread is free again */
-	assert_true(seconds_since(began) < 1);
+	assert_true(seconds_since(began) < 2);
 }
 
 /* A reset while the old kernel's answer is awaited: the connection is dead, nobody says so. */
