@@ -364,11 +364,16 @@ int content_open_errno(int err)
 			return -e;
 	}
 	switch (e) {
-	case EPERM: return -EACCES;
+	case EPERM:
+	case EKEYREJECTED: return -EACCES; /* we do not trust it, or it does not trust us */
+	case EPIPE:
+	case ECONNABORTED: return -ECONNRESET;
+	case EPROTO: return -EBADMSG;
 	case ENOSYS: return -EOPNOTSUPP;
 	case E2BIG: return -EFBIG;
 	/* The name is there, so that "No such file" would puzzle: what it should hold is not. */
-	case ENOENT: return -ENODATA;
+	case ENOENT:
+	case ENOTDIR: return -ENODATA;
 	}
 	return -EIO;
 }

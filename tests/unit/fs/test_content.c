@@ -26,6 +26,9 @@ static void test_what_would_puzzle_is_not(void **state)
 	(void)state;
 	assert_int_equal(content_open_errno(-ENOENT), -ENODATA);
 	assert_int_equal(content_open_errno(-EPERM), -EACCES);
+	assert_int_equal(content_open_errno(-EKEYREJECTED), -EACCES); /* an unknown host key */
+	assert_int_equal(content_open_errno(-EPIPE), -ECONNRESET);
+	assert_int_equal(content_open_errno(-EPROTO), -EBADMSG);
 	assert_int_equal(content_open_errno(-E2BIG), -EFBIG);
 }
 
