@@ -13,6 +13,13 @@
 #define BLIND_BELOW_PERCENT 1
 #define SEES_FROM_PERCENT   5
 
+uint64_t choice_window_ns(unsigned freq)
+{
+	uint64_t enough = 2 * CHOICE_EXPECTED_MIN * NSEC_PER_SEC / (freq ? freq : 1);
+
+	return enough > CHOICE_WINDOW_NS ? enough : CHOICE_WINDOW_NS;
+}
+
 bool choice_is_open(const struct choice_facts *f)
 {
 	return f->asked == SAMPLER_AUTO && f->perf_running && f->accel != GUEST_ACCEL_TCG;
@@ -45,7 +52,7 @@ void choice_observe(struct choice *c, const struct choice_facts *f, const struct
 {
 	uint64_t of = expected(f, w->cpu_ns);
 
-	if (!choice_is_busy(w->length_ns, w->cpu_ns))
+	if (!choice_is_busy(w->length_ns, w->cpu_ns) || of < CHOICE_EXPECTED_MIN)
 		return;
 	if (!at_least(w->guest_samples, BLIND_BELOW_PERCENT, of) || w->guest_samples == 0)
 		c->perf_blind = true;

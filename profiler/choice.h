@@ -14,6 +14,13 @@
  * so that a guest changes hands after 3 s. */
 #define CHOICE_WINDOW_NS (1500 * 1000000ULL)
 
+/* So many samples at least must be expected of a window before none of them mean anything: at 1
+ * Hz a guest that perf sees very well has windows without any. */
+#define CHOICE_EXPECTED_MIN 20
+
+/* How long a window is at this frequency: one busy vCPU then has twice as many. */
+uint64_t choice_window_ns(unsigned freq);
+
 /* What is known of the host and of the guest without watching it. */
 struct choice_facts {
 	enum sampler_choice asked;

@@ -298,7 +298,7 @@ static void watch_guests(struct engine *e)
 	uint64_t now = clock_now_ns();
 	uint64_t length = now - e->window_start_ns;
 
-	if (length < CHOICE_WINDOW_NS)
+	if (length < choice_window_ns(e->plan.freq))
 		return;
 	e->window_start_ns = now;
 	for (size_t i = 0; i < set->guests->count; i++)

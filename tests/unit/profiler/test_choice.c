@@ -113,6 +113,27 @@ static void test_not_blind(void **state)
 	assert_true(c.perf_blind);
 }
 
+/* A few samples a second: that there are none in a while is chance. */
+static void test_low_frequency(void **state)
+{
+	struct choice c = {0};
+	struct choice_facts f = kvm_guest();
+	struct choice_window w = {.length_ns = CHOICE_WINDOW_NS, .cpu_ns = CHOICE_WINDOW_NS};
+
+	(void)state;
+	f.freq = 5;
+	choice_observe(&c, &f, &w);
+	assert_false(c.perf_blind);
+	assert_int_equal(choice_window_ns(997), CHOICE_WINDOW_NS);
+	w.length_ns = w.cpu_ns = choice_window_ns(5);
+	choice_observe(&c, &f, &w);
+	assert_true(c.perf_blind);
+	assert_true(choice_perf_sees(&f, w.length_ns, 1, 3));
+	w.guest_samples = 3;
+	choice_observe(&c, &f, &w);
+	assert_false(c.perf_blind);
+}
+
 static void test_what_is_looked_at(void **state)
 {
 	struct choice_facts f = kvm_guest();
@@ -136,11 +157,9 @@ static void test_what_is_looked_at(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_auto),
-		cmocka_unit_test(test_forced),
-		cmocka_unit_test(test_blind_and_back),
-		cmocka_unit_test(test_not_blind),
-		cmocka_unit_test(test_what_is_looked_at),
+		cmocka_unit_test(test_auto),	       cmocka_unit_test(test_forced),
+		cmocka_unit_test(test_blind_and_back), cmocka_unit_test(test_not_blind),
+		cmocka_unit_test(test_low_frequency),  cmocka_unit_test(test_what_is_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
