@@ -62,7 +62,10 @@ static int make_profiler(struct life *l, struct errmsg *why)
 {
 	const struct options *o = l->options;
 	struct profiler_config config = {
-		.sampler = o->sampler, .event = o->event ? o->event : "auto", .freq = o->freq};
+		.sampler = o->sampler,
+		.event = o->event ? o->event : "auto",
+		.freq = o->freq_given ? o->freq : 0,
+	};
 
 	l->rooms.sampler = o->sampler;
 	return profiler_create(&config, l->rooms.symsrc, &l->rooms.profiler, why);

@@ -93,6 +93,7 @@ static int set_freq(struct options *o, enum origin from, const char *value, stru
 		return errmsg_set(why, -EINVAL, "'%s' is no frequency: 1 to %d samples a second",
 				  value, OPTIONS_FREQ_MAX);
 	o->freq = (unsigned)freq;
+	o->freq_given = true;
 	return 0;
 }
 

@@ -24,6 +24,7 @@ struct options {
 	bool version;
 	char *event;
 	unsigned freq;
+	bool freq_given; /* else it may be less, where the kernel does not allow it */
 	enum sampler_choice sampler;
 	struct source_rule *rules; /* those of the command line first */
 	size_t rule_count;

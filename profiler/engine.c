@@ -547,7 +547,9 @@ int engine_create(const struct engine_config *config, struct engine **ret, struc
 	if (!e)
 		return errmsg_set(why, -ENOMEM, "no memory for the sampling engine");
 	e->config = *config;
-	e->plan.freq = config->freq;
+	if (!e->config.freq)
+		e->config.freq = perf_default_freq(config->world);
+	e->plan.freq = e->config.freq;
 	e->epoll_fd = e->timer_fd = e->guests_fd = e->stop_fd = -1;
 	r = reader_init(&e->reader, config->tallies);
 	if (r == 0)

@@ -194,15 +194,32 @@ int perf_explain(const struct perf_world *w, const char *event, int err, struct 
 	return errmsg_set(why, err, "event '%s': %s%s", event, what, other_event(event));
 }
 
-static int check_freq(const struct perf_world *w, unsigned freq, struct errmsg *why)
+/* What the kernel allows at most; UINT64_MAX when it does not say. */
+static uint64_t max_freq(const struct perf_world *w)
 {
 	char path[256];
 	uint64_t max;
 
+	snprintf(path, sizeof(path), "%s/perf_event_max_sample_rate", w->sysctl);
+	return io_read_u64(AT_FDCWD, path, &max) < 0 ? UINT64_MAX : max;
+}
+
+unsigned perf_default_freq(const struct perf_world *w)
+{
+	uint64_t max = max_freq(w);
+
+	if (max >= PERF_DEFAULT_FREQ)
+		return PERF_DEFAULT_FREQ;
+	return max ? (unsigned)max : 1;
+}
+
+static int check_freq(const struct perf_world *w, unsigned freq, struct errmsg *why)
+{
+	uint64_t max = max_freq(w);
+
 	if (freq == 0)
 		return errmsg_set(why, -EINVAL, "frequency 0: must be at least 1 Hz");
-	snprintf(path, sizeof(path), "%s/perf_event_max_sample_rate", w->sysctl);
-	if (io_read_u64(AT_FDCWD, path, &max) < 0 || freq <= max)
+	if (freq <= max)
 		return 0;
 	return errmsg_set(why, -EINVAL,
 			  "frequency %u Hz: this kernel allows %llu at most; use -F %llu, or raise "

@@ -35,6 +35,13 @@ struct perf_reading {
 	uint64_t lost;
 };
 
+#define PERF_DEFAULT_FREQ 997
+
+/* The frequency when nobody asks for one: PERF_DEFAULT_FREQ, or less where the kernel allows no
+ * more. It lowers its limit by itself when interrupts take long, as they do in a virtual
+ * machine (Documentation/admin-guide/sysctl/kernel.rst, perf_cpu_time_max_percent). */
+unsigned perf_default_freq(const struct perf_world *w);
+
 /* spec: "auto" or what event_parse() takes. Opens the event on `cpu` to see that it can be, and
  * closes it again. 0, or negative errno and why: -EINVAL for what the user got wrong (unknown
  * event, frequency), anything else for what this host refuses. */

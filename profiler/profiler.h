@@ -20,7 +20,7 @@ enum sampler_choice { SAMPLER_AUTO, SAMPLER_PERF, SAMPLER_QMP };
 struct profiler_config {
 	enum sampler_choice sampler;
 	const char *event; /* "auto", or what event_parse() takes */
-	unsigned freq;	   /* samples a second on each CPU */
+	unsigned freq;	   /* samples a second on each CPU; 0: the default, or what is allowed */
 };
 
 struct profiler;

@@ -70,6 +70,7 @@ static void test_defaults(void **state)
 	assert_string_equal(o.mountpoint, "/mnt");
 	assert_false(o.foreground);
 	assert_int_equal(o.freq, 997);
+	assert_false(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_AUTO);
 	assert_null(o.event);
 	assert_int_equal(o.rule_count, 0);
@@ -87,6 +88,7 @@ static void test_all_of_them(void **state)
 	assert_true(o.foreground);
 	assert_string_equal(o.event, "cycles");
 	assert_int_equal(o.freq, 99);
+	assert_true(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_QMP);
 	assert_int_equal(o.rule_count, 2);
 	assert_string_equal(o.rules[0].pattern, "web*");
@@ -187,6 +189,7 @@ static void test_config(void **state)
 				    "/mnt"),
 			 0);
 	assert_int_equal(o.freq, 500);
+	assert_true(o.freq_given);
 	assert_string_equal(o.event, "cycles");
 	assert_int_equal(o.sampler, SAMPLER_PERF);
 	assert_true(o.foreground);
@@ -205,6 +208,7 @@ static void test_the_command_line_wins(void **state)
 				    "-F 99 -s a=dir:/first -s b=dir:/second -p 9 -o rw /mnt"),
 			 0);
 	assert_int_equal(o.freq, 99);
+	assert_true(o.freq_given);
 	assert_string_equal(o.event, "cycles");
 	assert_int_equal(o.rule_count, 3);
 	assert_string_equal(o.rules[0].pattern, "a");

@@ -179,6 +179,10 @@ static void test_frequency(void **state)
 	assert_refused("auto", 100001, -EINVAL, "kernel.perf_event_max_sample_rate");
 	tmptree_put(&tree, "kernel/perf_event_max_sample_rate", "500\n");
 	assert_refused("cpu-clock", 997, -EINVAL, "-F 500");
+	/* Nobody has asked for 997, so that nobody can be told to ask for less. */
+	assert_int_equal(perf_default_freq(&world), 500);
+	tmptree_put(&tree, "kernel/perf_event_max_sample_rate", "100000\n");
+	assert_int_equal(perf_default_freq(&world), 997);
 }
 
 /* Each CPU of a hybrid machine has the generic events in a PMU of its own. */
