@@ -82,12 +82,12 @@ struct attempts {
 	unsigned count;
 };
 
-static void add_attempt(struct attempts *a, const struct errmsg *e)
+static void add_attempt(struct attempts *a, int code, const struct errmsg *e)
 {
 	size_t len = strlen(a->text);
 
 	if (a->count++ == 0)
-		a->code = e->code;
+		a->code = code;
 	snprintf(a->text + len, sizeof(a->text) - len, "%s%s", len ? "; " : "", e->text);
 }
 
@@ -148,7 +148,7 @@ static int try_way(struct auto_fetch *f, const struct way *w, const char *shown,
 	if (r == 0)
 		return 0;
 	if (!f->tap.delivered && r != -ECANCELED) {
-		add_attempt(&f->attempts, &e);
+		add_attempt(&f->attempts, r, &e);
 		return 1;
 	}
 	/* No text: the sink has it. */
