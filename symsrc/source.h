@@ -60,7 +60,8 @@ struct source_limits {
 	uint64_t deadline_ns; /* clock_now_ns() */
 	int cancel_fd;
 	/* How long to wait for the guest's first byte; 0: as long as the source finds right.
-	 * Short where many guests wait for their first turn, so that dead ones cost little. */
+	 * Short where many guests wait for their first turn, so that dead ones cost little. One
+	 * that falls silent later is given up after a few times as long. */
 	unsigned answer_ms;
 };
 

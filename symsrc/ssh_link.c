@@ -19,8 +19,11 @@
 
 void ssh_link_phase(struct ssh_link *l, const char *what, unsigned sec)
 {
+	uint64_t ns = sec * NSEC_PER_SEC;
+	uint64_t short_ns = SSH_ANSWERS * l->limits.answer_ms * NSEC_PER_MSEC;
+
 	l->phase = what;
-	l->phase_ns = clock_now_ns() + sec * NSEC_PER_SEC;
+	l->phase_ns = clock_now_ns() + (short_ns && short_ns < ns ? short_ns : ns);
 }
 
 /* It has said that it speaks ssh. Lines before that are allowed (RFC 4253, 4.2). */

@@ -25,6 +25,7 @@
 #define SSH_EXEC_SEC	15
 #define SSH_SILENCE_SEC 20	       /* without a byte of the answer */
 #define SSH_STATUS_SEC	2	       /* for the exit status after the last byte */
+#define SSH_ANSWERS	5	       /* of limits.answer_ms are the most for a phase */
 #define SSH_WIRE_MAX	(128ull << 20) /* bytes received in one session, of whatever kind */
 #define SSH_STDERR_MAX	160
 

@@ -47,7 +47,7 @@ struct load {
 	uint64_t next_ns;    /* when to try again; NEVER */
 	uint64_t fetched_ns;
 	bool whole;	    /* next time fetch everything, not just look */
-	bool slow;	    /* the last attempt ran out of time */
+	bool slow;	    /* the last attempt ran out of time, or took long */
 	bool running_slow;  /* it counts among the slow ones that run */
 	bool gone;	    /* the guest is; whoever fetches frees this */
 	bool young;	    /* no attempt of a boot less than YOUNG_SEC ago has worked */
@@ -68,6 +68,7 @@ struct fetcher {
 struct job {
 	struct load *load;
 	uint32_t epoch;
+	uint64_t began_ns;
 	bool whole;
 	char boot_id[37];	   /* of the symbols that are here, or empty */
 	const struct symbols *had; /* those, or NULL */
@@ -452,7 +453,8 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 	memcpy(req->target.name, l->guest->name, sizeof(req->target.name));
 	req->target.links = l->guest->links;
 	req->limits.cancel_fd = f->cancel_fd;
-	req->limits.deadline_ns = clock_now_ns() + SYMLOAD_TOTAL_SEC * NSEC_PER_SEC;
+	req->limits.deadline_ns =
+		clock_now_ns() + (l->slow ? SYMLOAD_TOTAL_SEC : SYMLOAD_FIRST_SEC) * NSEC_PER_SEC;
 	req->limits.answer_ms = with_lock__patience(sl, l);
 }
 
@@ -460,7 +462,10 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 {
 	const struct symbols *have = symbols_of(l, l->epoch);
 
-	*job = (struct job){.load = l, .epoch = l->epoch, .whole = l->whole || !have};
+	*job = (struct job){.load = l,
+			    .epoch = l->epoch,
+			    .began_ns = clock_now_ns(),
+			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
 	if (have)
 		snprintf(job->boot_id, sizeof(job->boot_id), "%s", have->boot_id);
@@ -509,19 +514,23 @@ static bool is_other_boot(const struct job *job, const char *boot_id)
 	return job->boot_id[0] && boot_id[0] && strcmp(job->boot_id, boot_id) != 0;
 }
 
-/* Begins the next epoch and makes it the job's. */
+/* Begins the next epoch and makes it the job's; unless somebody else began one meanwhile, for
+ * what may be a later boot than the one that was fetched: then the job stays of the old epoch,
+ * and what it brought is dropped. */
 static void begin_epoch(struct symload *sl, struct job *job)
 {
+	static const char reason[] = "boot_id changed";
 	uint64_t serial = job->load->serial;
 	const struct guest_set *set;
 	const struct guest_entry *e;
 
-	guests_new_epoch(sl->gs, serial, job->epoch, "boot_id changed");
+	guests_new_epoch(sl->gs, serial, job->epoch, reason);
 	set = guests_acquire(sl->gs);
 	e = guest_set_find_serial(set, serial);
-	if (e)
+	if (e && e->epoch == job->epoch + 1 && strcmp(e->epoch_reason, reason) == 0) {
 		job->epoch = e->epoch;
-	job->new_epoch = true;
+		job->new_epoch = true;
+	}
 	guest_set_put(set);
 	sync_guests(sl);
 }
@@ -557,8 +566,10 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 	if (job->symbols) {
 		snprintf(l->used, sizeof(l->used), "%s", job->symbols->used);
 		l->fetched_ns = job->symbols->fetched_ns;
-		if (job->new_epoch)
-			l->next_ns = NEVER; /* it asked for what is here already */
+		if (job->new_epoch) { /* it asked for what is here already */
+			l->next_ns = NEVER;
+			l->whole = false;
+		}
 		keep_symbols(l, l->epoch, take_ptr(job->symbols));
 	}
 	if (job->changed)
@@ -601,6 +612,13 @@ static void log_outcome(const struct job *job)
 		log_info("guest %d: symbols from %s", pid, job->req.used);
 }
 
+/* A guest that lets us wait and hangs up at the last moment is as slow as one that times out. */
+static bool was_slow(const struct job *job)
+{
+	return job->result == -ETIMEDOUT ||
+	       clock_now_ns() - job->began_ns > SYMLOAD_SLOW_SEC * NSEC_PER_SEC;
+}
+
 /* True when the outcome should be logged. */
 static bool with_lock__finish(struct symload *sl, struct job *job)
 {
@@ -621,7 +639,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 		return false;
 	}
 	l->attempts++;
-	l->slow = job->result == -ETIMEDOUT;
+	l->slow = was_slow(job);
 	news = with_lock__is_news(l, job);
 	if (job->result == 0)
 		with_lock__worked(sl, l, job);

@@ -551,6 +551,20 @@ static void test_hung_guests_do_not_starve_others(void **state)
 	assert_true(seconds_since(began) < 2);
 }
 
+/* They greet, and hang in the middle of their answer. */
+static void test_guests_that_hang_later_do_not_starve_others(void **state)
+{
+	(void)state;
+	sshserver_set_fault(hung, SSHSERVER_HANG);
+	for (uint64_t i = 1; i <= 8; i++)
+		add_guest(i, "hung");
+	for (uint64_t i = 9; i <= 20; i++)
+		add_guest(i, "good");
+	publish();
+	start(4);
+	wait_all_good(9, 12);
+}
+
 static void test_stop_ends_running_fetches(void **state)
 {
 	uint64_t began;
@@ -682,6 +696,7 @@ int main(void)
 		TEST(test_failing_look),
 		TEST(test_subscribers),
 		TEST(test_hung_guests_do_not_starve_others),
+		TEST(test_guests_that_hang_later_do_not_starve_others),
 		TEST(test_stop_ends_running_fetches),
 		TEST(test_going_ends_the_fetch),
 		TEST(test_reboot_ends_the_fetch),
