@@ -683,7 +683,7 @@ static void test_bad_monitors_delay_nothing(void **state)
 	struct discover_stats stats = {0};
 	char path[128];
 	char options[300];
-	char name[8];
+	char name[16];
 	struct seen s;
 	pid_t late;
 
