@@ -22,7 +22,7 @@
 #define SYMLOAD_FETCHERS_MAX 64
 #define SYMLOAD_CHECK_SEC    60	  /* between looks at a guest whose symbols are here */
 #define SYMLOAD_TOTAL_SEC    120  /* for one fetch of a guest that is known to be slow */
-#define SYMLOAD_FIRST_SEC    30	  /* of another one; emulated guests need 5 to 15 */
+#define SYMLOAD_FIRST_SEC    45	  /* of another one; emulated guests need 5 to 15 */
 #define SYMLOAD_SLOW_SEC     20	  /* whoever took longer is slow, whatever came of it */
 #define SYMLOAD_ANSWER_MS    4000 /* for the first byte, the first time */
 #define SYMLOAD_ANSWER_STEPS 1	  /* times that this is doubled for a guest that boots */
