@@ -2,7 +2,8 @@
  *
  * What is in it was made by the guest, symbolic links too. Every file is opened by openat2(2)
  * with RESOLVE_BENEATH, so a link that leads out of PATH is refused by the kernel; links that
- * stay inside work. Special files are opened O_NONBLOCK and refused.
+ * stay inside work. Special files are refused without being opened: opening a device already
+ * does something (a watchdog starts), and the guest may have made any on its disk.
  *
  * A read of a hung sshfs or NFS mount blocks in the kernel, beyond deadline and cancel.
  */
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,12 +41,28 @@ struct dir_fetch {
 static int open_beneath(int root, const char *path, int flags)
 {
 	struct open_how how = {
-		.flags = (unsigned)(flags | O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
+		.flags = (unsigned)(flags | O_CLOEXEC),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+/* Opens what an O_PATH descriptor stands for, if that is a regular file. */
+static int open_regular(int path_fd)
+{
+	char name[32];
+	struct stat st;
+	int fd;
+
+	if (fstat(path_fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", path_fd);
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
 }
 
 static bool is_absent(int err)
@@ -56,10 +74,13 @@ static bool is_absent(int err)
 static int fetch_path(const struct dir_fetch *f, const char *path, enum guest_file file,
 		      const char *module)
 {
-	CLEANUP_FD int fd = open_beneath(f->root, path, 0);
+	CLEANUP_FD int place = open_beneath(f->root, path, O_PATH);
+	CLEANUP_FD int fd = place < 0 ? place : open_regular(place);
 
-	if (is_absent(fd))
+	if (is_absent(place))
 		return 0;
+	if (place >= 0 && fd == -EINVAL)
+		return errmsg_set(f->why, fd, "%s: not a regular file", path);
 	if (fd < 0)
 		return errmsg_set(f->why, fd, "%s: cannot be opened below the folder: %s%s", path,
 				  strerrordesc_np(-fd),
@@ -107,7 +128,7 @@ static int fetch_module_notes(const struct dir_fetch *f)
 
 	if (!(f->want & GUEST_FILE_BIT(GUEST_FILE_MODULE_NOTE)))
 		return 0;
-	fd = open_beneath(f->root, "sys/module", O_DIRECTORY);
+	fd = open_beneath(f->root, "sys/module", O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return is_absent(fd) ? 0 : errmsg_set(f->why, fd, "sys/module: cannot be opened");
 	dir = fdopendir(fd);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -294,13 +295,21 @@ static void test_special_files(void **state)
 	struct errmsg why = {0};
 	struct collect c;
 	char path[128];
+	char event[256];
+	int watch;
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/proc/version", root);
 	unlink(path);
 	assert_int_equal(mkfifo(path, 0600), 0); /* would block for ever */
+	watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	inotify_add_watch(watch, path, IN_OPEN);
 	assert_int_equal(fetch_dir(&c, &why), -EINVAL);
 	assert_non_null(strstr(why.text, "proc/version: not a regular file"));
+	/* Not even opened: were it a device, that could already do something. */
+	assert_true(read(watch, event, sizeof(event)) < 0);
+	assert_int_equal(errno, EAGAIN);
+	close(watch);
 	collect_deinit(&c);
 }
 
