@@ -46,7 +46,9 @@ ended() { ! running "$1"; }
 when_gone() {
 	# shellcheck disable=SC2016
 	setsid bash -c 'trap "" INT TERM HUP; exec >/dev/null 2>&1 </dev/null
-		tail --pid="$1" -s 0.2 -f /dev/null; shift; exec "$@"' when-gone "$@" &
+		# Asked again: a tail that somebody has killed is no sign that the process is gone.
+		while kill -0 "$1"; do tail --pid="$1" -s 0.2 -f /dev/null || sleep 0.2; done
+		shift; exec "$@"' when-gone "$@" &
 	disown $!
 }
 
