@@ -13,6 +13,7 @@
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/sockpath.h"
 
 #define READ_CHUNK   65536UL
 #define READ_AT_ONCE (4 * READ_CHUNK) /* by one qmp_process(): others want their turn */
@@ -61,27 +62,16 @@ static int fail(struct qmp *q, int code, const char *text)
 
 /* -- connecting --------------------------------------------------------------------------- */
 
-/* sun_path holds 108 bytes. A longer path is opened first; connect(2) follows the link that
- * /proc has for the descriptor. */
-static int connect_long(int sock, const char *path)
+/* By the link that /proc has for the descriptor: sun_path holds 108 bytes, and the path is not to
+ * be resolved again. */
+static int connect_path(int sock, const char *path)
 {
-	CLEANUP_FD int fd = open(path, O_PATH | O_CLOEXEC);
+	CLEANUP_FD int fd = sockpath_open(path);
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
-	return connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-}
-
-static int connect_path(int sock, const char *path)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	size_t n = strlen(path);
-
-	if (n >= sizeof(sa.sun_path))
-		return connect_long(sock, path);
-	memcpy(sa.sun_path, path, n + 1);
 	return connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 }
 

@@ -14,6 +14,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/text.h"
+#include "symsrc/sockpath.h"
 
 #define PID_MAX	      (1 << 22) /* PID_MAX_LIMIT of 64 bit kernels */
 #define NET_UNIX_MAX  (8u << 20)
@@ -701,9 +702,9 @@ static bool join(const struct vmmscan *s, pid_t pid, const char *dir, const char
 
 static bool is_socket(const char *path)
 {
-	struct stat st;
+	CLEANUP_FD int fd = sockpath_open(path);
 
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+	return fd >= 0;
 }
 
 /* PWD of the environment: where it was started. */
