@@ -79,6 +79,9 @@ static int make_status(const struct rooms *rooms, const struct guest_set *set, s
 		s.cpu_system_ns = timeval_ns(&usage.ru_stime);
 		s.rss_peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
 	}
+	/* The kernel looks for the peak only now and then. */
+	if (s.rss_peak_bytes < s.rss_bytes)
+		s.rss_peak_bytes = s.rss_bytes;
 	return render_status(&s, &when, out);
 }
 

@@ -432,10 +432,9 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct statvfs st = {.f_bsize = 4096,
-			     .f_frsize = 4096,
-			     .f_files = inodes_count(fs_of(req)->inodes),
-			     .f_namemax = 255};
+	/* No number of inodes, as in /proc: with none of them free, df -i and what watches it would
+	 * say 100 % used. */
+	struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
 
 	(void)ino;
 	fuse_reply_statfs(req, &st);
