@@ -62,8 +62,10 @@ int source_create(const char *uri, const struct source_target *target, struct so
 				  "kallsyms:PATH[,modules:PATH]",
 				  uri);
 	if (!s->create)
-		return errmsg_set(why, -ENOSYS, "symbol source \"%s\": %.*s is not there yet", uri,
-				  (int)strcspn(s->begin, ":"), s->begin);
+		return errmsg_set(why, -ENOSYS,
+				  "symbol source \"%s\": %.*s is not there yet in this version; "
+				  "use auto, ssh:, dir: or kallsyms:",
+				  uri, (int)strcspn(s->begin, ":"), s->begin);
 	return s->create(uri, target, ret, why);
 }
 

@@ -191,8 +191,10 @@ int source_dir_create(const char *uri, const struct source_target *target, struc
 	struct source_dir *d;
 
 	(void)target;
-	if (!*path)
-		return errmsg_set(why, -EINVAL, "symbol source \"%s\": dir: wants a path", uri);
+	if (*path != '/')
+		return errmsg_set(why, -EINVAL,
+				  "symbol source \"%s\": dir: wants a path that begins with /",
+				  uri);
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;

@@ -72,6 +72,9 @@ int source_files_create(const char *uri, const struct source_target *target, str
 	if (n == 0 || (modules && !modules[sizeof(second) - 1]))
 		return errmsg_set(why, -EINVAL,
 				  "symbol source \"%s\": wants kallsyms:PATH[,modules:PATH]", uri);
+	if (*path != '/' || (modules && modules[sizeof(second) - 1] != '/'))
+		return errmsg_set(why, -EINVAL,
+				  "symbol source \"%s\": wants paths that begin with /", uri);
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;

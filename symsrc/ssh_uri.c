@@ -111,6 +111,11 @@ static int parse_pair(const char *pair, size_t n, struct ssh_query *q, struct er
 	if (!eq || !unescape(to, SSH_FILE_MAX, eq + 1, n - name_len - 1) || !*to)
 		return errmsg_set(why, -EINVAL, "symbol source: %.*s= wants a file name",
 				  (int)name_len, pair);
+	/* The daemon works in /, not where it was started. */
+	if (*to != '/' && !(to == q->config && strcmp(to, "yes") == 0))
+		return errmsg_set(why, -EINVAL,
+				  "symbol source: %.*s=%s: wants a path that begins with /",
+				  (int)name_len, pair, to);
 	return 0;
 }
 

@@ -55,7 +55,6 @@ static void test_good_uris(void **state)
 		"ssh://a.b-c_d.example?config=yes",
 		"ssh://guest?identity=/a%20b",
 		"dir:/mnt/guest",
-		"dir:relative",
 		"kallsyms:/tmp/k",
 		"kallsyms:/tmp/k,modules:/tmp/m",
 	};
@@ -104,7 +103,13 @@ static void test_bad_uris(void **state)
 		"ssh://guest/path",
 		"ssh://guest?proxy=1",
 		"dir:",
+		"dir:relative",
 		"kallsyms:",
+		"kallsyms:relative",
+		"kallsyms:/k,modules:relative",
+		"auto?identity=relative",
+		"ssh://guest?known_hosts=relative",
+		"ssh://guest?config=relative",
 		"kallsyms:,modules:/m",
 		"kallsyms:/k,modules:",
 	};
@@ -139,7 +144,7 @@ static void test_long_uri(void **state)
 
 	(void)state;
 	memset(uri, 'a', sizeof(uri));
-	memcpy(uri, "dir:", 4);
+	memcpy(uri, "dir:/", 5);
 	uri[sizeof(uri) - 1] = '\0';
 	assert_int_equal(source_check_uri(uri, NULL), -EINVAL);
 	uri[SOURCE_URI_MAX - 1] = '\0';
@@ -170,10 +175,10 @@ static void test_parts(void **state)
 	assert_parsed("ssh://a@b@h:23", "a@b", "h", 23, "ssh://a@b@h:23");
 	assert_parsed("ssh://root@[::1]:2201", "root", "::1", 2201, "ssh://root@[::1]:2201");
 	assert_int_equal(
-		ssh_uri_parse("ssh://h?identity=/a%26b&config=yes&known_hosts=k", &u, NULL), 0);
+		ssh_uri_parse("ssh://h?identity=/a%26b&config=yes&known_hosts=/k", &u, NULL), 0);
 	assert_string_equal(u.query.identity, "/a&b");
 	assert_string_equal(u.query.config, "yes");
-	assert_string_equal(u.query.known_hosts, "k");
+	assert_string_equal(u.query.known_hosts, "/k");
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
