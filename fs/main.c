@@ -151,6 +151,8 @@ static int live(const struct options *o, int ready_fd)
 		 * not wait for our last moment. */
 		close_keep_errno(take_fd(&l.lock_fd));
 		log_info("serving %s", l.mountpoint);
+		/* Whoever waited for us finds the guests. */
+		symsrc_await_guests(l.rooms.symsrc);
 		r = mount_serve(l.mount, &why);
 	}
 	if (r < 0)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@
 #define YOUNG_NS      (5 * NSEC_PER_SEC) /* a new process is looked at that long */
 #define NEW_PIDS_MAX  512		 /* more at once: all of /proc is listed instead */
 #define LOST_DIRS_MAX 256		 /* VMs in debugfs that belong to no known guest */
+#define FIRST_LOOK_MS 1000		 /* that long at most the start waits for it */
 
 /* Looking at all processes may take this share of one CPU, within these times. */
 #define SWEEP_SHARE	1000
@@ -66,6 +68,7 @@ struct discover {
 	int uevent_fd; /* -1: there is none */
 	pthread_t thread;
 	bool running;
+	int looked_fd; /* woken by the thread after its first look */
 	atomic_bool stop;
 
 	/* The thread's own from here on. */
@@ -719,6 +722,8 @@ static void *run(void *arg)
 	while (!atomic_load(&d->stop)) {
 		if (due)
 			tick(d);
+		if (due)
+			io_wake(d->looked_fd);
 		due = false;
 		publish(d);
 		int n = epoll_wait(d->epoll_fd, events, EVENTS_AT_ONCE, -1);
@@ -765,6 +770,9 @@ static int open_descriptors(struct discover *d)
 	d->timer_fd = open_timer(d->tick_ms);
 	if (d->wake_fd < 0 || d->timer_fd < 0)
 		return d->wake_fd < 0 ? d->wake_fd : d->timer_fd;
+	d->looked_fd = io_wake_create();
+	if (d->looked_fd < 0)
+		return d->looked_fd;
 	if (d->real_proc)
 		d->uevent_fd = open_uevents();
 	r = watch(d, d->wake_fd, EPOLLIN, EVENT_WAKE, 0);
@@ -816,6 +824,7 @@ int discover_create(const struct discover_config *config, struct guests *gs, str
 	d->real_proc = strcmp(config->proc_root, "/proc") == 0;
 	d->next_serial = 1;
 	d->scan.proc_fd = d->epoll_fd = d->wake_fd = d->timer_fd = d->uevent_fd = -1;
+	d->looked_fd = -1;
 	r = init(d, config, why);
 	if (r < 0) {
 		discover_destroy(d);
@@ -843,6 +852,13 @@ int discover_start(struct discover *d, struct errmsg *why)
 	return 0;
 }
 
+void discover_await_first_look(const struct discover *d)
+{
+	struct pollfd p = {.fd = d->looked_fd, .events = POLLIN};
+
+	poll(&p, 1, FIRST_LOOK_MS);
+}
+
 void discover_stop(struct discover *d)
 {
 	if (!d->running)
@@ -864,6 +880,7 @@ void discover_destroy(struct discover *d)
 	close_keep_errno(d->uevent_fd);
 	close_keep_errno(d->timer_fd);
 	close_keep_errno(d->wake_fd);
+	close_keep_errno(d->looked_fd);
 	close_keep_errno(d->epoll_fd);
 	vmmscan_deinit(&d->scan);
 	free(d);

@@ -39,6 +39,9 @@ int discover_create(const struct discover_config *config, struct guests *gs, str
 		    struct errmsg *why);
 /* Starts the thread ("kp-discover"); all signals are blocked in it. */
 int discover_start(struct discover *d, struct errmsg *why);
+/* Returns once the guests of the first look are published, or after a second: a process that is
+ * stuck in the kernel may keep whoever looks at it. After discover_start(). */
+void discover_await_first_look(const struct discover *d);
 /* Wakes and joins it. The guests stay published. Does nothing when it does not run. */
 void discover_stop(struct discover *d);
 void discover_destroy(struct discover *d); /* accepts NULL; after discover_stop() */

@@ -68,6 +68,11 @@ int symsrc_start(struct symsrc *s, struct errmsg *why)
 	return r;
 }
 
+void symsrc_await_guests(const struct symsrc *s)
+{
+	discover_await_first_look(s->discover);
+}
+
 void symsrc_stop(struct symsrc *s)
 {
 	discover_stop(s->discover);

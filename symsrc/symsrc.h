@@ -2,8 +2,8 @@
  *
  * Two kinds of thread live behind it: one discovery thread (discover.c), and the loader's
  * (symload.c): one that hands out work and a bounded pool of fetchers. They publish immutable
- * snapshots; everything here may be called from any thread, and only symsrc_stop() waits for
- * anything.
+ * snapshots; everything here may be called from any thread, and only symsrc_stop() and
+ * symsrc_await_guests() wait for anything.
  */
 #ifndef KVMPROFS_SYMSRC_H
 #define KVMPROFS_SYMSRC_H
@@ -41,6 +41,8 @@ struct symsrc;
 int symsrc_create(const struct symsrc_config *config, struct symsrc **ret, struct errmsg *why);
 /* Starts the threads: call it after the last fork. */
 int symsrc_start(struct symsrc *s, struct errmsg *why);
+/* Waits, a second at most, until the guests that run now are in symsrc_guests(). */
+void symsrc_await_guests(const struct symsrc *s);
 /* Wakes and joins all of them; ends running fetches at once. */
 void symsrc_stop(struct symsrc *s);
 void symsrc_destroy(struct symsrc *s); /* accepts NULL; after symsrc_stop() */

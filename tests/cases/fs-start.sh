@@ -19,6 +19,8 @@ refuse "an unknown mount option" 2 "unknown mount option 'frobnicate'" "${run[@]
 refuse "--input" 1 "not there yet" "${run[@]}" -i perf.data "$mnt"
 refuse "an unknown event" 1 "frobnicate" "$KVMPROFS" --config "$work/empty.conf" --sampler perf -e frobnicate "$mnt"
 refuse "an unknown event in the foreground" 1 "frobnicate" "$KVMPROFS" -f --config "$work/empty.conf" --sampler perf -e frobnicate "$mnt"
+refuse "a relative path of a source" 2 "begins with /" "${run[@]}" -s 'x=dir:guest' "$mnt"
+refuse "a relative path of a key" 2 "begins with /" "${run[@]}" -s 'x=auto?identity=key' "$mnt"
 
 # -- the configuration file
 printf '# comment\nfreq 99\n\nfrobnicate yes\n' >"$work/bad.conf"
@@ -69,6 +71,15 @@ bg=$(sed -n 's/^pid //p' "$mnt/status")
 kill "$bg"
 within "a signal ends it in the background too" $((5 * slow)) ended "$bg"
 check "and leaves no mount" bash -c '! mountpoint -q "$1"' - "$mnt"
+
+# -- the guests that run already
+start_vmm early
+wait_for 5 test -S "$work/early.qmp"
+"${run[@]}" "$mnt"
+check "exit status 0 means that they are there" test -d "$mnt/$vmm"
+check "no inodes to run out of" test "$(stat -f -c %c "$mnt")" = 0
+umount "$mnt"
+end_vmm "$vmm"
 
 # -- what is missing
 if unshare -m true 2>/dev/null; then
