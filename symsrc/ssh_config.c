@@ -27,9 +27,15 @@ bool ssh_home(char *buf, size_t size)
 
 static int set(struct ssh_link *l, enum ssh_options_e option, const void *value, struct errmsg *why)
 {
+	const char *text;
+
 	if (ssh_options_set(l->session, option, value) == 0)
 		return 0;
-	return errmsg_set(why, -EINVAL, "%s", ssh_get_error(l->session));
+	/* Some refusals come without a word, as that of a host name with an underscore. */
+	text = ssh_get_error(l->session);
+	if (!*text && option == SSH_OPTIONS_HOST)
+		text = "libssh does not take this for a host name";
+	return errmsg_set(why, -EINVAL, "%s", *text ? text : "libssh refuses an option");
 }
 
 /* A line of ssh_config(5) that would run a program while it is parsed. */

@@ -144,6 +144,22 @@ static bool is_loopback(const struct addrinfo *a)
 	       (IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr));
 }
 
+/* Both ends have one address: a connection to this machine itself, by whatever name. */
+static bool is_own_address(int fd)
+{
+	struct sockaddr_storage here = {0}, there = {0};
+	socklen_t here_len = sizeof(here), there_len = sizeof(there);
+	const struct sockaddr_in *a = (const void *)&here, *b = (const void *)&there;
+	const struct sockaddr_in6 *a6 = (const void *)&here, *b6 = (const void *)&there;
+
+	if (getsockname(fd, (struct sockaddr *)&here, &here_len) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&there, &there_len) < 0)
+		return false;
+	if (here.ss_family == AF_INET)
+		return a->sin_addr.s_addr == b->sin_addr.s_addr;
+	return here.ss_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
+}
+
 static int wait_connected(int fd, const struct ssh_dial *d)
 {
 	int err = 0;
@@ -167,6 +183,8 @@ static int connect_to(const struct addrinfo *a, const struct ssh_dial *d)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0)
 		r = errno == EINPROGRESS ? wait_connected(fd, d) : -errno;
+	if (r == 0 && d->not_self && is_own_address(fd))
+		r = -ELOOP;
 	return r < 0 ? r : take_fd(&fd);
 }
 
@@ -192,9 +210,9 @@ static int connect_any(const struct addrinfo *list, const struct ssh_dial *d, in
 	for (const struct addrinfo *a = list; a && r != -ECANCELED; a = a->ai_next) {
 		const struct ssh_dial share = with_share(d, left--);
 
-		if (d->not_self && is_loopback(a))
-			return errmsg_set(why, -ELOOP, "the name means this host itself");
-		r = connect_to(a, &share);
+		r = d->not_self && is_loopback(a) ? -ELOOP : connect_to(a, &share);
+		if (r == -ELOOP)
+			return errmsg_set(why, r, "the name means this host itself");
 		if (r >= 0) {
 			*ret_fd = r;
 			return 0;

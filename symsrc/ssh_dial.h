@@ -12,7 +12,7 @@
 struct ssh_dial {
 	const char *host; /* name or numeric address */
 	uint16_t port;
-	bool not_self; /* refuse the addresses of this machine's loopback */
+	bool not_self; /* refuse the addresses of this machine itself */
 	uint64_t deadline_ns;
 	int cancel_fd; /* or -1 */
 };

@@ -31,7 +31,7 @@
 
 struct ssh_link;
 
-/* Connects, checks the host key, authenticates. guess: refuse this host's own loopback. 0 and
+/* Connects, checks the host key, authenticates. guess: refuse this host itself. 0 and
  * *ret, or negative errno and why, of which: -EKEYREJECTED (host key unknown or changed),
  * -EACCES (no key is accepted), -ETIMEDOUT, -ECANCELED, -EPROTO. */
 int ssh_link_open(const struct ssh_uri *uri, bool guess, const struct source_limits *limits,
