@@ -17,12 +17,12 @@ within "its symbols come" $((10 * slow)) has_symbols "$g"
 start_vmm "$name"
 second=$vmm
 within "a second one of the same name" $((5 * slow)) test -L "$mnt/by-name/$name.$second"
-start_vmm $'evil\n# x/../\e[2J'
+start_vmm "evil$$"$'\n# x/../\e[2J'
 evil=$vmm
 within "one with an odd name" $((5 * slow)) test -d "$mnt/$evil"
-wait_for 5 grep -q '^name evil' "$mnt/$evil/info"
-check "its name cannot forge a line" grep -q '^name evil\\x0a# x/../\\x1b\[2J$' "$mnt/$evil/info"
-check "by-name has it as one component" test "$(find "$mnt/by-name" -type l -name 'evil*' -exec readlink {} +)" = "../$evil"
+wait_for 5 grep -q "^name evil$$" "$mnt/$evil/info"
+check "its name cannot forge a line" grep -q "^name evil$$"'\\x0a# x/../\\x1b\[2J$' "$mnt/$evil/info"
+check "by-name has it as one component" test "$(find "$mnt/by-name" -type l -name "evil$$*" -exec readlink {} +)" = "../$evil"
 check "each link leads to a guest" test -e "$mnt/by-name/$name/info" -a -e "$mnt/by-name/$name.$second/info"
 check "guests are listed by pid" bash -c 'ls -U "$1" | grep "^[0-9]" | sort -n -C' - "$mnt"
 check "types are in the listing" test "$(find "$mnt" -maxdepth 1 -type d -name '[0-9]*' | wc -l)" -ge 3

@@ -59,12 +59,14 @@ build_id_note() {
 # hex_of DIGIT: that build-id as text
 hex_of() { printf "0$1%.0s" {1..20}; }
 
+vmms=0
 # start_vmm NAME [QEMU OPTIONS...]: sets $vmm
 start_vmm() {
 	local name=$1
 	shift
+	vmms=$((vmms + 1))
 	qemu-system-x86_64 -machine pc -accel tcg -m 16 -nodefaults -display none -S -name "$name" \
-		-qmp "unix:$work/${name//[^a-z0-9]/_}.qmp,server=on,wait=off" "$@" >>"$work/vmm.log" 2>&1 </dev/null &
+		-qmp "unix:$work/vmm$vmms.qmp,server=on,wait=off" "$@" >>"$work/vmm.log" 2>&1 </dev/null &
 	vmm=$!
 }
 # end_vmm PID
