@@ -11,6 +11,7 @@
 #include "fs/ops.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
 
 struct notify {
 	struct fs *fs;
@@ -128,11 +129,10 @@ static void *run(void *arg)
 
 int notify_start(struct notify *n, struct errmsg *why)
 {
-	int r = pthread_create(&n->thread, NULL, run, n);
+	int r = thread_start(&n->thread, "kp-notify", run, n);
 
-	if (r)
-		return errmsg_set(why, -r, "cannot start a thread: %s", strerrordesc_np(r));
-	pthread_setname_np(n->thread, "kp-notify");
+	if (r < 0)
+		return errmsg_set(why, r, "cannot start a thread: %s", strerrordesc_np(-r));
 	n->running = true;
 	return 0;
 }

@@ -69,3 +69,15 @@ int render_word(struct buf *out, const char *text)
 	}
 	return out->err;
 }
+
+int render_line(struct buf *out, const char *key, const char *value)
+{
+	buf_printf(out, "%s ", key);
+	render_text(out, value[0] ? value : "-");
+	return buf_append_char(out, '\n');
+}
+
+int render_line_u64(struct buf *out, const char *key, uint64_t value)
+{
+	return buf_printf(out, "%s %" PRIu64 "\n", key, value);
+}

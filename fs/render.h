@@ -34,6 +34,9 @@ int render_date(struct buf *out, const struct render_when *when, uint64_t at_ns)
 int render_seconds(struct buf *out, uint64_t ns);
 /* Free text for the end of a line. */
 int render_text(struct buf *out, const char *text);
+/* "key value", a line of info or status; "-" when value is empty. */
+int render_line(struct buf *out, const char *key, const char *value);
+int render_line_u64(struct buf *out, const char *key, uint64_t value);
 /* One column: as render_text(), and blanks are escaped too; "-" when empty. */
 int render_word(struct buf *out, const char *text);
 

@@ -4,18 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void line(struct buf *out, const char *key, const char *value)
-{
-	buf_printf(out, "%s ", key);
-	render_text(out, value[0] ? value : "-");
-	buf_append_char(out, '\n');
-}
-
-static void line_u64(struct buf *out, const char *key, uint64_t value)
-{
-	buf_printf(out, "%s %" PRIu64 "\n", key, value);
-}
-
 /* at_ns 0: never. */
 static void line_age(struct buf *out, const char *key, const struct render_when *when,
 		     uint64_t at_ns)
@@ -55,19 +43,19 @@ static void guest_lines(const struct guest_entry *e, const struct render_when *w
 {
 	const struct guest *g = e->guest;
 
-	line(out, "name", g->name);
-	line_u64(out, "pid", (uint64_t)g->pid);
-	line(out, "uuid", g->uuid);
-	line(out, "vmm", g->vmm);
-	line(out, "accelerator", accel_name(g->accel));
+	render_line(out, "name", g->name);
+	render_line_u64(out, "pid", (uint64_t)g->pid);
+	render_line(out, "uuid", g->uuid);
+	render_line(out, "vmm", g->vmm);
+	render_line(out, "accelerator", accel_name(g->accel));
 	if (g->memory_bytes)
-		line_u64(out, "memory", g->memory_bytes);
+		render_line_u64(out, "memory", g->memory_bytes);
 	else
-		line(out, "memory", "");
-	line(out, "state", g->state);
-	line_u64(out, "vcpus", g->vcpu_count);
-	line_u64(out, "epoch", e->epoch);
-	line(out, "epoch_reason", e->epoch_reason);
+		render_line(out, "memory", "");
+	render_line(out, "state", g->state);
+	render_line_u64(out, "vcpus", g->vcpu_count);
+	render_line_u64(out, "epoch", e->epoch);
+	render_line(out, "epoch_reason", e->epoch_reason);
 	line_age(out, "epoch_age", when, e->epoch_start_ns);
 }
 
@@ -91,10 +79,10 @@ static void symbol_lines(const struct symbols *s, struct buf *out)
 
 	if (s && s->kernel_id.len)
 		build_id_to_hex(&s->kernel_id, hex);
-	line(out, "kernel", s ? s->release : "");
-	line(out, "build_id", hex);
-	line_u64(out, "symbols", s ? symtab_count(s->table) : 0);
-	line_u64(out, "modules", count_modules(s));
+	render_line(out, "kernel", s ? s->release : "");
+	render_line(out, "build_id", hex);
+	render_line_u64(out, "symbols", s ? symtab_count(s->table) : 0);
+	render_line_u64(out, "modules", count_modules(s));
 }
 
 static void next_try_line(const struct symsrc_status *st, const struct render_when *when,
@@ -113,11 +101,11 @@ static void next_try_line(const struct symsrc_status *st, const struct render_wh
 static void source_lines(const struct symsrc_status *st, const struct render_when *when,
 			 struct buf *out)
 {
-	line(out, "source", st->source_uri);
-	line(out, "source_used", st->used);
-	line(out, "source_state", state_name(st->state));
-	line(out, "source_error", st->error.code ? st->error.text : "");
-	line_u64(out, "source_attempts", st->attempts);
+	render_line(out, "source", st->source_uri);
+	render_line(out, "source_used", st->used);
+	render_line(out, "source_state", state_name(st->state));
+	render_line(out, "source_error", st->error.code ? st->error.text : "");
+	render_line_u64(out, "source_attempts", st->attempts);
 	next_try_line(st, when, out);
 	line_age(out, "source_age", when, st->fetched_ns);
 }

@@ -5,18 +5,6 @@
 
 #include "symsrc/base/clock.h"
 
-static void line(struct buf *out, const char *key, const char *value)
-{
-	buf_printf(out, "%s ", key);
-	render_text(out, value[0] ? value : "-");
-	buf_append_char(out, '\n');
-}
-
-static void line_u64(struct buf *out, const char *key, uint64_t value)
-{
-	buf_printf(out, "%s %" PRIu64 "\n", key, value);
-}
-
 static void line_seconds(struct buf *out, const char *key, uint64_t ns)
 {
 	buf_printf(out, "%s ", key);
@@ -43,21 +31,21 @@ static const char *perf_state(const struct profiler_totals *t)
 
 static void sampling(const struct profiler_totals *t, struct buf *out)
 {
-	line(out, "perf", perf_state(t));
-	line(out, "event", t->event);
-	line(out, "event_reason", t->event_reason);
-	line_u64(out, "frequency", t->freq);
-	line_u64(out, "cpus", t->cpus);
-	line_u64(out, "samples", t->samples);
-	line_u64(out, "samples_guest", t->guest_samples);
-	line_u64(out, "samples_qmp", t->qmp_samples);
-	line_u64(out, "samples_host_kernel", t->host_kernel);
-	line_u64(out, "samples_host_user", t->host_user);
-	line_u64(out, "samples_host_idle", t->host_idle);
-	line_u64(out, "samples_unknown_guest", t->stranger_guest);
-	line_u64(out, "lost", t->lost);
-	line(out, "lost_is", t->lost_exact ? "exact" : "at least");
-	line_u64(out, "throttled", t->throttled);
+	render_line(out, "perf", perf_state(t));
+	render_line(out, "event", t->event);
+	render_line(out, "event_reason", t->event_reason);
+	render_line_u64(out, "frequency", t->freq);
+	render_line_u64(out, "cpus", t->cpus);
+	render_line_u64(out, "samples", t->samples);
+	render_line_u64(out, "samples_guest", t->guest_samples);
+	render_line_u64(out, "samples_qmp", t->qmp_samples);
+	render_line_u64(out, "samples_host_kernel", t->host_kernel);
+	render_line_u64(out, "samples_host_user", t->host_user);
+	render_line_u64(out, "samples_host_idle", t->host_idle);
+	render_line_u64(out, "samples_unknown_guest", t->stranger_guest);
+	render_line_u64(out, "lost", t->lost);
+	render_line(out, "lost_is", t->lost_exact ? "exact" : "at least");
+	render_line_u64(out, "throttled", t->throttled);
 }
 
 /* Own CPU time as a share of the time that has passed on one CPU. */
@@ -73,16 +61,16 @@ int render_status(const struct render_status *s, const struct render_when *when,
 	uint64_t since = s->totals.since_ns;
 	uint64_t uptime = when->now_ns > since ? when->now_ns - since : 0;
 
-	line(out, "version", s->version);
-	line_u64(out, "pid", (uint64_t)s->pid);
+	render_line(out, "version", s->version);
+	render_line_u64(out, "pid", (uint64_t)s->pid);
 	line_seconds(out, "uptime", uptime);
-	line_u64(out, "guests", s->guests);
-	line(out, "sampler", choice_name(s->sampler));
+	render_line_u64(out, "guests", s->guests);
+	render_line(out, "sampler", choice_name(s->sampler));
 	sampling(&s->totals, out);
 	line_seconds(out, "own_cpu_user", s->cpu_user_ns);
 	line_seconds(out, "own_cpu_system", s->cpu_system_ns);
 	own_share(s, uptime, out);
-	line_u64(out, "own_memory", s->rss_bytes);
-	line_u64(out, "own_memory_peak", s->rss_peak_bytes);
+	render_line_u64(out, "own_memory", s->rss_bytes);
+	render_line_u64(out, "own_memory_peak", s->rss_peak_bytes);
 	return out->err;
 }

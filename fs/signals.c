@@ -13,6 +13,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
 
 /* Only interrupts the main thread; without a handler it would not even be noticed. */
 #define SIGNAL_NUDGE   SIGURG
@@ -132,12 +133,11 @@ int signals_start(void (*on_end)(void *ctx), void *ctx, struct signals **ret, st
 	*s = (struct signals){.main = pthread_self(), .on_end = on_end, .ctx = ctx};
 	r = open_fds(s);
 	if (r == 0)
-		r = -pthread_create(&s->thread, NULL, run, s);
+		r = thread_start(&s->thread, "kp-signals", run, s);
 	if (r < 0) {
 		free_signals(s);
 		return errmsg_set(why, r, "cannot watch for signals: %s", strerrordesc_np(-r));
 	}
-	pthread_setname_np(s->thread, "kp-signals");
 	*ret = s;
 	return 0;
 }

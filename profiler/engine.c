@@ -1,7 +1,6 @@
 #include "profiler/engine.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
 
 #define EPOLL_BATCH	 64
 #define TICKS_PER_SECOND (NSEC_PER_SEC / ENGINE_TICK_NS)
@@ -496,7 +496,6 @@ static void *engine_main(void *arg)
 	struct engine *e = arg;
 	int n;
 
-	pthread_setname_np(pthread_self(), "kp-engine");
 	e->window_start_ns = clock_now_ns();
 	choose_all(e, e->reader.set);
 	for (;;) {
@@ -593,20 +592,6 @@ static int start_timer(struct engine *e)
 	return timerfd_settime(e->timer_fd, 0, &spec, NULL) < 0 ? -errno : 0;
 }
 
-/* Signals go to the main thread. */
-static int start_thread(struct engine *e)
-{
-	sigset_t all;
-	sigset_t before;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&e->thread, NULL, engine_main, e);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -r;
-}
-
 int engine_start(struct engine *e, struct errmsg *why)
 {
 	int r;
@@ -621,7 +606,7 @@ int engine_start(struct engine *e, struct errmsg *why)
 		r = guests_subscribe(e->config.guests, e->guests_fd);
 	e->subscribed = r == 0;
 	if (r == 0)
-		r = start_thread(e);
+		r = thread_start(&e->thread, "kp-engine", engine_main, e);
 	if (r < 0) {
 		engine_stop(e);
 		return errmsg_set(why, r, "cannot start the sampling engine: %s",

@@ -1,7 +1,6 @@
 #include "profiler/qmpsampler.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +10,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
 
 #define EPOLL_BATCH 64
 #define NEVER	    UINT64_MAX
@@ -169,7 +169,6 @@ static void *qmpsampler_main(void *arg)
 	struct qmpsampler *q = arg;
 	bool woken = true;
 
-	pthread_setname_np(pthread_self(), "kp-qmp");
 	for (;;) {
 		int n;
 
@@ -256,27 +255,13 @@ void qmpsampler_destroy(struct qmpsampler *q)
 	free(q);
 }
 
-/* Signals go to the main thread. */
-static int start_thread(struct qmpsampler *q)
-{
-	sigset_t all;
-	sigset_t before;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&q->thread, NULL, qmpsampler_main, q);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -r;
-}
-
 int qmpsampler_start(struct qmpsampler *q, struct errmsg *why)
 {
 	int r = guests_subscribe(q->config.guests, q->wake_fd);
 
 	q->subscribed = r == 0;
 	if (r == 0)
-		r = start_thread(q);
+		r = thread_start(&q->thread, "kp-qmp", qmpsampler_main, q);
 	if (r < 0) {
 		qmpsampler_stop(q);
 		return errmsg_set(why, r, "cannot start the QMP sampler: %s", strerrordesc_np(-r));

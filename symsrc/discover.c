@@ -4,7 +4,6 @@
 #include <linux/netlink.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
 #include "symsrc/vmm.h"
 #include "symsrc/vmmscan.h"
 
@@ -836,18 +836,11 @@ int discover_create(const struct discover_config *config, struct guests *gs, str
 
 int discover_start(struct discover *d, struct errmsg *why)
 {
-	sigset_t all;
-	sigset_t before;
-	int r;
+	int r = thread_start(&d->thread, "kp-discover", run, d);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&d->thread, NULL, run, d);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r != 0)
-		return errmsg_set(why, -r, "cannot start the search for guests: %s",
-				  strerrordesc_np(r));
-	pthread_setname_np(d->thread, "kp-discover");
+	if (r < 0)
+		return errmsg_set(why, r, "cannot start the search for guests: %s",
+				  strerrordesc_np(-r));
 	d->running = true;
 	return 0;
 }

@@ -16,6 +16,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
+#include "symsrc/base/thread.h"
 
 #define CACHED_TRIES 3 /* a rename elsewhere may spoil one */
 
@@ -128,8 +129,6 @@ static void *opener_main(void *arg)
 
 static int start_opener(struct opening *o)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
 	int r;
 
 	if (atomic_fetch_add(&openers, 1) >= SOCKPATH_OPENERS) {
@@ -137,15 +136,12 @@ static int start_opener(struct opening *o)
 		return -EINPROGRESS;
 	}
 	atomic_fetch_add(&o->refs, 1);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, opener_main, o);
-	pthread_attr_destroy(&attr);
-	if (r != 0) {
+	r = thread_start_detached(opener_main, o);
+	if (r < 0) {
 		opening_put(o);
 		atomic_fetch_sub(&openers, 1);
 	}
-	return -r;
+	return r;
 }
 
 static int open_patiently(const char *path)

@@ -17,6 +17,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
+#include "symsrc/base/thread.h"
 #include "symsrc/ssh_dial.h"
 #include "symsrc/ssh_link_impl.h"
 
@@ -187,9 +188,8 @@ static int ask_guarded(struct ssh_link *l, int agent_fd, struct errmsg *why)
 	int r = g.done_fd;
 
 	if (r >= 0)
-		r = -pthread_create(&g.thread, NULL, guard_main, &g);
+		r = thread_start(&g.thread, "kp-agent", guard_main, &g);
 	if (r == 0) {
-		pthread_setname_np(g.thread, "kp-agent");
 		r = ask_agent(l, why);
 		io_wake(g.done_fd);
 		pthread_join(g.thread, NULL);

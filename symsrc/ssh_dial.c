@@ -16,6 +16,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
+#include "symsrc/base/thread.h"
 #include "symsrc/ssh_uri.h"
 
 int ssh_wait_fd(int fd, short events, uint64_t deadline_ns, int cancel_fd)
@@ -90,11 +91,8 @@ static struct lookup *lookup_create(const struct ssh_dial *d)
 	return l;
 }
 
-/* Signals stay blocked in the new thread: it inherits the mask of a fetcher. */
 static int lookup_start(struct lookup *l)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
 	int r;
 
 	if (atomic_fetch_add(&lookups, 1) >= SSH_RESOLVERS_MAX) {
@@ -102,15 +100,12 @@ static int lookup_start(struct lookup *l)
 		return -EAGAIN;
 	}
 	atomic_fetch_add(&l->refs, 1);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, lookup_main, l);
-	pthread_attr_destroy(&attr);
-	if (r != 0) {
+	r = thread_start_detached(lookup_main, l);
+	if (r < 0) {
 		lookup_put(l);
 		atomic_fetch_sub(&lookups, 1);
 	}
-	return -r;
+	return r;
 }
 
 static int lookup_wait(struct lookup *l, const struct ssh_dial *d, struct errmsg *why)

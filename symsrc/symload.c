@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +14,17 @@
 #include "symsrc/base/lock.h"
 #include "symsrc/base/log.h"
 #include "symsrc/base/text.h"
+#include "symsrc/base/thread.h"
 #include "symsrc/fetch.h"
 
-#define NEVER		 UINT64_MAX
-#define YOUNG_SEC	 60
-#define YOUNG_PAUSE_SEC	 2
-#define PAUSE_MAX_SEC	 30
-#define REFUSED_MIN_SEC	 10 /* after a refusal: every attempt is a line in the guest's log */
-#define REFUSED_MAX_SEC	 300
-#define SUBSCRIBERS_MAX	 GUESTS_SUBSCRIBERS_MAX
-#define FETCHER_NAME_MAX 16
-#define NOTHING_SAID	 1
+#define NEVER		UINT64_MAX
+#define YOUNG_SEC	60
+#define YOUNG_PAUSE_SEC 2
+#define PAUSE_MAX_SEC	30
+#define REFUSED_MIN_SEC 10 /* after a refusal: every attempt is a line in the guest's log */
+#define REFUSED_MAX_SEC 300
+#define SUBSCRIBERS_MAX GUESTS_SUBSCRIBERS_MAX
+#define NOTHING_SAID	1
 
 struct kept {
 	uint32_t epoch;
@@ -672,11 +671,8 @@ static void do_job(struct symload *sl, struct job *job)
 static void *fetcher_main(void *arg)
 {
 	struct fetcher *f = arg;
-	char name[FETCHER_NAME_MAX];
 	struct job job;
 
-	snprintf(name, sizeof(name), "kp-fetch-%u", f->index);
-	pthread_setname_np(pthread_self(), name);
 	while (take_job(f, &job))
 		do_job(f->sl, &job);
 	mutex_lock(&f->sl->lock);
@@ -784,18 +780,19 @@ void symload_destroy(struct symload *sl)
 
 static int start_threads(struct symload *sl)
 {
-	int r = pthread_create(&sl->scheduler, NULL, scheduler_main, sl);
+	char name[THREAD_NAME_SIZE];
+	int r = thread_start(&sl->scheduler, "kp-load", scheduler_main, sl);
 
-	if (r != 0)
-		return -r;
+	if (r < 0)
+		return r;
 	sl->scheduler_started = true;
-	pthread_setname_np(sl->scheduler, "kp-load");
 	for (unsigned i = 0; i < sl->fetcher_count; i++) {
 		struct fetcher *f = &sl->fetchers[i];
 
-		r = pthread_create(&f->thread, NULL, fetcher_main, f);
-		if (r != 0)
-			return -r;
+		snprintf(name, sizeof(name), "kp-fetch-%u", f->index);
+		r = thread_start(&f->thread, name, fetcher_main, f);
+		if (r < 0)
+			return r;
 		f->started = true;
 	}
 	return 0;
@@ -803,13 +800,8 @@ static int start_threads(struct symload *sl)
 
 int symload_start(struct symload *sl, struct errmsg *why)
 {
-	sigset_t all, old;
-	int r;
+	int r = start_threads(sl);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = start_threads(sl);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r == 0)
 		return 0;
 	symload_stop(sl);
