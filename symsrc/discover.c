@@ -21,11 +21,12 @@
 #include "symsrc/vmm.h"
 #include "symsrc/vmmscan.h"
 
-#define YOUNG_MAX     1024		 /* more new processes at once: the next sweep has them */
-#define YOUNG_NS      (5 * NSEC_PER_SEC) /* a new process is looked at that long */
-#define NEW_PIDS_MAX  512		 /* more at once: all of /proc is listed instead */
-#define LOST_DIRS_MAX 256		 /* VMs in debugfs that belong to no known guest */
-#define FIRST_LOOK_MS 1000		 /* that long at most the start waits for it */
+#define YOUNG_MAX      1024		  /* more new processes at once: the next sweep has them */
+#define YOUNG_NS       (5 * NSEC_PER_SEC) /* a new process is looked at that long */
+#define YOUNG_SHARE_NS (50 * NSEC_PER_MSEC) /* of each tick */
+#define NEW_PIDS_MAX   512		    /* more at once: all of /proc is listed instead */
+#define LOST_DIRS_MAX  256		    /* VMs in debugfs that belong to no known guest */
+#define FIRST_LOOK_MS  1000		    /* that long at most the start waits for it */
 
 /* Looking at all processes may take this share of one CPU, within these times. */
 #define SWEEP_SHARE	1000
@@ -35,6 +36,7 @@
 #define DEEP_SWEEP_RARE (300 * NSEC_PER_SEC) /* with it */
 #define DEEP_SWEEP_MAX	(600 * NSEC_PER_SEC)
 #define UEVENT_MAX	8192
+#define UEVENT_REST_NS	(50 * NSEC_PER_MSEC) /* after a tick, before a uevent makes the next */
 #define EVENTS_AT_ONCE	64
 #define PID_BITS	32
 
@@ -86,6 +88,7 @@ struct discover {
 	struct lost_dir lost[LOST_DIRS_MAX];
 	size_t lost_count;
 	pid_t last_pid; /* 0: not known */
+	uint64_t ticked_ns;
 	bool has_debugfs;
 	uint64_t sweep_due_ns;
 	uint64_t deep_sweep_due_ns;
@@ -286,6 +289,10 @@ static enum vmm_kind look(struct discover *d, pid_t pid, struct vmm_dir dir, uin
 	kind = vmmscan_look(&d->scan, pid, dir, &facts);
 	if (kind != VMM_GUEST)
 		return kind;
+	if (v && v->facts.stat.start != facts.stat.start) {
+		remove_vmm(d, v); /* its pid was given to another VMM */
+		v = NULL;
+	}
 	if (!v)
 		add_vmm(d, pid, &facts, now);
 	else if (!same_dir(v->facts.dir, facts.dir))
@@ -340,15 +347,25 @@ static bool stays_young(struct discover *d, struct young *y, uint64_t now)
 	return now < y->until_ns && is_there(d, y->pid);
 }
 
+/* For as long as a tick can afford: whoever wants to keep us busy may run a thousand programs
+ * named as QEMU, with a thousand descriptors each. Those that had no turn are the first ones next
+ * time. */
 static void look_at_all_young(struct discover *d, uint64_t now)
 {
-	size_t kept = 0;
+	uint64_t until = clock_now_ns() + YOUNG_SHARE_NS;
+	struct young stay[YOUNG_MAX];
+	size_t staying = 0;
+	size_t looked;
+	size_t left;
 
-	for (size_t i = 0; i < d->young_count; i++) {
-		if (stays_young(d, &d->young[i], now))
-			d->young[kept++] = d->young[i];
+	for (looked = 0; looked < d->young_count && clock_now_ns() < until; looked++) {
+		if (stays_young(d, &d->young[looked], now))
+			stay[staying++] = d->young[looked];
 	}
-	d->young_count = kept;
+	left = d->young_count - looked;
+	memmove(d->young, &d->young[looked], left * sizeof(*d->young));
+	memcpy(&d->young[left], stay, staying * sizeof(*stay));
+	d->young_count = left + staying;
 }
 
 /* -- new processes ------------------------------------------------------------------------ */
@@ -630,6 +647,7 @@ static void tick(struct discover *d)
 	uint64_t now = clock_now_ns();
 
 	count(&d->ticks);
+	d->ticked_ns = now;
 	compare_with_debugfs(d, now);
 	if (d->only_count) {
 		look_for_wanted(d, now);
@@ -706,7 +724,9 @@ static bool handle(struct discover *d, const struct epoll_event *e)
 	switch ((enum event_kind)(e->data.u64 >> PID_BITS)) {
 	case EVENT_WAKE: return false;
 	case EVENT_TICK: return read(d->timer_fd, &expirations, sizeof(expirations)) > 0;
-	case EVENT_UEVENT: return receive_uevents(d);
+	case EVENT_UEVENT:
+		/* Somebody may make VMs all day long: the clock's tick comes soon anyway. */
+		return receive_uevents(d) && clock_now_ns() - d->ticked_ns > UEVENT_REST_NS;
 	case EVENT_EXIT: on_exit_event(d, pid); return false;
 	case EVENT_QMP: on_qmp_event(d, pid); return false;
 	}

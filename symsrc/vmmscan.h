@@ -17,7 +17,8 @@
 #include "symsrc/guest.h"
 #include "symsrc/vmmargs.h"
 
-#define VMM_FDS_MAX 65536 /* descriptors of a process that are looked at */
+#define VMM_FDS_MAX \
+	8192 /* descriptors of a process that are looked at; its VM is among the first */
 
 struct vmmscan {
 	char proc[256];	 /* "/proc", or a made-up one in tests */
