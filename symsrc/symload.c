@@ -84,6 +84,7 @@ struct symload {
 	struct source_rule *rules;
 	size_t rule_count;
 	uint64_t check_ns;
+	size_t kept_max;
 	unsigned fetcher_count;
 	struct fetcher *fetchers;
 	pthread_t scheduler;
@@ -556,6 +557,49 @@ static void run_whole(struct symload *sl, struct job *job)
 		begin_epoch(sl, job);
 }
 
+static size_t blob_size(const struct blob *b)
+{
+	return b ? b->size : 0;
+}
+
+static size_t symbols_size(const struct symbols *s)
+{
+	return sizeof(*s) + blob_size(s->kallsyms) + blob_size(s->modules) + blob_size(s->notes) +
+	       symtab_memory(s->table) + s->module_count * sizeof(*s->module_list);
+}
+
+/* What all guests' symbols take; *ret_old is the one of an earlier boot that is the oldest. */
+static size_t with_lock__sum_up(const struct symload *sl, struct kept **ret_old)
+{
+	size_t sum = 0;
+
+	*ret_old = NULL;
+	for (size_t i = 0; i < sl->count * SYMSRC_EPOCHS_KEPT; i++) {
+		const struct load *l = sl->loads[i / SYMSRC_EPOCHS_KEPT];
+		struct kept *k = &sl->loads[i / SYMSRC_EPOCHS_KEPT]->kept[i % SYMSRC_EPOCHS_KEPT];
+
+		if (!k->symbols)
+			continue;
+		sum += symbols_size(k->symbols);
+		if (k->epoch != l->epoch &&
+		    (!*ret_old || k->symbols->fetched_ns < (*ret_old)->symbols->fetched_ns))
+			*ret_old = k;
+	}
+	return sum;
+}
+
+/* Earlier boots' symbols only serve to look back. A guest that boots again and again, or many
+ * that have, must not fill the memory with them. */
+static void with_lock__limit_memory(const struct symload *sl)
+{
+	struct kept *old;
+
+	while (with_lock__sum_up(sl, &old) > sl->kept_max && old) {
+		symbols_put(old->symbols);
+		*old = (struct kept){0};
+	}
+}
+
 static void with_lock__worked(const struct symload *sl, struct load *l, struct job *job)
 {
 	uint64_t now = clock_now_ns();
@@ -570,6 +614,7 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 			l->whole = false;
 		}
 		keep_symbols(l, l->epoch, take_ptr(job->symbols));
+		with_lock__limit_memory(sl);
 	}
 	if (job->changed)
 		with_lock__schedule(l, now, true);
@@ -740,6 +785,7 @@ int symload_create(const struct symload_config *config, struct guests *gs, struc
 		return -ENOMEM;
 	sl->gs = gs;
 	sl->wake_fd = -1;
+	sl->kept_max = config->kept_max ? config->kept_max : SYMLOAD_KEPT_MAX;
 	sl->check_ns = config->check_ms ? config->check_ms * NSEC_PER_MSEC
 					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
 	mutex_init(&sl->lock);

@@ -20,14 +20,15 @@
 
 #define SYMLOAD_FETCHERS     8
 #define SYMLOAD_FETCHERS_MAX 64
-#define SYMLOAD_CHECK_SEC    60	  /* between looks at a guest whose symbols are here */
-#define SYMLOAD_TOTAL_SEC    120  /* for one fetch of a guest that is known to be slow */
-#define SYMLOAD_FIRST_SEC    45	  /* of another one; emulated guests need 5 to 15 */
-#define SYMLOAD_SLOW_SEC     20	  /* whoever took longer is slow, whatever came of it */
-#define SYMLOAD_ANSWER_MS    4000 /* for the first byte, the first time */
-#define SYMLOAD_ANSWER_STEPS 1	  /* times that this is doubled for a guest that boots */
-#define SYMLOAD_CROWDED_MS   1000 /* the same while more guests wait than there are threads */
-#define SYMLOAD_STOP_MS	     3000 /* for a thread to end before it is left behind */
+#define SYMLOAD_CHECK_SEC    60		/* between looks at a guest whose symbols are here */
+#define SYMLOAD_TOTAL_SEC    120	/* for one fetch of a guest that is known to be slow */
+#define SYMLOAD_FIRST_SEC    45		/* of another one; emulated guests need 5 to 15 */
+#define SYMLOAD_SLOW_SEC     20		/* whoever took longer is slow, whatever came of it */
+#define SYMLOAD_ANSWER_MS    4000	/* for the first byte, the first time */
+#define SYMLOAD_ANSWER_STEPS 1		/* times that this is doubled for a guest that boots */
+#define SYMLOAD_CROWDED_MS   1000	/* the same while more guests wait than there are threads */
+#define SYMLOAD_KEPT_MAX     (1u << 30) /* bytes of all symbols; above, those of old boots go */
+#define SYMLOAD_STOP_MS	     3000	/* for a thread to end before it is left behind */
 
 struct symload;
 
@@ -36,6 +37,7 @@ struct symload_config {
 	size_t rule_count;
 	unsigned fetchers; /* 0: SYMLOAD_FETCHERS */
 	unsigned check_ms; /* 0: SYMLOAD_CHECK_SEC */
+	size_t kept_max;   /* 0: SYMLOAD_KEPT_MAX */
 };
 
 /* gs must outlive the loader. Starts nothing. 0, -ENOMEM, or what guests_subscribe() returns. */

@@ -17,7 +17,9 @@
 #include "symsrc/guest.h"
 #include "symsrc/symbols.h"
 
-#define SYMSRC_EPOCHS_KEPT 4 /* boots of one guest whose symbols are kept, the newest ones */
+/* Boots of one guest whose symbols are kept, the newest ones; fewer when all guests' symbols
+ * together take too much memory, but always the current one. */
+#define SYMSRC_EPOCHS_KEPT 4
 
 /* `-s PATTERN=URI`: pattern is a pid or a glob (fnmatch(3)) on the VM's name. */
 struct source_rule {

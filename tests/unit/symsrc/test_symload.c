@@ -32,6 +32,7 @@ static struct guests *gs;
 static struct symload *sl;
 static const struct guest *published[GUESTS_MOST];
 static size_t published_count;
+static size_t kept_max; /* 0: as usual */
 
 static int group_setup(void **state)
 {
@@ -71,6 +72,7 @@ static int setup(void **state)
 	sshserver_set_fault(hung, SSHSERVER_NO_BANNER);
 	gs = guests_create();
 	published_count = 0;
+	kept_max = 0;
 	return gs ? 0 : -1;
 }
 
@@ -105,6 +107,7 @@ static void start_checking(unsigned fetchers, unsigned check_ms)
 		 sshserver_port(hung), client_key, known_hosts);
 	config.fetchers = fetchers;
 	config.check_ms = check_ms;
+	config.kept_max = kept_max;
 	assert_int_equal(symload_create(&config, gs, &sl), 0);
 	assert_int_equal(symload_start(sl, NULL), 0);
 }
@@ -418,6 +421,22 @@ static void test_old_boots_are_forgotten(void **state)
 		assert_boot_id(1, epoch, GUESTROOT_BOOT_ID);
 }
 
+static void test_old_boots_go_when_memory_is_short(void **state)
+{
+	(void)state;
+	kept_max = 1;
+	start(1);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	set_boot_id(SECOND);
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(epoch_of(1) == 2);
+	wait_ready(1);
+	assert_boot_id(1, 2, SECOND);
+	assert_null(symload_symbols(sl, 1, 1));
+}
+
 static void test_refresh_brings_new_modules(void **state)
 {
 	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
@@ -691,6 +710,7 @@ int main(void)
 		TEST(test_false_alarm),
 		TEST(test_reboot_seen_by_boot_id),
 		TEST(test_old_boots_are_forgotten),
+		TEST(test_old_boots_go_when_memory_is_short),
 		TEST(test_refresh_brings_new_modules),
 		TEST(test_changes_are_noticed),
 		TEST(test_failing_look),
