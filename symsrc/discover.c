@@ -88,8 +88,8 @@ struct discover {
 	struct lost_dir lost[LOST_DIRS_MAX];
 	size_t lost_count;
 	pid_t last_pid; /* 0: not known */
-	uint64_t ticked_ns;
 	bool has_debugfs;
+	uint64_t ticked_ns;
 	uint64_t sweep_due_ns;
 	uint64_t deep_sweep_due_ns;
 
