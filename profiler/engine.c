@@ -76,6 +76,8 @@ static void drop_last_ring(struct engine *e)
 {
 	struct cpuring *c = e->rings[--e->ring_count];
 
+	/* Closing alone would not do while a child that was just forked has it open, too. */
+	epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	cpuring_close(c);
 	free(c);
 }

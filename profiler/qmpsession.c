@@ -32,6 +32,9 @@ struct qmpsession *qmpsession_create(const struct qmpsession_owner *owner,
 
 static void disconnect(struct qmpsession *s, uint64_t next_ns)
 {
+	/* Closing alone would not do while a child that was just forked has it open, too. */
+	if (s->qmp)
+		epoll_ctl(s->owner->epoll_fd, EPOLL_CTL_DEL, qmp_fd(s->qmp), NULL);
 	qmp_destroy(s->qmp);
 	s->qmp = NULL;
 	s->asked_ns = 0;
