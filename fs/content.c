@@ -129,6 +129,9 @@ static int make_top(const struct rooms *rooms, const struct guest_set *set, stru
 
 		if (profiler_profile(rooms->profiler, set->entries[i].guest->serial, -1, &p) < 0)
 			continue;
+		/* There may be hundreds of guests with tens of thousands of rows each. Without
+		 * memory it only stays long. */
+		profile_shorten(p, RENDER_TOP_ROWS);
 		list[n++] = (struct render_profile){set->entries[i].guest, p};
 	}
 	r = render_top(&host, list, n, &when, out);

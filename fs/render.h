@@ -65,7 +65,10 @@ struct render_profile {
 	const struct guest *guest;
 	const struct profile *profile;
 };
-/* The hottest symbols of all guests. Never shows an address: what has no name is one row. */
+#define RENDER_TOP_ROWS 100 /* of all guests together */
+
+/* The hottest symbols of all guests, out of the RENDER_TOP_ROWS hottest of each. Never shows an
+ * address: what has no name is one row. */
 int render_top(const struct profiler_shares *host, const struct render_profile *guests,
 	       size_t count, const struct render_when *when, struct buf *out);
 

@@ -7,8 +7,6 @@
 
 #include "symsrc/base/cleanup.h"
 
-#define TOP_ROWS 100 /* of all guests together */
-
 struct top_row {
 	uint64_t samples;
 	char type;
@@ -22,7 +20,7 @@ static bool has_no_name(const struct profile_row *r)
 	return strcmp(r->object, PROFILE_OBJECT_UNKNOWN) == 0;
 }
 
-/* The rows of a guest are sorted, so that none behind the first TOP_ROWS named ones can get
+/* The rows of a guest are sorted, so that none behind the first RENDER_TOP_ROWS named ones can get
  * into the result; those without a name become one row, which shows no address. */
 static size_t collect(const struct render_profile *from, struct top_row *to)
 {
@@ -37,7 +35,7 @@ static size_t collect(const struct render_profile *from, struct top_row *to)
 
 		if (has_no_name(r))
 			unnamed.samples += r->samples;
-		else if (n < TOP_ROWS)
+		else if (n < RENDER_TOP_ROWS)
 			to[n++] = (struct top_row){.samples = r->samples,
 						   .type = r->type,
 						   .symbol = r->symbol,
@@ -104,7 +102,8 @@ static uint64_t all_samples(const struct render_profile *guests, size_t count)
 int render_top(const struct profiler_shares *host, const struct render_profile *guests,
 	       size_t count, const struct render_when *when, struct buf *out)
 {
-	CLEANUP_FREE struct top_row *rows = calloc(count + 1, (TOP_ROWS + 1) * sizeof(*rows));
+	CLEANUP_FREE struct top_row *rows =
+		calloc(count + 1, (RENDER_TOP_ROWS + 1) * sizeof(*rows));
 	uint64_t samples = all_samples(guests, count);
 	size_t n = 0;
 
@@ -115,7 +114,7 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 	qsort(rows, n, sizeof(*rows), hotter_first);
 	headline(host, when, out);
 	buf_printf(out, "# guests: %zu\n# OVERHEAD SAMPLES TYPE SYMBOL OBJECT PID NAME\n", count);
-	for (size_t i = 0; i < n && i < TOP_ROWS; i++)
+	for (size_t i = 0; i < n && i < RENDER_TOP_ROWS; i++)
 		row(&rows[i], samples, out);
 	return out->err;
 }

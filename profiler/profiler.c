@@ -337,3 +337,63 @@ void profile_free(struct profile *profile)
 	free(profile->names);
 	free(profile);
 }
+
+static bool has_no_name(const struct profile_row *r)
+{
+	return strcmp(r->object, PROFILE_OBJECT_UNKNOWN) == 0;
+}
+
+/* Into `to`, where most + 1 rows fit. Returns their number. */
+static size_t pick_rows(const struct profile *p, size_t most, struct profile_row *to)
+{
+	struct profile_row unnamed = {
+		.type = 'g', .symbol = PROFILE_OBJECT_UNKNOWN, .object = PROFILE_OBJECT_UNKNOWN};
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->row_count; i++) {
+		if (has_no_name(&p->rows[i]))
+			unnamed.samples += p->rows[i].samples;
+		else if (n < most)
+			to[n++] = p->rows[i];
+	}
+	if (unnamed.samples)
+		to[n++] = unnamed;
+	return n;
+}
+
+/* Copies the string to *to, which is moved behind it. */
+static const char *move_string(const char *s, char **to)
+{
+	char *copy = *to;
+
+	*to = stpcpy(copy, s) + 1;
+	return copy;
+}
+
+int profile_shorten(struct profile *profile, size_t most)
+{
+	size_t fit = most < profile->row_count ? most : profile->row_count;
+	struct profile_row *rows = malloc((fit + 1) * sizeof(*rows));
+	size_t n = rows ? pick_rows(profile, fit, rows) : 0;
+	size_t room = 1;
+	char *names, *to;
+
+	for (size_t i = 0; i < n; i++)
+		room += strlen(rows[i].symbol) + strlen(rows[i].object) + 2;
+	names = to = malloc(room);
+	if (!rows || !names) {
+		free(rows);
+		free(names);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		rows[i].symbol = move_string(rows[i].symbol, &to);
+		rows[i].object = move_string(rows[i].object, &to);
+	}
+	free(profile->rows);
+	free(profile->names);
+	profile->rows = rows;
+	profile->row_count = n;
+	profile->names = names;
+	return 0;
+}

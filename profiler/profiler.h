@@ -120,5 +120,8 @@ struct profile {
  * of it). vcpu: only this one, or -1 for all. *ret goes to profile_free(). -ESRCH, -ENOMEM. */
 int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profile **ret);
 void profile_free(struct profile *profile); /* accepts NULL */
+/* Keeps the hottest rows that have a name, `most` of them, and makes the others without a name one
+ * row of the object PROFILE_OBJECT_UNKNOWN; frees what the rest took. 0 or -ENOMEM. */
+int profile_shorten(struct profile *profile, size_t most);
 
 #endif

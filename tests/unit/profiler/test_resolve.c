@@ -102,6 +102,36 @@ static void test_rows(void **state)
 	symbols_put(s);
 }
 
+/* The rows that `top` needs: strings of their own, and nothing is missing from the sums. */
+static void test_shortened(void **state)
+{
+	struct counts_entry e[] = {{KERNEL + 0x100, 5, 0},
+				   {KERNEL + 0x200, 3, 0},
+				   {0xffffffffc0001004, 4, 0},
+				   {0xffffffffa0000000, 7, 0},
+				   {0xffffffffa0000008, 1, 0}};
+	struct tally_copy copy = {
+		.epoch_count = 1,
+		.epochs = {{.epoch = 1, .kernel = 20, .user = 2, .entries = e, .entry_count = 5}}};
+	struct symbols *s = boot(KERNEL);
+	struct profile p = resolved(&copy, s, NULL);
+
+	(void)state;
+	symbols_put(s);
+	assert_int_equal(profile_shorten(&p, 2), 0);
+	assert_int_equal(p.row_count, 3);
+	assert_row(&p, 0, 5, 'g', "hot", PROFILE_OBJECT_KERNEL);
+	assert_row(&p, 1, 4, 'g', "ext4_read", "[ext4]");
+	assert_row(&p, 2, 8, 'g', PROFILE_OBJECT_UNKNOWN, PROFILE_OBJECT_UNKNOWN);
+	assert_int_equal(p.samples, 22);
+	assert_int_equal(profile_shorten(&p, 100), 0);
+	assert_int_equal(p.row_count, 3);
+	assert_row(&p, 2, 8, 'g', PROFILE_OBJECT_UNKNOWN, PROFILE_OBJECT_UNKNOWN);
+	assert_int_equal(profile_shorten(&p, 0), 0);
+	assert_int_equal(p.row_count, 1);
+	drop(&p);
+}
+
 /* Two boots with the kernel elsewhere: each with its own table, one row for both. */
 static void test_boots_are_merged_by_name(void **state)
 {
@@ -189,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_shortened),
 		cmocka_unit_test(test_boots_are_merged_by_name),
 		cmocka_unit_test(test_without_symbols),
 		cmocka_unit_test(test_low_addresses_have_no_name),
