@@ -113,6 +113,7 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 		n += collect(&guests[i], rows + n);
 	qsort(rows, n, sizeof(*rows), hotter_first);
 	headline(host, when, out);
+	buf_printf(out, "# lost: %" PRIu64 "\n", host->lost);
 	buf_printf(out, "# guests: %zu\n# OVERHEAD SAMPLES TYPE SYMBOL OBJECT PID NAME\n", count);
 	for (size_t i = 0; i < n && i < RENDER_TOP_ROWS; i++)
 		row(&rows[i], samples, out);

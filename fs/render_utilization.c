@@ -1,6 +1,8 @@
 /* utilization: where the samples hit, a line a guest. */
 #include "fs/render.h"
 
+#include <inttypes.h>
+
 static void row(const struct profiler_shares *s, pid_t pid, const char *name, struct buf *out)
 {
 	render_percent(out, 7, s->host_kernel, s->total);
@@ -15,6 +17,10 @@ static void row(const struct profiler_shares *s, pid_t pid, const char *name, st
 int render_utilization(const struct profiler_shares *host, const struct render_share *guests,
 		       size_t count, struct buf *out)
 {
+	const struct profiler_shares *whole = host ? host : count ? &guests[0].shares : NULL;
+
+	if (whole && whole->lost)
+		buf_printf(out, "# lost: %" PRIu64 "\n", whole->lost);
 	buf_append_str(out, "#  SYS     US GUEST_SYS GUEST_US     PID NAME\n");
 	if (host)
 		row(host, 0, "[host]", out);

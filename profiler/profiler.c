@@ -149,6 +149,7 @@ static void host_shares(struct profiler *p, struct profiler_shares *ret)
 		.guest_kernel = p->totals.guest_kernel,
 		.guest_user = p->totals.guest_user,
 		.total = p->totals.door.samples,
+		.lost = p->totals.door.lost,
 	};
 	mutex_unlock(&p->totals.lock);
 }

@@ -28,6 +28,7 @@ void shares_make(const struct tally_copy *copy, const struct shares_host *host,
 		.host_kernel = copy->host_kernel,
 		.host_user = copy->host_user,
 		.total = copy->elapsed.samples,
+		.lost = copy->elapsed.lost,
 	};
 	uint64_t own;
 

@@ -147,7 +147,8 @@ static void test_top(void **state)
 				       .host_user = 20,
 				       .guest_kernel = 500,
 				       .guest_user = 250,
-				       .total = 1000};
+				       .total = 1000,
+				       .lost = 7};
 	struct profile_row other[] = {{3000, 'g', "copy_page", PROFILE_OBJECT_KERNEL}};
 	struct buf b;
 
@@ -161,6 +162,7 @@ static void test_top(void **state)
 		b.data,
 		"# host kernel 1.00%, host user 2.00%, guest kernel 50.00%, guest user 25.00% "
 		"of 1000 samples at 2026-11-21T19:24:54Z\n"
+		"# lost: 7\n"
 		"# guests: 2\n"
 		"# OVERHEAD SAMPLES TYPE SYMBOL OBJECT PID NAME\n"
 		" 75.00%     3000 [g] copy_page [guest.kernel.kallsyms] 5000 evil\\x0a# guest: x\n"
@@ -222,6 +224,15 @@ static void test_utilization(void **state)
 	buf_clear(&b);
 	render_utilization(NULL, list, 1, &b);
 	assert_int_equal(lines_without_hash(b.data), 1);
+	assert_null(strstr(b.data, "lost"));
+	buf_clear(&b);
+	host.lost = 9;
+	render_utilization(&host, list, 1, &b);
+	assert_non_null(strstr(b.data, "# lost: 9\n"));
+	buf_clear(&b);
+	list[0].shares.lost = 5;
+	render_utilization(NULL, list, 1, &b);
+	assert_non_null(strstr(b.data, "# lost: 5\n"));
 	buf_deinit(&b);
 }
 
