@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <glob.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "symsrc/ssh_link_impl.h"
 
 #define SSH_CONFIG_MAX	 (1u << 20)
+#define SSH_CONFIG_DEPTH 8 /* of files that include others */
 #define SSH_DEFAULT_USER "root"
 #define SSH_DEFAULT_PORT 22
 #define PASSWD_BUF	 4096
@@ -45,8 +47,42 @@ static bool runs_something(const char *line)
 	return strncasecmp(line, "match", 5) == 0 && strcasestr(line, "exec");
 }
 
+static int refuse_exec(const char *path, unsigned depth, struct errmsg *why);
+
+/* As libssh looks for them; what cannot be read it passes over. */
+static int refuse_in_included(const char *pattern, unsigned depth, struct errmsg *why)
+{
+	glob_t found = {0};
+	int r = 0;
+
+	/* Not thread-safe only where $HOME is not set; libssh is about to do the same. */
+	if (glob(pattern, GLOB_TILDE, NULL, &found) == 0) { // NOLINT(concurrency-mt-unsafe)
+		for (size_t i = 0; r != -EINVAL && i < found.gl_pathc; i++)
+			r = refuse_exec(found.gl_pathv[i], depth + 1, why);
+	}
+	globfree(&found);
+	return r == -EINVAL ? r : 0;
+}
+
+/* line: may be any; is taken apart. */
+static int refuse_include(char *line, unsigned depth, struct errmsg *why)
+{
+	static const char blanks[] = " \t\r=\"";
+	char *save = NULL;
+	char *word = strtok_r(line, blanks, &save);
+	int r = 0;
+
+	if (!word || strcasecmp(word, "include") != 0)
+		return 0;
+	if (depth == SSH_CONFIG_DEPTH)
+		return errmsg_set(why, -EINVAL, "ssh configuration: Include is nested too deep");
+	while (r == 0 && (word = strtok_r(NULL, blanks, &save)))
+		r = refuse_in_included(word, depth, why);
+	return r;
+}
+
 /* libssh would execute "Match exec" lines. */
-static int refuse_exec(const char *path, struct errmsg *why)
+static int refuse_exec(const char *path, unsigned depth, struct errmsg *why)
 {
 	CLEANUP_BUF struct buf b;
 	char *save = NULL;
@@ -62,6 +98,9 @@ static int refuse_exec(const char *path, struct errmsg *why)
 					  "ssh configuration %s: \"Match exec\" is refused, since "
 					  "nothing is executed here",
 					  path);
+		r = refuse_include(line, depth, why);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -76,9 +115,9 @@ static int parse_usual(struct ssh_link *l, struct errmsg *why)
 	if (!ssh_home(home, sizeof(home)))
 		return errmsg_set(why, -ENOENT, "this user has no home directory");
 	snprintf(own, sizeof(own), "%s/.ssh/config", home);
-	r = refuse_exec(own, why);
+	r = refuse_exec(own, 0, why);
 	if (r == 0 || r == -ENOENT)
-		r = refuse_exec(global, why);
+		r = refuse_exec(global, 0, why);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (ssh_options_parse_config(l->session, NULL) < 0)
@@ -89,7 +128,7 @@ static int parse_usual(struct ssh_link *l, struct errmsg *why)
 
 static int parse_named(struct ssh_link *l, const char *path, struct errmsg *why)
 {
-	int r = refuse_exec(path, why);
+	int r = refuse_exec(path, 0, why);
 
 	if (r < 0)
 		return r;
