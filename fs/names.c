@@ -9,7 +9,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 
-/* An escaped name is cut so that ".PID" fits behind it, twice. */
+/* An escaped name is cut so that ".PID.N" fits behind it. */
 #define BASE_MAX (NAME_COMPONENT_MAX - 24)
 
 /* Open addressing; slots hold index + 1, 0 is free. */
@@ -40,20 +40,17 @@ static bool take(struct taken *t, const struct names *n, size_t i)
 	return true;
 }
 
-static void append_pid(char *name, pid_t pid)
-{
-	size_t len = strlen(name);
-
-	snprintf(name + len, NAME_COMPONENT_MAX - len, ".%d", (int)pid);
-}
-
 static void name_one(struct names *n, struct taken *t, size_t i, const struct guest *g)
 {
-	text_to_component(n->name[i], BASE_MAX, g->name);
-	/* NAME.PID can only be taken by a guest that is really called so; its own pid is another
-	 * one, so that the second try cannot fail. */
-	for (int tries = 0; tries < 3 && !take(t, n, i); tries++)
-		append_pid(n->name[i], g->pid);
+	size_t len = text_to_component(n->name[i], BASE_MAX, g->name);
+	char *end = n->name[i] + len;
+
+	if (take(t, n, i))
+		return;
+	snprintf(end, NAME_COMPONENT_MAX - len, ".%d", (int)g->pid);
+	/* NAME.PID is only taken when somebody has called another guest so. */
+	for (unsigned again = 2; !take(t, n, i); again++)
+		snprintf(end, NAME_COMPONENT_MAX - len, ".%d.%u", (int)g->pid, again);
 }
 
 int names_init(struct names *n, const struct guest_set *set)

@@ -13,7 +13,8 @@ struct names {
 	char (*name)[NAME_COMPONENT_MAX]; /* in the order of the guest set */
 };
 
-/* Of two guests of one name the lower pid gets NAME, the other one NAME.PID. 0 or -ENOMEM. */
+/* Of two guests of one name the lower pid gets NAME, the other one NAME.PID, or NAME.PID.N where
+ * that is the name of a third. 0 or -ENOMEM. */
 int names_init(struct names *n, const struct guest_set *set);
 void names_deinit(struct names *n);
 #define CLEANUP_NAMES CLEANUP(names_deinit)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "fs/tree.h"
+#include "symsrc/base/cleanup.h"
 
 struct fixture {
 	struct guests *guests;
@@ -160,7 +161,28 @@ static void test_a_name_that_is_in_the_way(void **state)
 		(const struct guest *[]){guest(1, 1, "a"), guest(2, 2, "a.3"), guest(3, 3, "a"),
 					 guest(4, 4, "a.3"), guest(5, 5, "a.3.3")},
 		5);
-	assert_names(f, &by_name, "a a.3 a.3.3 a.3.4 a.3.3.5 ");
+	assert_names(f, &by_name, "a a.3 a.3.2 a.3.4 a.3.3 ");
+}
+
+/* Somebody calls guests as the names of another one would be made, as often as we try. */
+static void test_names_cannot_be_taken_from_others(void **state)
+{
+	static const char *const evil[] = {"web", "web.9", "web.9.2", "web.9.9", "web.9.9.9"};
+	const struct guest *list[ARRAY_SIZE(evil) + 1];
+	struct place by_name = {.node = NODE_BY_NAME}, p;
+	struct fixture *f = *state;
+	struct tree_list l;
+
+	for (size_t i = 0; i < ARRAY_SIZE(evil); i++)
+		list[i] = guest(i + 1, (pid_t)(i < 4 ? i + 1 : i + 10), evil[i]);
+	list[ARRAY_SIZE(evil)] = guest(99, 9, "web");
+	publish(f, list, ARRAY_SIZE(list));
+	assert_int_equal(tree_list(&f->view, &by_name, &l), 0);
+	for (size_t i = 0; i < l.count; i++) {
+		assert_int_equal(tree_lookup(&f->view, &by_name, l.entries[i].name, &p), 0);
+		assert_true(place_equal(&p, &l.entries[i].place));
+	}
+	tree_list_free(&l);
 }
 
 static void test_odd_names_are_components(void **state)
@@ -287,6 +309,7 @@ int main(void)
 		TEST(test_guests_are_listed_by_pid),
 		TEST(test_a_name_that_two_have),
 		TEST(test_a_name_that_is_in_the_way),
+		TEST(test_names_cannot_be_taken_from_others),
 		TEST(test_odd_names_are_components),
 		TEST(test_the_longest_names_differ),
 		TEST(test_all_that_is_listed_is_found),
