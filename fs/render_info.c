@@ -53,7 +53,10 @@ static void guest_lines(const struct guest_entry *e, const struct render_when *w
 	else
 		render_line(out, "memory", "");
 	render_line(out, "state", g->state);
-	render_line_u64(out, "vcpus", g->vcpu_count);
+	if (g->vcpu_count)
+		render_line_u64(out, "vcpus", g->vcpu_count);
+	else
+		render_line(out, "vcpus", "");
 	render_line_u64(out, "epoch", e->epoch);
 	render_line(out, "epoch_reason", e->epoch_reason);
 	line_age(out, "epoch_age", when, e->epoch_start_ns);
@@ -104,7 +107,8 @@ static void source_lines(const struct symsrc_status *st, const struct render_whe
 	render_line(out, "source", st->source_uri);
 	render_line(out, "source_used", st->used);
 	render_line(out, "source_state", state_name(st->state));
-	render_line(out, "source_error", st->error.code ? st->error.text : "");
+	/* Clean already; escaping it again would double its backslashes. */
+	buf_printf(out, "source_error %s\n", st->error.code ? st->error.text : "-");
 	render_line_u64(out, "source_attempts", st->attempts);
 	next_try_line(st, when, out);
 	line_age(out, "source_age", when, st->fetched_ns);

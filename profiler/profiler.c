@@ -40,6 +40,13 @@ static bool has_symbols(void *ctx, uint64_t serial, uint32_t epoch)
 	return s != NULL;
 }
 
+static void recovered(void *ctx, uint64_t serial)
+{
+	struct profiler *p = ctx;
+
+	symsrc_refresh(p->symsrc, serial);
+}
+
 static int create_samplers(struct profiler *p, const struct profiler_config *config,
 			   struct errmsg *why)
 {
@@ -48,7 +55,9 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.tallies = p->tallies,
 		.totals = &p->totals,
 		.has_symbols = has_symbols,
+		.recovered = recovered,
 		.ctx = p,
+		.freq = config->freq,
 	};
 	struct engine_config engine = {
 		.world = &perf_world_real,
@@ -178,6 +187,25 @@ static int guest_shares(struct profiler *p, struct tally *t, struct profiler_sha
 	return 0;
 }
 
+/* What perf counts as the VMM's own is the guest's where registers tell more. */
+static int add_qmp_guests(struct profiler *p, struct profiler_shares *host)
+{
+	const struct tally_set *set = tallies_acquire(p->tallies);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < set->guests->count; i++) {
+		struct profiler_shares s;
+
+		if (tally_sampler(set->tallies[i]) != SAMPLER_KIND_QMP)
+			continue;
+		r = guest_shares(p, set->tallies[i], &s);
+		if (r == 0)
+			shares_move(&s, host);
+	}
+	tally_set_put(set);
+	return r;
+}
+
 int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares *ret)
 {
 	struct tally *t;
@@ -185,7 +213,7 @@ int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares 
 
 	if (serial == 0) {
 		host_shares(p, ret);
-		return 0;
+		return add_qmp_guests(p, ret);
 	}
 	t = find(p, serial, NULL);
 	if (!t)

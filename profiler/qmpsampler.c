@@ -30,12 +30,14 @@ struct qmpsampler {
 	pthread_t thread;
 };
 
-unsigned qmpsampler_hz(size_t vcpus)
+unsigned qmpsampler_hz(size_t vcpus, unsigned max)
 {
 	size_t hz = QMPSAMPLER_VCPUS_PER_SEC / (vcpus ? vcpus : 1);
 
 	if (hz > QMPSAMPLER_HZ)
 		hz = QMPSAMPLER_HZ;
+	if (max && hz > max)
+		hz = max;
 	return hz ? (unsigned)hz : 1;
 }
 
@@ -216,7 +218,9 @@ static int init(struct qmpsampler *q, const struct qmpsampler_config *config)
 	q->owner = (struct qmpsession_owner){.guests = config->guests,
 					     .epoll_fd = -1,
 					     .has_symbols = config->has_symbols,
-					     .ctx = config->ctx};
+					     .recovered = config->recovered,
+					     .ctx = config->ctx,
+					     .freq = config->freq};
 	q->wake_fd = q->stop_fd = -1;
 	q->set = tallies_acquire(config->tallies);
 	q->sessions = calloc(q->set->guests->count + 1, sizeof(struct qmpsession *));

@@ -28,8 +28,8 @@
 #define QMPSAMPLER_BACKOFF_NS (5 * NSEC_PER_SEC)   /* after a failure */
 #define QMPSAMPLER_IDLE_NS    (1 * NSEC_PER_SEC)   /* between looks at a guest that is paused */
 
-/* Requests a second for a guest of that many vCPUs. */
-unsigned qmpsampler_hz(size_t vcpus);
+/* Requests a second for a guest of that many vCPUs; at most max, unless that is 0. */
+unsigned qmpsampler_hz(size_t vcpus, unsigned max);
 
 struct qmpsampler_config {
 	struct guests *guests;
@@ -37,7 +37,11 @@ struct qmpsampler_config {
 	struct totals *totals;
 	/* Whether a guest's boot has symbols (so that its kernel is up); called by the thread. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
+	/* The monitor answers again: what happened meanwhile, a reset among it, was not seen.
+	 * May be NULL; called by the thread. */
+	void (*recovered)(void *ctx, uint64_t serial);
 	void *ctx;
+	unsigned freq; /* requests a second at most; 0: QMPSAMPLER_HZ */
 };
 
 struct qmpsampler;

@@ -12,6 +12,8 @@
 #include "symsrc/base/log.h"
 #include "symsrc/base/text.h"
 
+#define RESET_ONCE_NS (1 * NSEC_PER_SEC)
+
 /* Requests that are due so soon are sent now, so that many guests share a wake-up. */
 #define SLACK_NS (2 * NSEC_PER_MSEC)
 
@@ -53,7 +55,7 @@ void qmpsession_destroy(struct qmpsession *s)
 
 void qmpsession_update(struct qmpsession *s, const struct guest_entry *entry)
 {
-	unsigned hz = qmpsampler_hz(entry->guest->vcpu_count);
+	unsigned hz = qmpsampler_hz(entry->guest->vcpu_count, s->owner->freq);
 
 	guest_get(entry->guest);
 	guest_put(s->guest);
@@ -65,9 +67,13 @@ void qmpsession_update(struct qmpsession *s, const struct guest_entry *entry)
 
 static void clear_trouble(struct qmpsession *s)
 {
-	if (s->troubled)
-		tally_set_trouble(s->tally, "");
+	if (!s->troubled)
+		return;
 	s->troubled = false;
+	tally_set_trouble(s->tally, "");
+	log_info("guest %d: QMP answers again", (int)s->guest->pid);
+	if (s->owner->recovered)
+		s->owner->recovered(s->owner->ctx, s->serial);
 }
 
 /* Ends the session and says why; tries again later. */
@@ -87,6 +93,18 @@ static void give_up(struct qmpsession *s, uint64_t now, const char *why)
 
 /* ---- what the VMM says ------------------------------------------------------------------- */
 
+/* QEMU says it several times for one reset: machine, then its devices. */
+static void on_reset(struct qmpsession *s)
+{
+	uint64_t now = clock_now_ns();
+	bool again = s->reset_ns && now - s->reset_ns < RESET_ONCE_NS;
+
+	s->stale = true;
+	s->reset_ns = now;
+	if (!again)
+		guests_new_epoch(s->owner->guests, s->serial, s->epoch, "QMP RESET");
+}
+
 static void on_event(void *ctx, const char *event, struct json_object *data)
 {
 	struct qmpsession *s = ctx;
@@ -97,8 +115,7 @@ static void on_event(void *ctx, const char *event, struct json_object *data)
 	} else if (strcmp(event, "RESUME") == 0) {
 		s->running = true;
 	} else if (strcmp(event, "RESET") == 0) {
-		s->stale = true;
-		guests_new_epoch(s->owner->guests, s->serial, s->epoch, "QMP RESET");
+		on_reset(s);
 	}
 }
 

@@ -20,7 +20,9 @@ struct qmpsession_owner {
 	int epoll_fd; /* connections are registered here, data.ptr being the session */
 	/* Whether a guest's boot has symbols; may be NULL. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
+	void (*recovered)(void *ctx, uint64_t serial); /* may be NULL */
 	void *ctx;
+	unsigned freq; /* requests a second at most; 0: no limit of its own */
 };
 
 struct qmpsession {
@@ -40,6 +42,7 @@ struct qmpsession {
 	uint64_t asked_ns;  /* the request whose answer is awaited; 0: none is */
 	uint64_t next_ns;   /* the next request; between sessions, the next session */
 	uint64_t seen_ns;   /* the answer that is being read */
+	uint64_t reset_ns;  /* the last RESET; 0: none yet */
 	bool running;	    /* as query-status and events say */
 	bool stale;	    /* the answer that is awaited is of before a reset */
 	bool failed;	    /* what came is of no use: failure says why */

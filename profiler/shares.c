@@ -46,3 +46,16 @@ void shares_make(const struct tally_copy *copy, const struct shares_host *host,
 		s.total = own;
 	*ret = s;
 }
+
+void shares_move(const struct profiler_shares *guest, struct profiler_shares *host)
+{
+	uint64_t moved = guest->guest_kernel + guest->guest_user;
+	uint64_t of_user = moved < host->host_user ? moved : host->host_user;
+
+	if (moved > host->host_user + host->host_kernel)
+		return; /* perf does not run: there is no host share to take it out of */
+	host->host_user -= of_user;
+	host->host_kernel -= moved - of_user;
+	host->guest_kernel += guest->guest_kernel;
+	host->guest_user += guest->guest_user;
+}

@@ -19,4 +19,8 @@ struct shares_host {
 void shares_make(const struct tally_copy *copy, const struct shares_host *host,
 		 struct profiler_shares *ret);
 
+/* Moves what a guest that is sampled over QMP had (made by shares_make()) from the host's own
+ * share to the guests' share of the whole machine. */
+void shares_move(const struct profiler_shares *guest, struct profiler_shares *host);
+
 #endif

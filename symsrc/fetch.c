@@ -28,13 +28,15 @@ static int explained(struct errmsg *why, int r)
 	return r;
 }
 
-/* What the sink refused is the sink's to explain. */
-static int explain_fetch(const struct symbols_builder *b, int r, struct errmsg *why)
+/* What the parsers refused is theirs to explain; whose file it was is ours to say. */
+static int explain_fetch(const struct symbols_builder *b, const struct source *s, int r,
+			 struct errmsg *why)
 {
-	const struct errmsg *sink_why = symbols_builder_error(b);
+	const struct errmsg *said = symbols_builder_error(b);
 
-	if (r < 0 && why && sink_why && sink_why->code != 0 && why->code == 0)
-		*why = *sink_why;
+	if (r < 0 && why && said->code && s->used[0] &&
+	    (why->code == 0 || strcmp(why->text, said->text) == 0))
+		errmsg_set(why, r, "%s: %s", s->used, said->text);
 	return explained(why, r);
 }
 
@@ -44,9 +46,9 @@ static int build(struct source *s, const struct source_limits *limits, struct sy
 	struct source_sink sink = symbols_builder_sink(b);
 	int r = s->ops->fetch(s, GUEST_FILES_ALL, limits, &sink, why);
 
-	if (r < 0)
-		return explain_fetch(b, r, why);
-	return explained(why, symbols_builder_finish(b, ret, why));
+	if (r == 0)
+		r = symbols_builder_finish(b, ret, why);
+	return explain_fetch(b, s, r, why);
 }
 
 /* The result is still ours alone: nobody else holds it. */

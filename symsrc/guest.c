@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "symsrc/base/log.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/lock.h"
@@ -227,6 +228,7 @@ static int with_writer__new_epoch(struct guests *gs, uint64_t serial, uint32_t s
 	set = set_copy(gs->current);
 	if (!set)
 		return -ENOMEM;
+	log_info("guest %d: boot %u: %s", (int)now->guest->pid, seen_epoch + 1, reason);
 	start_epoch(&set->entries[now - gs->current->entries], seen_epoch + 1, reason);
 	with_writer__publish(gs, set);
 	return 0;

@@ -15,7 +15,7 @@
 #include "symsrc/vmmscan.h"
 
 #define VMM_SESSION_NS	     (3 * NSEC_PER_SEC)	  /* the longest session */
-#define VMM_SESSION_EVERY_NS (300 * NSEC_PER_SEC) /* between those that worked */
+#define VMM_SESSION_EVERY_NS (60 * NSEC_PER_SEC) /* between those that worked */
 #define VMM_SESSION_SOON_NS  (30 * NSEC_PER_SEC)  /* the same while the guest does not run */
 #define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	  /* after a failure; doubles with each */
 #define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	  /* a new VM's vCPUs are looked for at each tick */

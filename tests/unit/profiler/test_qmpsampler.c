@@ -352,11 +352,14 @@ static void test_no_socket(void **state)
 static void test_rate(void **state)
 {
 	(void)state;
-	assert_int_equal(qmpsampler_hz(0), 50);
-	assert_int_equal(qmpsampler_hz(1), 50);
-	assert_int_equal(qmpsampler_hz(32), 50);
-	assert_int_equal(qmpsampler_hz(128), 12);
-	assert_int_equal(qmpsampler_hz(4096), 1);
+	assert_int_equal(qmpsampler_hz(0, 0), 50);
+	assert_int_equal(qmpsampler_hz(1, 0), 50);
+	assert_int_equal(qmpsampler_hz(32, 0), 50);
+	assert_int_equal(qmpsampler_hz(128, 0), 12);
+	assert_int_equal(qmpsampler_hz(4096, 0), 1);
+	assert_int_equal(qmpsampler_hz(1, 997), 50);
+	assert_int_equal(qmpsampler_hz(1, 7), 7);
+	assert_int_equal(qmpsampler_hz(128, 20), 12);
 }
 
 /* In the child: becomes QEMU, which ends with this test, however that ends. */

@@ -97,9 +97,38 @@ static void test_never_more_than_all(void **state)
 	assert_int_equal(shares(copy, true).total, 20);
 }
 
+/* What the registers of TCG guests showed is in the headline, and nothing is counted twice. */
+static void test_moving_to_the_host(void **state)
+{
+	struct profiler_shares guest = {.host_user = 5, .guest_kernel = 30, .guest_user = 10};
+	struct profiler_shares host = {.host_user = 35, .host_kernel = 20, .total = 100};
+
+	(void)state;
+	shares_move(&guest, &host);
+	assert_int_equal(host.guest_kernel, 30);
+	assert_int_equal(host.guest_user, 10);
+	assert_int_equal(host.host_user, 0);
+	assert_int_equal(host.host_kernel, 15);
+	assert_int_equal(host.total, 100);
+}
+
+/* Without perf the host's shares are not known, and stay so. */
+static void test_nothing_to_move(void **state)
+{
+	struct profiler_shares guest = {.guest_kernel = 30, .total = 60};
+	struct profiler_shares host = {0};
+
+	(void)state;
+	shares_move(&guest, &host);
+	assert_int_equal(host.guest_kernel, 0);
+	assert_int_equal(host.host_kernel, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_moving_to_the_host),
+		cmocka_unit_test(test_nothing_to_move),
 		cmocka_unit_test(test_perf),
 		cmocka_unit_test(test_qmp_is_made_comparable),
 		cmocka_unit_test(test_qmp_takes_no_more_than_there_is),
