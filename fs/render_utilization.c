@@ -14,13 +14,19 @@ static void row(const struct profiler_shares *s, pid_t pid, const char *name, st
 	buf_append_char(out, '\n');
 }
 
+static void lost(const struct profiler_shares *s, struct buf *out)
+{
+	if (s->lost)
+		buf_printf(out, "# lost: %" PRIu64 "\n", s->lost);
+}
+
 int render_utilization(const struct profiler_shares *host, const struct render_share *guests,
 		       size_t count, struct buf *out)
 {
-	const struct profiler_shares *whole = host ? host : count ? &guests[0].shares : NULL;
-
-	if (whole && whole->lost)
-		buf_printf(out, "# lost: %" PRIu64 "\n", whole->lost);
+	if (host)
+		lost(host, out);
+	else if (count)
+		lost(&guests[0].shares, out);
 	buf_append_str(out, "#  SYS     US GUEST_SYS GUEST_US     PID NAME\n");
 	if (host)
 		row(host, 0, "[host]", out);
