@@ -15,7 +15,7 @@
 
 uint64_t choice_window_ns(unsigned freq)
 {
-	uint64_t enough = 2 * CHOICE_EXPECTED_MIN * NSEC_PER_SEC / (freq ? freq : 1);
+	uint64_t enough = NSEC_PER_SEC * CHOICE_EXPECTED_MIN * 2 / (freq ? freq : 1);
 
 	return enough > CHOICE_WINDOW_NS ? enough : CHOICE_WINDOW_NS;
 }
