@@ -364,7 +364,8 @@ static void look_at_all_young(struct discover *d, uint64_t now)
 	}
 	left = d->young_count - looked;
 	memmove(d->young, &d->young[looked], left * sizeof(*d->young));
-	memcpy(&d->young[left], stay, staying * sizeof(*stay));
+	for (size_t i = 0; i < staying; i++)
+		d->young[left + i] = stay[i];
 	d->young_count = left + staying;
 }
 

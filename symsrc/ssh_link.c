@@ -20,7 +20,7 @@
 void ssh_link_phase(struct ssh_link *l, const char *what, unsigned sec)
 {
 	uint64_t ns = sec * NSEC_PER_SEC;
-	uint64_t short_ns = SSH_ANSWERS * l->limits.answer_ms * NSEC_PER_MSEC;
+	uint64_t short_ns = (uint64_t)SSH_ANSWERS * l->limits.answer_ms * NSEC_PER_MSEC;
 
 	l->phase = what;
 	l->phase_ns = clock_now_ns() + (short_ns && short_ns < ns ? short_ns : ns);

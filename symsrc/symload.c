@@ -450,7 +450,9 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 	snprintf(req->uri, sizeof(req->uri), "%s", l->uri);
 	snprintf(req->used, sizeof(req->used), "%s", l->used);
 	req->target.pid = l->guest->pid;
-	memcpy(req->target.name, l->guest->name, sizeof(req->target.name));
+	/* A VM without a name goes by its VMM's, which is no host's. */
+	if (strcmp(l->guest->name, l->guest->vmm) != 0)
+		memcpy(req->target.name, l->guest->name, sizeof(req->target.name));
 	req->target.links = l->guest->links;
 	req->limits.cancel_fd = f->cancel_fd;
 	req->limits.deadline_ns =

@@ -14,13 +14,13 @@
 #include "symsrc/vmmquery.h"
 #include "symsrc/vmmscan.h"
 
-#define VMM_SESSION_NS	     (3 * NSEC_PER_SEC)	  /* the longest session */
+#define VMM_SESSION_NS	     (3 * NSEC_PER_SEC)	 /* the longest session */
 #define VMM_SESSION_EVERY_NS (60 * NSEC_PER_SEC) /* between those that worked */
-#define VMM_SESSION_SOON_NS  (30 * NSEC_PER_SEC)  /* the same while the guest does not run */
-#define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	  /* after a failure; doubles with each */
-#define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	  /* a new VM's vCPUs are looked for at each tick */
-#define VMM_RETRY_NS	     (10 * NSEC_PER_SEC)  /* afterwards, while some are missing */
-#define VMM_TSC_JUMP	     100000000ULL	  /* cycles; a reset moves it by the uptime */
+#define VMM_SESSION_SOON_NS  (30 * NSEC_PER_SEC) /* the same while the guest does not run */
+#define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	 /* after a failure; doubles with each */
+#define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	 /* a new VM's vCPUs are looked for at each tick */
+#define VMM_RETRY_NS	     (10 * NSEC_PER_SEC) /* afterwards, while some are missing */
+#define VMM_TSC_JUMP	     100000000ULL	 /* cycles; a reset moves it by the uptime */
 
 struct vmm {
 	pid_t pid;
