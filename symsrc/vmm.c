@@ -258,8 +258,9 @@ static bool vcpus_are_due(struct vmm *v, const struct vmmscan *s, uint64_t now_n
 	return vcpus_are_missing(v) && now_ns >= v->vcpus_due_ns;
 }
 
-/* Nothing but a reset moves the TSC far: neither pausing the guest nor its own clock. The
- * first reset, before it ran, does not count, however long the VMM took to get there. */
+/* A reset moves the TSC far; pausing the guest does not, nor does its own clock. A guest's kernel
+ * may write it, too: what that tells wrongly costs a fetch. The first reset, before it ran, does
+ * not count, however long the VMM took to get there. */
 static bool tsc_was_reset(struct vmm *v, const struct vmmscan *s)
 {
 	int64_t was = v->tsc;
