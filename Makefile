@@ -114,7 +114,7 @@ check-%:
 
 demo:
 	@tests/install-deps --for demo
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) all
 	@tests/demo $(BUILD)/kvmprofs
 
 bench:
