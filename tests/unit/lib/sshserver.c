@@ -359,6 +359,19 @@ static void shake_hands(struct connection *c, int fd)
 		_exit(0);
 }
 
+/* As real servers do, the client is left to go first: to close a socket with unread bytes in it
+ * (a window adjustment, say) resets the connection, and takes back what is still on its way. */
+static void await_client(struct connection *c)
+{
+	struct pollfd p = {.fd = ssh_get_fd(c->session), .events = POLLIN};
+	char unread[4096];
+
+	while (poll(&p, 1, 3000) > 0) {
+		if (recv(p.fd, unread, sizeof(unread), MSG_DONTWAIT) <= 0)
+			return;
+	}
+}
+
 static void serve(struct connection *c, int fd)
 {
 	ssh_event event = ssh_event_new();
@@ -379,7 +392,7 @@ static void serve(struct connection *c, int fd)
 	ssh_event_remove_session(event, c->session);
 	answer(c);
 	ssh_blocking_flush(c->session, 1000);
-	ssh_disconnect(c->session);
+	await_client(c);
 	_exit(0);
 }
 
