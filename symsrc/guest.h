@@ -36,6 +36,37 @@ struct guest_links {
 	uint32_t vsock_cid;
 };
 
+/* What is known of how the guest's RAM is laid out, and whether the host can read it. */
+enum guest_machine {
+	GUEST_MACHINE_UNKNOWN,
+	GUEST_MACHINE_PC,
+	GUEST_MACHINE_Q35,
+	GUEST_MACHINE_MICROVM
+};
+enum guest_encryption {
+	GUEST_PLAIN, /* as far as is known */
+	GUEST_ENCRYPTED_SEV,
+	GUEST_ENCRYPTED_SEV_ES,
+	GUEST_ENCRYPTED_SEV_SNP,
+	GUEST_ENCRYPTED_TDX
+};
+
+#define GUEST_RAM_BLOCKS_MAX 64
+
+struct guest_ram_block {
+	uint64_t gpa; /* guest-physical */
+	uint64_t hva; /* in the VMM */
+	uint64_t len;
+};
+
+struct guest_ram {
+	enum guest_machine machine;
+	enum guest_encryption encryption;
+	uint64_t below_4g_max; /* -machine max-ram-below-4g; 0: the machine's default */
+	size_t block_count;    /* as QMP tells, ascending; 0: it does not */
+	struct guest_ram_block blocks[GUEST_RAM_BLOCKS_MAX];
+};
+
 struct guest {
 	atomic_uint refs;
 	uint64_t serial; /* of this instance: never used twice, not even when the pid is */
@@ -46,7 +77,8 @@ struct guest {
 	char vmm[32];		   /* the executable's base name */
 	char state[24];		   /* QMP query-status ("running", ...); empty: not known */
 	enum guest_accel accel;
-	uint64_t memory_bytes; /* 0: not known */
+	uint64_t memory_bytes; /* at start, without hot-plug; 0: not known */
+	struct guest_ram ram;
 	struct guest_links links;
 	size_t vcpu_count;
 	struct guest_vcpu *vcpus; /* by index, ascending */

@@ -15,6 +15,9 @@ static const struct {
 	[GUEST_FILE_KALLSYMS] = {"/proc/kallsyms", GUEST_KALLSYMS_MAX},
 	[GUEST_FILE_KERNEL_NOTES] = {"/sys/kernel/notes", GUEST_NOTES_MAX},
 	[GUEST_FILE_MODULE_NOTE] = {"/sys/module/*/notes/.note.gnu.build-id", MODULE_NOTE_MAX},
+	[GUEST_FILE_BTF] = {"/sys/kernel/btf/vmlinux", GUEST_BTF_MAX},
+	[GUEST_FILE_ORC_IP] = {".orc_unwind_ip", GUEST_ORC_MAX},
+	[GUEST_FILE_ORC] = {".orc_unwind", GUEST_ORC_MAX},
 };
 
 const char *guest_file_path(enum guest_file file)

@@ -20,6 +20,7 @@
 
 #define SOURCE_URI_MAX	2048
 #define SOURCE_USED_MAX 256
+#define SOURCE_NOTE_MAX 160
 
 /* The files that a guest's symbols are made of, named as in the guest. */
 enum guest_file {
@@ -29,6 +30,11 @@ enum guest_file {
 	GUEST_FILE_KALLSYMS,	 /* /proc/kallsyms */
 	GUEST_FILE_KERNEL_NOTES, /* /sys/kernel/notes */
 	GUEST_FILE_MODULE_NOTE,	 /* /sys/module/NAME/notes/.note.gnu.build-id, many */
+	GUEST_FILE_BTF,		 /* /sys/kernel/btf/vmlinux */
+	/* The kernel's tables for unwinding stacks (arch/x86/kernel/unwind_orc.c): sections of
+	 * its image, no files of a guest; only its memory has them. */
+	GUEST_FILE_ORC_IP, /* .orc_unwind_ip */
+	GUEST_FILE_ORC,	   /* .orc_unwind */
 	GUEST_FILE_COUNT
 };
 #define GUEST_FILE_BIT(f) (1u << (f))
@@ -39,6 +45,8 @@ enum guest_file {
 #define GUEST_MODULES_MAX  (4u << 20)
 #define GUEST_NOTES_MAX	   (64u << 10)
 #define GUEST_VERSION_MAX  (4u << 10)
+#define GUEST_BTF_MAX	   (64u << 20)
+#define GUEST_ORC_MAX	   (64u << 20)
 #define GUEST_MODULES_MOST 4096 /* modules with a note */
 
 /* Longest file name of this kind in the guest ("/proc/kallsyms"); for messages. */
@@ -65,11 +73,31 @@ struct source_limits {
 	unsigned answer_ms;
 };
 
-/* What a source may know of the guest: a copy of plain data, no references. */
+struct vmmram; /* symsrc/vmmram.h */
+
+/* What a source may know of the guest: a copy of plain data, and descriptors (struct vmmram):
+ * nothing that could not be sent over a socket. */
 struct source_target {
 	pid_t pid;
 	char name[GUEST_NAME_MAX];
 	struct guest_links links;
+	struct vmmram *ram;    /* its RAM, not owned; NULL: not to be had, ram_why says why */
+	struct errmsg ram_why; /* code 0: nobody has tried */
+};
+
+/* By what a source recognises the boot whose symbols it fetched. Only the source that made it
+ * looks into it. len 0: none. */
+#define SOURCE_MARK_MAX 512
+struct source_mark {
+	size_t len;
+	uint8_t bytes[SOURCE_MARK_MAX];
+};
+
+/* What a look at a guest finds. */
+enum source_news {
+	SOURCE_SAME,
+	SOURCE_CHANGED, /* the same boot, but its modules have changed */
+	SOURCE_REBOOTED /* another boot */
 };
 
 struct source;
@@ -83,6 +111,9 @@ struct source_ops {
 	int (*fetch)(struct source *s, unsigned want, const struct source_limits *limits,
 		     const struct source_sink *sink, struct errmsg *why);
 	void (*destroy)(struct source *s);
+	/* Whether something has changed since the fetch that made s->mark, much cheaper than a
+	 * fetch. An enum source_news, or negative errno and why. NULL: this source cannot. */
+	int (*look)(struct source *s, const struct source_limits *limits, struct errmsg *why);
 };
 
 /* Each source begins with this. */
@@ -92,11 +123,18 @@ struct source {
 	 * worked. A caller may put in what an earlier source for this guest had set: a source
 	 * that has several ways begins with that one. */
 	char used[SOURCE_USED_MAX];
+	/* What is missing though the fetch worked, in one line for `info`; empty: nothing. */
+	char note[SOURCE_NOTE_MAX];
+	/* Set by a fetch that worked. A caller may put in what an earlier one had set, for
+	 * look(); and for fetch() in dead: the mark of a boot that is known to be over, so that
+	 * its remains are not taken for the next one. */
+	struct source_mark mark, dead;
 };
 
 /* Makes the source that the URI names for this target:
  *	auto[?QUERY]			whatever the guest's links offer (source_auto.c)
  *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
+ *	memory				out of the guest's RAM
  *	dir:PATH			PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):

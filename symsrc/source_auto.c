@@ -208,7 +208,7 @@ static void auto_destroy(struct source *s)
 	free(a);
 }
 
-static const struct source_ops auto_ops = {"auto", auto_fetch, auto_destroy};
+static const struct source_ops auto_ops = {"auto", auto_fetch, auto_destroy, NULL};
 
 int source_auto_create(const char *uri, const struct source_target *target, struct source **ret,
 		       struct errmsg *why)

@@ -182,7 +182,7 @@ static void dir_destroy(struct source *s)
 	free(d);
 }
 
-static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy};
+static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy, NULL};
 
 int source_dir_create(const char *uri, const struct source_target *target, struct source **ret,
 		      struct errmsg *why)

@@ -129,7 +129,7 @@ static void ssh_destroy(struct source *s)
 	free(s);
 }
 
-static const struct source_ops ssh_ops = {"ssh", ssh_fetch, ssh_destroy};
+static const struct source_ops ssh_ops = {"ssh", ssh_fetch, ssh_destroy, NULL};
 
 static int create(const char *uri, bool guess, struct source **ret, struct errmsg *why)
 {

@@ -1,0 +1,71 @@
+/* Where is the kernel? By three ways that know nothing of each other:
+ *
+ *  trampoline  a page below 1 MiB that other CPUs start on: arch/x86/realmode/init.c,
+ *              setup_real_mode(), copies the top entry of the kernel's page table to the end of
+ *              trampoline_pgd. From there the page tables lead to the image: a few hundred reads.
+ *              It belongs to the kernel that runs, also where RAM holds an earlier one's remains.
+ *  vmcoreinfo  the text at the beginning of a page, or in a note; needs a scan of all RAM that
+ *              is in use. Each copy is a candidate: those of dead kernels lie around, too.
+ *  signature   the token table of kallsyms, which holds the ten digits in a row; likewise.
+ *
+ * None of them proves anything: whoever takes a candidate checks it by what kallsyms says
+ * (symsrc/memory/kernel.h).
+ */
+#ifndef KVMPROFS_MEMORY_FINDKERNEL_H
+#define KVMPROFS_MEMORY_FINDKERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "symsrc/memory/image.h"
+#include "symsrc/memory/ram.h"
+#include "symsrc/memory/vmcoreinfo.h"
+
+#define KERNEL_CANDIDATES_MAX 32
+
+enum kernel_way { KERNEL_BY_TRAMPOLINE, KERNEL_BY_VMCOREINFO, KERNEL_BY_SIGNATURE };
+
+struct kernel_candidate {
+	enum kernel_way way;
+	/* Signature: pa and size only bound where the tables may be; va, root and levels are 0:
+	 * what kallsyms decodes to tells them. */
+	struct kernel_image image;
+	uint64_t trampoline; /* trampoline: guest-physical address of that page */
+	bool has_info;	     /* vmcoreinfo: */
+	struct vmcoreinfo info;
+	uint64_t token_table; /* signature: guest-physical address; else 0 */
+};
+
+/* What else a scan came by, to say what the guest is doing when there is no kernel. */
+enum ram_sight {
+	SIGHT_NOTHING = 0,
+	SIGHT_LINUX = 1u << 0, /* "Linux version " as a kernel says it */
+	SIGHT_LINUX_32BIT = 1u << 1,
+	SIGHT_BOOT_LOADER = 1u << 2, /* GRUB, SYSLINUX, systemd-boot, iPXE */
+	SIGHT_FIRMWARE = 1u << 3,    /* SeaBIOS, OVMF (EDK II) */
+	SIGHT_WINDOWS = 1u << 4,
+	SIGHT_BSD = 1u << 5,
+};
+
+struct ram_sights {
+	unsigned seen;	/* of the above */
+	char name[64];	/* printable: "FreeBSD 14.1-RELEASE", "GRUB", "SeaBIOS", ... */
+	uint64_t bytes; /* that were in use and looked at */
+};
+
+/* The cheap way: trampolines. At most max; the number of them, or negative errno of a read that
+ * failed for other reasons than the guest's state (-ESRCH, -ETIMEDOUT, ...). */
+int find_by_trampoline(struct ram *ram, struct kernel_candidate *list, size_t max);
+
+/* The thorough ways, in one pass over all that is in use: VMCOREINFO first, then signatures.
+ * scanned_max: bytes after which to give up looking. */
+int find_by_scan(struct ram *ram, uint64_t scanned_max, struct kernel_candidate *list, size_t max,
+		 struct ram_sights *sights);
+
+/* One line on why there is no kernel to be found, and negative errno: -EAGAIN: the guest is in
+ * its firmware or boot loader, try later; -ENOTSUP: it runs something that is not (64-bit)
+ * Linux; -ENOENT: nothing that is known. Pure. */
+int explain_sights(const struct ram_sights *sights, struct errmsg *why);
+
+#endif
