@@ -17,10 +17,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "profiler/cpus.h"
 #include "profiler/engine.h"
 #include "symsrc/base/io.h"
+#include "tests/unit/lib/burner.h"
 #include "tests/unit/lib/guestmaker.h"
 #include "tests/unit/lib/tmptree.h"
+#include "tests/unit/lib/wait.h"
 
 struct world {
 	struct guests *guests;
@@ -88,6 +91,34 @@ static struct profiler_totals totals_of(struct world *w)
 	return t;
 }
 
+/* CPUs that are never idle, so that there is something to be sampled on them. */
+struct burners {
+	struct burner *on[CPUS_MAX];
+};
+
+static int burn_all_cpus(void **state)
+{
+	struct burners *b = calloc(1, sizeof(*b));
+	struct cpus online;
+
+	if (!b || cpus_read(CPUS_ONLINE, &online) < 0)
+		return -1;
+	for (unsigned cpu = 0; cpu < CPUS_MAX; cpu++)
+		b->on[cpu] = cpus_has(&online, cpu) ? burner_start(cpu) : NULL;
+	*state = b;
+	return 0;
+}
+
+static int stop_burning(void **state)
+{
+	struct burners *b = *state;
+
+	for (unsigned cpu = 0; cpu < CPUS_MAX; cpu++)
+		burner_stop(b->on[cpu]);
+	free(b);
+	return 0;
+}
+
 /* A guest made up of this very process: its own samples are those of a VMM in the host. */
 static void test_host_samples_are_counted(void **state)
 {
@@ -140,7 +171,6 @@ static void test_samples_and_lost_add_up(void **state)
 	spin(2000);
 	engine_stop(w.engine);
 	t = totals_of(&w);
-	/* Each CPU's clock ticks all the time, also when it is idle. */
 	expected = (double)(clock_now_ns() - start) / 1e9 * 10000 * t.cpus;
 	print_message("%llu samples + %llu lost of %.0f, %llu throttled\n",
 		      (unsigned long long)t.samples, (unsigned long long)t.lost, expected,
@@ -215,23 +245,44 @@ static void test_all_at_once(void **state)
 /* Waits until there are that many rings. */
 static void wait_for_cpus(struct world *w, unsigned cpus)
 {
-	for (int i = 0; i < 500 && totals_of(w).cpus != cpus; i++)
-		poll(NULL, 0, 10);
-	assert_int_equal(totals_of(w).cpus, cpus);
+	wait_until(totals_of(w).cpus == cpus);
+}
+
+/* Waits for so many more samples. */
+static void wait_for_more(struct world *w, uint64_t more)
+{
+	uint64_t samples = totals_of(w).samples;
+
+	wait_until(totals_of(w).samples > samples + more);
+}
+
+static void come_and_go(struct world *w, struct tmptree *tree)
+{
+	assert_int_equal(engine_start(w->engine, &w->why), 0);
+	wait_for_cpus(w, 1);
+	wait_for_more(w, 300);
+	tmptree_put(tree, "online", "0-1\n");
+	wait_for_cpus(w, 2);
+	tmptree_put(tree, "online", "1\n");
+	wait_for_cpus(w, 1);
+	assert_true(totals_of(w).samples > 300);
+	wait_for_more(w, 300);			   /* of the CPU that came later */
+	tmptree_put(tree, "online", "0-1,4000\n"); /* one that cannot be opened */
+	wait_for_cpus(w, 2);
+	assert_true(totals_of(w).perf_running);
 }
 
 /* CPUs that come and go, as the list says; what was counted stays. */
 static void test_cpus_come_and_go(void **state)
 {
+	struct burners *burners = *state;
 	struct perf_world perf = perf_world_real;
 	struct tmptree tree;
 	char path[128];
-	uint64_t samples;
 	struct world w;
 
-	(void)state;
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
-		print_message("skip: this machine has one CPU\n");
+	if (!burners->on[0] || !burners->on[1]) {
+		print_message("skip: we may not run on CPUs 0 and 1, if there are two\n");
 		skip();
 	}
 	tmptree_init(&tree);
@@ -244,21 +295,7 @@ static void test_cpus_come_and_go(void **state)
 		tmptree_deinit(&tree);
 		skip();
 	}
-	assert_int_equal(engine_start(w.engine, &w.why), 0);
-	wait_for_cpus(&w, 1);
-	tmptree_put(&tree, "online", "0-1\n");
-	wait_for_cpus(&w, 2);
-	tmptree_put(&tree, "online", "1\n");
-	wait_for_cpus(&w, 1);
-	samples = totals_of(&w).samples;
-	assert_true(samples > 500);
-	/* Of the CPU that came later. A virtual machine may have to wait for its own CPU. */
-	for (int i = 0; i < 1500 && totals_of(&w).samples <= samples + 300; i++)
-		poll(NULL, 0, 10);
-	assert_true(totals_of(&w).samples > samples + 300);
-	tmptree_put(&tree, "online", "0-1,4000\n"); /* one that cannot be opened */
-	wait_for_cpus(&w, 2);
-	assert_true(totals_of(&w).perf_running);
+	come_and_go(&w, &tree);
 	end(&w);
 	tmptree_deinit(&tree);
 }
@@ -451,9 +488,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_host_samples_are_counted),
-		cmocka_unit_test(test_samples_and_lost_add_up),
+		cmocka_unit_test_setup_teardown(test_samples_and_lost_add_up, burn_all_cpus,
+						stop_burning),
 		cmocka_unit_test(test_all_at_once),
-		cmocka_unit_test(test_cpus_come_and_go),
+		cmocka_unit_test_setup_teardown(test_cpus_come_and_go, burn_all_cpus, stop_burning),
 		cmocka_unit_test(test_counters_are_yielded),
 		cmocka_unit_test(test_starts_after_a_fork),
 		cmocka_unit_test(test_a_host_without_perf),
