@@ -1,0 +1,128 @@
+/* What the parts of the loader share; for symsrc/symload*.c alone.
+ *
+ *	symload.c	life, the scheduler, and what others ask
+ *	symload_table.c	the guests, as discovery knows them, and the symbols that are kept
+ *	symload_job.c	what a fetcher does
+ *	symload_policy.c	when and how long
+ */
+#ifndef KVMPROFS_SYMLOAD_IMPL_H
+#define KVMPROFS_SYMLOAD_IMPL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "symsrc/base/lock.h"
+#include "symsrc/fetch.h"
+#include "symsrc/symload.h"
+
+#define NEVER		UINT64_MAX
+#define SUBSCRIBERS_MAX GUESTS_SUBSCRIBERS_MAX
+#define NOTHING_SAID	1
+
+struct kept {
+	uint32_t epoch;
+	const struct symbols *symbols;
+};
+
+/* One guest. All fields: lock of the loader. */
+struct load {
+	uint64_t serial;
+	const struct guest *guest;
+	uint32_t epoch;
+	uint64_t epoch_start_ns;
+	const char *uri;		      /* belongs to the rules */
+	struct kept kept[SYMSRC_EPOCHS_KEPT]; /* newest first */
+	char used[SOURCE_USED_MAX];
+	struct errmsg error; /* of the last attempt */
+	unsigned attempts;   /* of this epoch */
+	unsigned failures;   /* in a row */
+	uint64_t next_ns;    /* when to try again; NEVER */
+	uint64_t fetched_ns;
+	bool whole;	    /* next time fetch everything, not just look */
+	bool slow;	    /* the last attempt ran out of time, or took long */
+	bool running_slow;  /* it counts among the slow ones that run */
+	bool gone;	    /* the guest is; whoever fetches frees this */
+	bool young;	    /* no attempt of a boot less than YOUNG_SEC ago has worked */
+	int said;	    /* the result that was logged last; NOTHING_SAID */
+	struct fetcher *by; /* who fetches it now, or NULL */
+};
+
+struct fetcher {
+	pthread_t thread;
+	struct symload *sl;
+	unsigned index;
+	int cancel_fd; /* woken to end the running fetch */
+	bool started;
+	bool ended; /* lock; the thread is about to return */
+};
+
+/* What a fetcher takes along when it leaves the lock. */
+struct job {
+	struct load *load;
+	uint32_t epoch;
+	uint64_t began_ns;
+	bool whole;
+	char boot_id[37];	   /* of the symbols that are here, or empty */
+	const struct symbols *had; /* those, or NULL */
+	struct fetch_request req;
+	int result;
+	struct errmsg why;
+	const struct symbols *symbols; /* result 0 and whole */
+	bool changed;		       /* result 0 and not whole: it is not what we have */
+	bool new_epoch;		       /* the boot id said so; epoch is that one */
+};
+
+struct symload {
+	struct guests *gs;
+	struct source_rule *rules;
+	size_t rule_count;
+	uint64_t check_ns;
+	size_t kept_max;
+	unsigned fetcher_count;
+	struct fetcher *fetchers;
+	pthread_t scheduler;
+	bool scheduler_started;
+	int wake_fd; /* of the scheduler: guests, the clock, a finished fetch */
+
+	struct mutex lock;
+	struct cond work;		  /* there may be something due */
+	bool stopping;			  /* lock */
+	struct load **loads;		  /* lock; by serial, ascending */
+	size_t count, cap;		  /* lock */
+	unsigned slow_running;		  /* lock; fetches of slow guests under way */
+	uint64_t generation;		  /* lock; of the guest set that was last seen */
+	int subscribers[SUBSCRIBERS_MAX]; /* lock; -1: free */
+};
+
+/* ---- symload_policy.c ---------------------------------------------------------------------- */
+
+/* The guest booted less than a minute ago, or its VMM started. Not pure: looks at the clock. */
+bool load_is_young(const struct load *l);
+
+/* Whether it can change behind our back: copies in files cannot. */
+bool symload_is_worth_checking(const char *used);
+
+/* ---- symload_table.c ------------------------------------------------------------------------ */
+
+const struct symbols *load_symbols(const struct load *l, uint32_t epoch);
+void load_keep(struct load *l, uint32_t epoch, const struct symbols *symbols); /* takes over */
+void load_free(struct load *l);
+
+struct load *with_lock__find(const struct symload *sl, uint64_t serial);
+void with_lock__wake_subscribers(const struct symload *sl);
+void with_lock__schedule(struct load *l, uint64_t when_ns, bool whole);
+
+/* Lets go of symbols of earlier boots, the oldest first, until the rest is below the limit. */
+void with_lock__limit_memory(const struct symload *sl);
+
+/* Takes the newest set of guests, if it is new. */
+void symload_sync_guests(struct symload *sl);
+
+/* The one that waits longest among those that may run, due or not. */
+struct load *with_lock__first(const struct symload *sl);
+
+/* ---- symload_job.c -------------------------------------------------------------------------- */
+
+void *symload_fetcher_main(void *arg);
+
+#endif
