@@ -13,25 +13,29 @@
 
 #include "symsrc/memory/ram.h"
 
-#define PAGING_CACHE 256 /* translations that are remembered; a power of two */
+#define PAGING_PAGES  256 /* translations that are remembered */
+#define PAGING_TABLES 64  /* and tables, of 2 MiB each */
 
 struct paging {
 	struct ram *ram; /* not owned */
 	uint64_t root;	 /* guest-physical address of the top table */
 	unsigned levels; /* 4 or 5 */
 	struct paging_cached {
-		uint64_t va; /* page number; 0: empty */
+		uint64_t key; /* va >> 12 (pages), va >> 21 (tables), plus 1; 0: empty */
 		uint64_t pa;
-	} cache[PAGING_CACHE];
+	} pages[PAGING_PAGES], tables[PAGING_TABLES];
 };
 
+/* Also forgets all translations, which a kernel that loads and unloads modules changes: begin
+ * anew for each walk that shall see the guest as it is now. levels: 4 or 5. */
 void paging_init(struct paging *p, struct ram *ram, uint64_t root, unsigned levels);
 
 /* *ret_left: bytes from there to the end of that page (4 KiB to 1 GiB). -EFAULT when the address
  * is not mapped or not canonical; else as ram_read(). Not cached. */
 int paging_translate(struct paging *p, uint64_t va, uint64_t *ret_pa, uint64_t *ret_left);
 
-/* Copies n bytes across pages; translations are cached. All or nothing. -EFAULT as above. */
+/* Copies n bytes across pages; translations are cached. -EFAULT as above; after an error buf
+ * holds nothing of use. */
 int paging_read(struct paging *p, uint64_t va, void *buf, size_t n);
 int paging_read_u64(struct paging *p, uint64_t va, uint64_t *ret);
 int paging_read_u32(struct paging *p, uint64_t va, uint32_t *ret);
