@@ -30,8 +30,6 @@ struct kernel_mark {
 	uint8_t boot_id[16];	   /* all zero: nobody has asked for it in the guest yet */
 	uint64_t jiffies_va;	   /* jiffies_64; 0: not known */
 	uint64_t jiffies;	   /* when it was last looked at */
-	struct kmodules_roots roots;
-	uint32_t latch_root_seq; /* struct kstructs, for kmodules_look() */
 	struct kmodules_mark modules;
 };
 

@@ -1,9 +1,12 @@
 /* The modules that a guest's kernel has loaded: its list `modules`, walked in its RAM
- * (include/linux/module.h, kernel/module/). The guest loads and unloads meanwhile, so the list
- * is walked twice and taken when both walks agree. */
+ * (include/linux/module.h, kernel/module/main.c). The guest loads and unloads meanwhile: the
+ * list is walked, then what hangs on it is read, then it is walked again, and taken when both
+ * walks agree in all but use counts.
+ */
 #ifndef KVMPROFS_MEMORY_KMODULES_H
 #define KVMPROFS_MEMORY_KMODULES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,30 +16,49 @@
 #include "symsrc/source.h"
 
 #define KMODULES_MAX	     4096	/* GUEST_MODULES_MOST */
-#define KMODULES_SYMBOLS_MAX (1u << 20) /* of all modules together */
-#define KMODULES_STRINGS_MAX (64u << 20)
-#define KMODULES_TRIES	     5 /* walks until two agree */
+#define KMODULES_SYMBOLS_MAX (1u << 19) /* of all modules together; 100 modules have 40,000 */
+#define KMODULES_EXPORTS_MAX (1u << 17)
+#define KMODULES_USES_MAX    (1u << 16)	 /* which module uses which */
+#define KMODULES_BYTES_MAX   (48u << 20) /* symbols, names, exports and notes together */
+#define KMODULES_NOTE_MAX    4096u	 /* bytes of one module's note */
+#define KMODULES_BPF_MAX     (1u << 14)	 /* BPF programs and trampolines */
+#define KMODULES_TRIES	     5		 /* until two walks agree */
 
 /* Immutable once made. */
 struct kmodules;
 
-/* Where the kernel keeps what is read here; 0: this kernel has no such symbol. */
+/* Where the kernel keeps what is read here: addresses of symbols, 0 where this kernel has no
+ * such symbol. Only `modules` must be there. */
+enum kmodules_root {
+	KMODULES_ROOT_MODULES,		/* the list's head */
+	KMODULES_ROOT_MOD_TREE,		/* its sequence counts loads and unloads */
+	KMODULES_ROOT_BPF_KALLSYMS,	/* the list of BPF programs and trampolines, which is */
+	KMODULES_ROOT_BPF_JIT_KALLSYMS, /* shown where this is 1 */
+	KMODULES_ROOT_BPF_JIT_HARDEN,	/* and this is 0 */
+	KMODULES_ROOT_COUNT
+};
+extern const char *const kmodules_root_names[KMODULES_ROOT_COUNT]; /* for ksyms_find_many() */
+
 struct kmodules_roots {
-	uint64_t modules;      /* the list's head: must be there */
-	uint64_t mod_tree;     /* its generation counts loads and unloads */
-	uint64_t bpf_kallsyms; /* BPF programs and trampolines */
+	uint64_t va[KMODULES_ROOT_COUNT];
 };
 
 /* 0, or negative errno and why: -EAGAIN: it changes all the time; -EBADMSG: the list leads
- * nowhere (loops, bad pointers, more than the maximum); or as paging_read(). */
+ * nowhere, or what hangs on it is not what a kernel has (loops, bad pointers, names that are
+ * none, more than the maximum); or as paging_read(). */
 int kmodules_read(struct paging *p, const struct kstructs *structs,
 		  const struct kmodules_roots *roots, struct kmodules **ret, struct errmsg *why);
 void kmodules_destroy(struct kmodules *m); /* accepts NULL */
 
-size_t kmodules_count(const struct kmodules *m);
+size_t kmodules_count(const struct kmodules *m); /* lines of /proc/modules */
 
-/* The modules' lines of /proc/kallsyms, in the kernel's order and format; behind them those of
- * BPF, where bpf_kallsyms is known. Goes to the sink's data(). */
+/* The modules' lines of /proc/kallsyms, in the kernel's order and format (kernel/kallsyms.c);
+ * behind them those of [bpf], in kernels since 5.7. Goes to the sink's data(), in pieces of any
+ * size. 0 or what the sink returned.
+ *
+ * Left out is what the kernel makes up for its tracers, and lists there too: ftrace's
+ * trampolines ([__builtin__ftrace]) and functions of modules' init that it has seen, and the
+ * pages of kprobes ([__builtin__kprobes]). */
 int kmodules_deliver_kallsyms(const struct kmodules *m, const struct source_sink *sink);
 
 /* /proc/modules, as a file of the sink's (begin and data). */
@@ -45,12 +67,19 @@ int kmodules_deliver_modules(const struct kmodules *m, const struct source_sink 
 /* Each module's .note.gnu.build-id, likewise. A module without one is left out. */
 int kmodules_deliver_notes(const struct kmodules *m, const struct source_sink *sink);
 
-/* What tells cheaply whether the list has changed: a few reads. */
+/* By what is told cheaply whether the list has changed since: says itself where to look. Plain
+ * data. BPF programs, which come and go with each service that systemd starts, are not watched. */
 struct kmodules_mark {
-	uint64_t first, last; /* the list head's two links */
-	uint32_t generation;  /* of mod_tree; 0 where there is none */
+	uint64_t head_va;     /* the list's head; 0: there is nothing to be looked at */
+	uint64_t sequence_va; /* mod_tree's sequence; 0 where there is none */
+	uint64_t state_va;    /* of the newest module's state; 0: there is no module */
+	uint64_t first, last; /* the head's two links */
+	uint32_t sequence;
+	uint32_t state;
 };
-int kmodules_look(struct paging *p, const struct kstructs *structs,
-		  const struct kmodules_roots *roots, struct kmodules_mark *ret);
+void kmodules_get_mark(const struct kmodules *m, struct kmodules_mark *ret);
+
+/* Three reads at most. 0 and *ret_changed, or as paging_read(). */
+int kmodules_look(struct paging *p, const struct kmodules_mark *mark, bool *ret_changed);
 
 #endif
