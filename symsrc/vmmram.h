@@ -8,7 +8,7 @@
  *
  * Reading never makes the VMM allocate: private memory that was never touched has no page
  * (/proc/PID/pagemap) and reads as zeros here; shared memory (memfd, files, hugetlbfs) is read
- * through its file, holes by SEEK_DATA; what is swapped out stays there (-EAGAIN). The guest is
+ * through its file, holes by SEEK_DATA; what is swapped out stays there (-EBUSY). The guest is
  * not stopped.
  *
  * Which mapping: proc(5), /proc/PID/maps, by size against the VM's memory, in the order in which

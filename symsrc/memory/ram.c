@@ -97,7 +97,7 @@ int ram_explain(int r, struct errmsg *why)
 	case -ENXIO:
 		return errmsg_set(why, r,
 				  "the guest's memory: something leads to where it has no RAM");
-	case -EAGAIN:
+	case -EBUSY:
 		return errmsg_set(why, r,
 				  "the guest's memory: what is needed is swapped out on the host; "
 				  "it is left there and tried again later");

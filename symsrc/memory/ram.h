@@ -34,8 +34,8 @@ struct ram_extent {
 struct ram_ops {
 	/* Copies n bytes at gpa: all of them (0) or an error. Memory that the guest has never
 	 * touched reads as zeros and is not allocated by it. -ENXIO: not all of it is RAM;
-	 * -EAGAIN: some of it is swapped out on the host and is left there; -ESRCH: the VMM has
-	 * ended; -EIO and others. */
+	 * -EBUSY: some of it is swapped out on the host and is left there; -ESRCH: the VMM has
+	 * ended; -EIO and others. Never -EAGAIN, which stands for a guest that is not ready. */
 	int (*read)(void *ctx, uint64_t gpa, void *buf, size_t n);
 	/* The first stretch at or above gpa that holds something (is RAM, and not known to be
 	 * untouched or swapped out). It may be shorter than what is really there, not longer
