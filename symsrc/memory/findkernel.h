@@ -28,8 +28,9 @@ enum kernel_way { KERNEL_BY_TRAMPOLINE, KERNEL_BY_VMCOREINFO, KERNEL_BY_SIGNATUR
 
 struct kernel_candidate {
 	enum kernel_way way;
-	/* Signature: pa and size only bound where the tables may be; va, root and levels are 0:
-	 * what kallsyms decodes to tells them. */
+	/* Trampoline, VMCOREINFO: as page tables have it; only VMCOREINFO's root is the kernel's
+	 * own (image.h). Signature: pa and size only bound where the tables may be; va, root and
+	 * levels are 0: what kallsyms decodes to tells them. */
 	struct kernel_image image;
 	uint64_t trampoline; /* trampoline: guest-physical address of that page */
 	bool has_info;	     /* vmcoreinfo: */

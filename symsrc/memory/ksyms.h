@@ -35,11 +35,13 @@
 struct ksyms;
 
 /* Finds, decodes and checks the tables of this candidate. Where candidate->image has no va yet
- * (signature) it is completed: va, pa, size, root and levels.
+ * (signature) it is completed: va, pa, size, root and levels. In any case image.root becomes the
+ * kernel's own top table, init_top_pgt (or swapper_pg_dir, init_level4_pgt): what a trampoline
+ * has is only sure to lead to the image, not to modules and the direct map.
  *
  * Anchors, of which at least KSYMS_ANCHORS_MIN must be there and every one that is there must
- * agree: linux_banner leads to "Linux version ", init_uts_ns to "Linux", init_top_pgt (or
- * swapper_pg_dir) is the image's root, _text is the image's first byte, the addresses ascend,
+ * agree: linux_banner leads to "Linux version ", init_uts_ns to "Linux", image_find() from
+ * init_top_pgt comes to this same image, _text is the image's first byte, the addresses ascend,
  * and what VMCOREINFO says of _stext, init_uts_ns and kallsyms' own tables.
  *
  * 0, or negative errno and why: -ENOENT: no tables there; -EBADMSG: tables, but they do not fit

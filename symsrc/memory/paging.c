@@ -3,10 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define ENTRY_PRESENT 1ULL
-#define ENTRY_LARGE   (1ULL << 7) /* at 1 GiB and 2 MiB: a page, not a table */
-#define ENTRY_ADDRESS 0x000ffffffffff000ULL
-
 #define PAGE_SHIFT    12u
 #define LARGE_SHIFT   21u /* what one table of 4 KiB pages covers */
 #define LARGEST_SHIFT 30u
@@ -25,7 +21,7 @@ void paging_init(struct paging *p, struct ram *ram, uint64_t root, unsigned leve
 {
 	memset(p, 0, sizeof(*p));
 	p->ram = ram;
-	p->root = root & ENTRY_ADDRESS;
+	p->root = root & PAGING_ADDRESS;
 	p->levels = levels;
 }
 
@@ -46,11 +42,11 @@ static int step_down(struct ram *ram, uint64_t va, struct place *at)
 
 	if (r < 0)
 		return r;
-	if (!(entry & ENTRY_PRESENT))
+	if (!(entry & PAGING_PRESENT))
 		return -EFAULT;
 	at->is_page = at->shift == PAGE_SHIFT ||
-		      (at->shift <= LARGEST_SHIFT && (entry & ENTRY_LARGE) != 0);
-	at->pa = entry & ENTRY_ADDRESS;
+		      (at->shift <= LARGEST_SHIFT && (entry & PAGING_LARGE) != 0);
+	at->pa = entry & PAGING_ADDRESS;
 	if (at->is_page)
 		at->pa &= ~((1ULL << at->shift) - 1);
 	else
@@ -58,7 +54,7 @@ static int step_down(struct ram *ram, uint64_t va, struct place *at)
 	return 0;
 }
 
-/* From the top down to the page, or with until_shift LARGE_SHIFT to the page or the last table. */
+/* From the top down to the page, or to the table that an entry of until_shift leads to. */
 static int walk(struct paging *p, uint64_t va, unsigned until_shift, struct place *at)
 {
 	int r = is_canonical(p, va) ? 0 : -EFAULT;
@@ -81,6 +77,18 @@ int paging_translate(struct paging *p, uint64_t va, uint64_t *ret_pa, uint64_t *
 	*ret_pa = at.pa + offset;
 	*ret_left = (1ULL << at.shift) - offset;
 	return 0;
+}
+
+int paging_find_directory(struct paging *p, uint64_t va, uint64_t *ret_pa)
+{
+	struct place at;
+	int r = walk(p, va, LARGEST_SHIFT, &at);
+
+	if (r == 0 && at.is_page)
+		r = -EFAULT;
+	if (r == 0)
+		*ret_pa = at.pa;
+	return r;
 }
 
 /* Down to what maps the 2 MiB around va, remembered: a neighbour then costs one read. */

@@ -13,6 +13,14 @@
 
 #include "symsrc/memory/ram.h"
 
+/* Of an entry. */
+#define PAGING_PRESENT	1ULL
+#define PAGING_WRITABLE 2ULL
+#define PAGING_LARGE	(1ULL << 7) /* for 1 GiB and 2 MiB: a page, not a table */
+#define PAGING_ADDRESS	0x000ffffffffff000ULL
+
+#define PAGING_LARGE_PAGE (2ULL << 20)
+
 #define PAGING_PAGES  256 /* translations that are remembered */
 #define PAGING_TABLES 64  /* and tables, of 2 MiB each */
 
@@ -33,6 +41,10 @@ void paging_init(struct paging *p, struct ram *ram, uint64_t root, unsigned leve
 /* *ret_left: bytes from there to the end of that page (4 KiB to 1 GiB). -EFAULT when the address
  * is not mapped or not canonical; else as ram_read(). Not cached. */
 int paging_translate(struct paging *p, uint64_t va, uint64_t *ret_pa, uint64_t *ret_left);
+
+/* The table whose entries map 2 MiB each, with va in its 1 GiB. Errors as above; -EFAULT also
+ * for a page of 1 GiB. */
+int paging_find_directory(struct paging *p, uint64_t va, uint64_t *ret_pa);
 
 /* Copies n bytes across pages; translations are cached. -EFAULT as above; after an error buf
  * holds nothing of use. */
