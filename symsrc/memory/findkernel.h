@@ -33,6 +33,7 @@ struct kernel_candidate {
 	 * levels are 0: what kallsyms decodes to tells them. */
 	struct kernel_image image;
 	uint64_t trampoline; /* trampoline: guest-physical address of that page */
+	bool maps_itself;    /* trampoline: as a real one does, other top tables do not */
 	bool has_info;	     /* vmcoreinfo: */
 	struct vmcoreinfo info;
 	uint64_t token_table; /* signature: guest-physical address; else 0 */

@@ -61,6 +61,12 @@ static int add_all_pages(struct ram *ram, uint64_t directory_pa, struct kernel_i
 	return r;
 }
 
+static bool is_plausible(const struct kernel_image *image)
+{
+	return image->size >= IMAGE_SIZE_MIN && image->va % IMAGE_ALIGN == 0 &&
+	       image->pa % IMAGE_ALIGN == 0;
+}
+
 int image_find(struct ram *ram, uint64_t root, unsigned levels, struct kernel_image *ret)
 {
 	struct kernel_image image = {.root = root, .levels = levels};
@@ -72,7 +78,7 @@ int image_find(struct ram *ram, uint64_t root, unsigned levels, struct kernel_im
 	r = paging_find_directory(&paging, IMAGE_VA_START, &directory_pa);
 	if (r == 0)
 		r = add_all_pages(ram, directory_pa, &image);
-	if (r == -EFAULT || (r == 0 && image.size == 0))
+	if (r == -EFAULT || (r == 0 && !is_plausible(&image)))
 		return -ENOENT;
 	if (r == 0)
 		*ret = image;

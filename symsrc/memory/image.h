@@ -16,6 +16,9 @@
 #define IMAGE_VA_END   0xffffffffc0000000ULL /* the modules begin here at the latest */
 #define IMAGE_SIZE_MAX (512u << 20)	     /* KERNEL_IMAGE_SIZE without KASLR; 1 GiB with it */
 
+#define IMAGE_SIZE_MIN (1u << 20) /* the smallest 64-bit kernel is larger */
+#define IMAGE_ALIGN    (2u << 20) /* of _text, virtual and physical */
+
 struct kernel_image {
 	uint64_t va;   /* of its first byte: _text */
 	uint64_t pa;   /* the same, guest-physical */
@@ -31,7 +34,8 @@ struct kernel_image {
 
 /* Where this top table maps the image: the first page that is mapped in the kernel's range and
  * all that has the same distance between virtual and physical. Reads at most 516 tables.
- * -ENOENT when nothing is mapped there; else as ram_read(). */
+ * -ENOENT when nothing is mapped there, or what is is no kernel: too small, or not aligned as
+ * arch/x86/boot/compressed wants it. Else as ram_read(). */
 int image_find(struct ram *ram, uint64_t root, unsigned levels, struct kernel_image *ret);
 
 /* Reads n bytes at a virtual address inside the image; -EFAULT when they are not all in it. */
