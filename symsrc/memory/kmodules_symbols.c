@@ -1,0 +1,329 @@
+/* What hangs on a module: its symbols, its exports and its build-id (kernel/module/kallsyms.c,
+ * kernel/module/sysfs.c). */
+#include <elf.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/text.h"
+#include "symsrc/memory/kmodules_impl.h"
+
+#define EXPORT_NAMES_MAX (1u << 20) /* bytes of one module's __ksymtab_strings */
+#define NOTES_MOST	 64	    /* sections of notes in a module */
+#define NOTE_SECTION	 ".note.gnu.build-id"
+
+int kmodules_take(struct kmodules_reader *r, uint64_t va, uint64_t n, uint32_t *ret_at)
+{
+	struct buf *b = &r->m->bytes;
+	void *to;
+	int err;
+
+	if (n > b->max - b->len)
+		return -EBADMSG;
+	to = buf_reserve(b, n);
+	if (!to)
+		return b->err;
+	err = paging_read(r->p, va, to, n);
+	if (err < 0)
+		return err;
+	*ret_at = (uint32_t)b->len;
+	buf_commit(b, n);
+	return 0;
+}
+
+int kmodules_take_strings(struct kmodules_reader *r, uint64_t lo, uint64_t hi, uint32_t *ret_at)
+{
+	char last[SYMTAB_NAME_MAX + 1];
+	size_t max = r->m->name_max;
+	int err = paging_read_str(r->p, hi, last, max + 1);
+
+	if (err == -ENAMETOOLONG) {
+		/* The kernel cuts it, too (strscpy()). */
+		err = paging_read(r->p, hi, last, max);
+		last[max] = '\0';
+	}
+	if (err == 0)
+		err = kmodules_take(r, lo, hi - lo, ret_at);
+	if (err == 0)
+		err = buf_append(&r->m->bytes, last, strlen(last) + 1);
+	return err;
+}
+
+static Elf64_Sym symbol_at(const struct kmodules *m, const struct kmodule *mod, uint32_t i)
+{
+	Elf64_Sym sym;
+
+	memcpy(&sym, m->bytes.data + mod->symtab + i * sizeof(sym), sizeof(sym));
+	return sym;
+}
+
+static bool is_type(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '?';
+}
+
+/* Before 5.2 the type replaced st_info, in 5.0 and 5.1 st_size. */
+static char type_in_symbol(const Elf64_Sym *sym)
+{
+	return is_type((char)sym->st_info) ? (char)sym->st_info : (char)sym->st_size;
+}
+
+static int take_types(struct kmodules_reader *r, uint64_t typetab, struct kmodule *mod)
+{
+	struct buf *b = &r->m->bytes;
+
+	if (r->s->mod_kallsyms_typetab != KSTRUCT_NONE)
+		return kmodules_take(r, typetab, mod->symbols_count, &mod->types);
+	mod->types = (uint32_t)b->len;
+	for (uint32_t i = 0; i < mod->symbols_count; i++) {
+		Elf64_Sym sym = symbol_at(r->m, mod, i);
+
+		buf_append_char(b, type_in_symbol(&sym));
+	}
+	return b->err;
+}
+
+/* The names from the first to the end of the last: the table's own size is kept nowhere. */
+static int take_names(struct kmodules_reader *r, uint64_t strtab, struct kmodule *mod)
+{
+	uint32_t last = 0;
+	int err;
+
+	for (uint32_t i = 0; i < mod->symbols_count; i++) {
+		Elf64_Sym sym = symbol_at(r->m, mod, i);
+
+		if (sym.st_name > last)
+			last = sym.st_name;
+	}
+	err = kmodules_take_strings(r, strtab, strtab + last, &mod->strings);
+	if (err < 0)
+		return err;
+	mod->strings_len = (uint32_t)(r->m->bytes.len - mod->strings);
+	return 0;
+}
+
+/* That each can be a line of its own. */
+static int check_symbols(const struct kmodules *m, const struct kmodule *mod)
+{
+	for (uint32_t i = 0; i < mod->symbols_count; i++) {
+		Elf64_Sym sym = symbol_at(m, mod, i);
+		const char *name = kmodules_name(m, mod->strings + sym.st_name);
+		size_t n = strnlen(name, m->name_max);
+
+		if (n > 0 && (!text_is_word(name, n) || !is_type(m->bytes.data[mod->types + i])))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+/* struct mod_kallsyms in raw. */
+static int take_symbols(struct kmodules_reader *r, struct kmodule *mod)
+{
+	const struct kstructs *s = r->s;
+	uint64_t symtab = raw_u64(r, s->mod_kallsyms_symtab);
+	uint64_t strtab = raw_u64(r, s->mod_kallsyms_strtab), typetab = 0;
+	uint32_t n = raw_u32(r, s->mod_kallsyms_num_symtab);
+	int err;
+
+	if (s->mod_kallsyms_typetab != KSTRUCT_NONE)
+		typetab = raw_u64(r, s->mod_kallsyms_typetab);
+	if (n > KMODULES_SYMBOLS_MAX - r->m->symbols_count)
+		return -EBADMSG;
+	mod->symbols_count = n;
+	r->m->symbols_count += n;
+	if (n == 0)
+		return 0;
+	err = kmodules_take(r, symtab, n * sizeof(Elf64_Sym), &mod->symtab);
+	if (err == 0)
+		err = take_types(r, typetab, mod);
+	if (err == 0)
+		err = take_names(r, strtab, mod);
+	if (err == 0)
+		err = check_symbols(r->m, mod);
+	return err;
+}
+
+int kmodules_read_symbols(struct kmodules_reader *r, struct kmodule *mod)
+{
+	int err;
+
+	r->what = "the symbol table";
+	err = paging_read(r->p, mod->kallsyms, r->raw, r->s->mod_kallsyms_size);
+	return err < 0 ? err : take_symbols(r, mod);
+}
+
+static int reserve_exports(struct kmodules *m, uint32_t n)
+{
+	struct kexport *list;
+
+	if (n > KMODULES_EXPORTS_MAX - m->exports_count)
+		return -EBADMSG;
+	list = realloc(m->exports, (m->exports_count + n) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	m->exports = list;
+	return 0;
+}
+
+static int64_t distance_at(const char *p)
+{
+	int32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint64_t pointer_at(const char *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* An export: *ret_value, and its name's address. entry: a copy of the struct kernel_symbol that
+ * is at va. */
+static uint64_t take_export(const struct kstructs *s, const char *entry, uint64_t va,
+			    uint64_t *ret_value)
+{
+	uint32_t value = s->kernel_symbol_value, name = s->kernel_symbol_name;
+
+	if (!s->kernel_symbol_relative) {
+		*ret_value = pointer_at(entry + value);
+		return pointer_at(entry + name);
+	}
+	*ret_value = va + value + (uint64_t)distance_at(entry + value);
+	return va + name + (uint64_t)distance_at(entry + name);
+}
+
+static int compare_exports(const void *a, const void *b)
+{
+	uint64_t x = ((const struct kexport *)a)->value, y = ((const struct kexport *)b)->value;
+
+	return (x > y) - (x < y);
+}
+
+/* From the raw table at `at` in bytes. */
+static int take_exports(struct kmodules_reader *r, uint32_t at, struct kmodule *mod)
+{
+	uint32_t n = mod->num_syms, size = r->s->kernel_symbol_size, names;
+	CLEANUP_FREE uint64_t *name_va = calloc(n, sizeof(*name_va));
+	struct kexport *to = r->m->exports + r->m->exports_count;
+	uint64_t lo = UINT64_MAX, hi = 0;
+	int err;
+
+	if (!name_va)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		name_va[i] = take_export(r->s, kmodules_name(r->m, at + i * size),
+					 mod->syms + (uint64_t)i * size, &to[i].value);
+		lo = name_va[i] < lo ? name_va[i] : lo;
+		hi = name_va[i] > hi ? name_va[i] : hi;
+	}
+	if (hi - lo > EXPORT_NAMES_MAX)
+		return -EBADMSG;
+	err = kmodules_take_strings(r, lo, hi, &names);
+	if (err < 0)
+		return err;
+	for (uint32_t i = 0; i < n; i++)
+		to[i].name = names + (uint32_t)(name_va[i] - lo);
+	qsort(to, n, sizeof(*to), compare_exports);
+	return 0;
+}
+
+/* Those that EXPORT_SYMBOL() made; before 7.0 EXPORT_SYMBOL_GPL() has a table of its own, which
+ * does not count here (is_exported(), kernel/module/kallsyms.c). */
+int kmodules_read_exports(struct kmodules_reader *r, struct kmodule *mod)
+{
+	uint32_t at;
+	int err;
+
+	if (mod->num_syms == 0)
+		return 0;
+	r->what = "the table of exports";
+	err = reserve_exports(r->m, mod->num_syms);
+	if (err == 0)
+		err = kmodules_take(r, mod->syms,
+				    (uint64_t)mod->num_syms * r->s->kernel_symbol_size, &at);
+	if (err == 0)
+		err = take_exports(r, at, mod);
+	if (err < 0)
+		return err;
+	mod->exports = (uint32_t)r->m->exports_count;
+	mod->exports_count = mod->num_syms;
+	r->m->exports_count += mod->num_syms;
+	return 0;
+}
+
+/* The struct bin_attribute at va. 1 when it was the build-id's. */
+static int take_attribute(struct kmodules_reader *r, uint64_t va, struct kmodule *mod)
+{
+	const struct kstructs *s = r->s;
+	char name[sizeof(NOTE_SECTION)];
+	int err = paging_read(r->p, va, r->raw, s->bin_attribute_size);
+	uint64_t n;
+
+	if (err == 0)
+		err = paging_read_str(r->p, raw_u64(r, s->bin_attribute_name), name, sizeof(name));
+	if (err == -ENAMETOOLONG)
+		return 0;
+	if (err < 0 || strcmp(name, NOTE_SECTION) != 0)
+		return err;
+	n = raw_u64(r, s->bin_attribute_length);
+	if (n > KMODULES_NOTE_MAX)
+		return -EBADMSG;
+	err = kmodules_take(r, raw_u64(r, s->bin_attribute_private), n, &mod->note);
+	if (err < 0)
+		return err;
+	mod->note_len = (uint32_t)n;
+	return 1;
+}
+
+/* To 6.13: the number, and the attributes one after the other. */
+static int search_array(struct kmodules_reader *r, struct kmodule *mod)
+{
+	uint64_t va = mod->notes_attrs + r->s->notes_attrs_list;
+	uint32_t n;
+	int err = paging_read_u32(r->p, mod->notes_attrs + r->s->notes_attrs_count, &n);
+
+	for (uint32_t i = 0; err == 0 && i < n && i < NOTES_MOST; i++)
+		err = take_attribute(r, va + (uint64_t)i * r->s->bin_attribute_size, mod);
+	return err;
+}
+
+/* 6.14 and newer: an attribute_group, whose list of pointers ends with NULL. */
+static int search_group(struct kmodules_reader *r, struct kmodule *mod)
+{
+	uint64_t list, va;
+	int err = paging_read_u64(r->p, mod->notes_attrs + r->s->notes_attrs_bin_attrs, &list);
+
+	for (unsigned i = 0; err == 0 && i < NOTES_MOST; i++) {
+		err = paging_read_u64(r->p, list + 8 * i, &va);
+		if (err < 0 || va == 0)
+			break;
+		err = take_attribute(r, va, mod);
+	}
+	return err;
+}
+
+static bool has_attributes(const struct kstructs *s)
+{
+	return s->bin_attribute_size != KSTRUCT_NONE && s->bin_attribute_name != KSTRUCT_NONE &&
+	       s->bin_attribute_length != KSTRUCT_NONE && s->bin_attribute_private != KSTRUCT_NONE;
+}
+
+/* A note that is not where it should be is no reason to go without symbols. */
+int kmodules_read_note(struct kmodules_reader *r, struct kmodule *mod)
+{
+	const struct kstructs *s = r->s;
+	int err = 0;
+
+	r->what = "the build-id";
+	if (mod->notes_attrs == 0 || !has_attributes(s))
+		return 0;
+	if (s->notes_attrs_count != KSTRUCT_NONE && s->notes_attrs_list != KSTRUCT_NONE)
+		err = search_array(r, mod);
+	else if (s->notes_attrs_bin_attrs != KSTRUCT_NONE)
+		err = search_group(r, mod);
+	return err > 0 || kmodules_is_bad_data(err) ? 0 : err;
+}

@@ -1,0 +1,458 @@
+#include "symsrc/memory/kstructs.h"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "symsrc/base/cleanup.h"
+
+#define STEPS_MAX   (1u << 20) /* members looked at in all: anonymous ones may nest without end */
+#define DEPTH_MAX   8	       /* of anonymous members in each other */
+#define ALIASES_MAX 32	       /* typedefs and qualifiers in a row */
+#define POINTER	    8
+#define LIST_HEAD   16
+
+enum struct_id {
+	MODULE,
+	MODULE_MEMORY,
+	MOD_KALLSYMS,
+	MODULE_USE,
+	KERNEL_SYMBOL,
+	MODULE_NOTES_ATTRS,
+	BIN_ATTRIBUTE,
+	BPF_KSYM,
+	MOD_TREE_ROOT,
+	KALLSYM_ITER,
+	STRUCT_COUNT
+};
+
+static const char *const struct_names[STRUCT_COUNT] = {
+	[MODULE] = "module",
+	[MODULE_MEMORY] = "module_memory",
+	[MOD_KALLSYMS] = "mod_kallsyms",
+	[MODULE_USE] = "module_use",
+	[KERNEL_SYMBOL] = "kernel_symbol",
+	[MODULE_NOTES_ATTRS] = "module_notes_attrs",
+	[BIN_ATTRIBUTE] = "bin_attribute",
+	[BPF_KSYM] = "bpf_ksym",
+	[MOD_TREE_ROOT] = "mod_tree_root",
+	[KALLSYM_ITER] = "kallsym_iter",
+};
+
+#define FIELD(name) offsetof(struct kstructs, name)
+#define NO_FIELD    SIZE_MAX
+
+/* Whose size goes where. */
+static const struct wanted_size {
+	enum struct_id of;
+	size_t field;
+	bool must;
+} wanted_sizes[] = {
+	{MODULE, FIELD(module_size), true},
+	{MOD_KALLSYMS, FIELD(mod_kallsyms_size), true},
+	{MODULE_USE, FIELD(module_use_size), false},
+	{KERNEL_SYMBOL, FIELD(kernel_symbol_size), true},
+	{BIN_ATTRIBUTE, FIELD(bin_attribute_size), false},
+	{BPF_KSYM, FIELD(bpf_ksym_size), false},
+};
+
+/* Which member's offset goes where. Of several for one field the first that is there counts. */
+static const struct wanted_member {
+	enum struct_id of;
+	const char *path;
+	uint32_t bytes; /* that it must have */
+	size_t field;
+	bool must;
+} wanted_members[] = {
+	{MODULE, "list", LIST_HEAD, FIELD(module_list), true},
+	{MODULE, "state", 4, FIELD(module_state), true},
+	{MODULE, "kallsyms", POINTER, FIELD(module_kallsyms), true},
+	{MODULE, "syms", POINTER, FIELD(module_syms), true},
+	{MODULE, "num_syms", 4, FIELD(module_num_syms), true},
+	{MODULE, "taints", 8, FIELD(module_taints), true},
+	{MODULE, "init", POINTER, FIELD(module_init), true},
+	{MODULE, "core_layout.base", POINTER, FIELD(module_core_base), false},
+	{MODULE, "core_layout.size", 4, FIELD(module_core_size), false},
+	{MODULE, "init_layout.size", 4, FIELD(module_init_size), false},
+	{MODULE, "refcnt", 4, FIELD(module_refcnt), false},
+	{MODULE, "source_list", LIST_HEAD, FIELD(module_source_list), false},
+	{MODULE, "exit", POINTER, FIELD(module_exit), false},
+	{MODULE, "notes_attrs", POINTER, FIELD(module_notes_attrs), false},
+	{MODULE, "build_id", 20, FIELD(module_build_id), false},
+	{MODULE_MEMORY, "base", POINTER, FIELD(mem_base), false},
+	{MODULE_MEMORY, "size", 4, FIELD(mem_size), false},
+	{MOD_KALLSYMS, "symtab", POINTER, FIELD(mod_kallsyms_symtab), true},
+	{MOD_KALLSYMS, "num_symtab", 4, FIELD(mod_kallsyms_num_symtab), true},
+	{MOD_KALLSYMS, "strtab", POINTER, FIELD(mod_kallsyms_strtab), true},
+	{MOD_KALLSYMS, "typetab", POINTER, FIELD(mod_kallsyms_typetab), false},
+	{MODULE_USE, "source_list", LIST_HEAD, FIELD(module_use_source_list), false},
+	{MODULE_USE, "source", POINTER, FIELD(module_use_source), false},
+	{KERNEL_SYMBOL, "value_offset", 4, FIELD(kernel_symbol_value), false},
+	{KERNEL_SYMBOL, "name_offset", 4, FIELD(kernel_symbol_name), false},
+	{KERNEL_SYMBOL, "value", 8, FIELD(kernel_symbol_value), true},
+	{KERNEL_SYMBOL, "name", POINTER, FIELD(kernel_symbol_name), true},
+	{MODULE_NOTES_ATTRS, "notes", 4, FIELD(notes_attrs_count), false},
+	{MODULE_NOTES_ATTRS, "grp.bin_attrs", POINTER, FIELD(notes_attrs_bin_attrs), false},
+	{BIN_ATTRIBUTE, "attr.name", POINTER, FIELD(bin_attribute_name), false},
+	{BIN_ATTRIBUTE, "size", 8, FIELD(bin_attribute_length), false},
+	{BIN_ATTRIBUTE, "private", POINTER, FIELD(bin_attribute_private), false},
+	{BPF_KSYM, "start", 8, FIELD(bpf_ksym_start), false},
+	{BPF_KSYM, "lnode", LIST_HEAD, FIELD(bpf_ksym_lnode), false},
+	{MOD_TREE_ROOT, "root.seq.seqcount.sequence", 4, FIELD(latch_root_seq), false},
+	{MOD_TREE_ROOT, "root.seq.sequence", 4, FIELD(latch_root_seq), false}, /* to 5.9 */
+};
+
+/* Arrays: offset, number of elements, size of one. */
+static const struct wanted_array {
+	enum struct_id of;
+	const char *path;
+	size_t field, count_field, stride_field;
+	bool must;
+} wanted_arrays[] = {
+	{MODULE, "name", FIELD(module_name), FIELD(module_name_size), NO_FIELD, true},
+	{MODULE, "mem", FIELD(module_mem), FIELD(module_mem_count), FIELD(module_mem_stride),
+	 false},
+	{MODULE_NOTES_ATTRS, "attrs", FIELD(notes_attrs_list), NO_FIELD, NO_FIELD, false},
+	{BPF_KSYM, "name", FIELD(bpf_ksym_name), FIELD(bpf_ksym_name_size), NO_FIELD, false},
+	{KALLSYM_ITER, "name", NO_FIELD, FIELD(ksym_name_size), NO_FIELD, false},
+};
+
+struct reader {
+	const struct btf *btf;
+	uint32_t structs[STRUCT_COUNT]; /* type ids; 0: there is none */
+	uint32_t steps;			/* left */
+	struct kstructs *to;
+};
+
+/* A member that was found: bytes from the beginning of the structure it was looked for in. */
+struct member {
+	uint64_t offset;
+	uint32_t type;
+};
+
+static void set_field(struct reader *r, size_t field, uint32_t value)
+{
+	if (field != NO_FIELD)
+		memcpy((char *)r->to + field, &value, sizeof(value));
+}
+
+static uint32_t get_field(const struct reader *r, size_t field)
+{
+	uint32_t value;
+
+	memcpy(&value, (const char *)r->to + field, sizeof(value));
+	return value;
+}
+
+/* The type behind typedefs and qualifiers; NULL when there is none. */
+static const struct btf_type *real_type(const struct reader *r, uint32_t id)
+{
+	for (unsigned i = 0; i < ALIASES_MAX; i++) {
+		const struct btf_type *t = btf__type_by_id(r->btf, id);
+
+		if (!t || id == 0)
+			return NULL;
+		if (!btf_is_mod(t) && !btf_is_typedef(t) && !btf_is_type_tag(t))
+			return t;
+		id = t->type;
+	}
+	return NULL;
+}
+
+/* Bytes of a type that is no array; 0 when it has no size. */
+static uint64_t plain_size(const struct btf_type *t)
+{
+	if (btf_is_ptr(t))
+		return POINTER;
+	if (btf_is_int(t) || btf_is_composite(t) || btf_is_any_enum(t))
+		return t->size;
+	return 0;
+}
+
+static bool is_named(const struct reader *r, uint32_t name_off, const char *name, size_t n)
+{
+	const char *s = btf__name_by_offset(r->btf, name_off);
+
+	return s && strncmp(s, name, n) == 0 && s[n] == '\0';
+}
+
+/* Below, -ENOENT: there is none. -EBADMSG: it has no end. */
+static int find_member(struct reader *r, uint32_t type, const char *name, size_t n, unsigned depth,
+		       struct member *ret);
+
+/* Inside a member that has no name itself. */
+static int find_in_anonymous(struct reader *r, const struct btf_type *t, unsigned i,
+			     const char *name, size_t n, unsigned depth, struct member *ret)
+{
+	const struct btf_member *m = btf_members(t) + i;
+	uint32_t bits = btf_member_bit_offset(t, i);
+	int err;
+
+	if (m->name_off != 0 || bits % 8 || depth == DEPTH_MAX)
+		return -ENOENT;
+	err = find_member(r, m->type, name, n, depth + 1, ret);
+	if (err == 0)
+		ret->offset += bits / 8;
+	return err;
+}
+
+static int find_member(struct reader *r, uint32_t type, const char *name, size_t n, unsigned depth,
+		       struct member *ret)
+{
+	const struct btf_type *t = real_type(r, type);
+	int err;
+
+	if (!t || !btf_is_composite(t))
+		return -ENOENT;
+	for (unsigned i = 0; i < btf_vlen(t); i++) {
+		const struct btf_member *m = btf_members(t) + i;
+
+		if (r->steps == 0)
+			return -EBADMSG;
+		r->steps--;
+		if (is_named(r, m->name_off, name, n)) {
+			uint32_t bits = btf_member_bit_offset(t, i);
+
+			if (bits % 8 || btf_member_bitfield_size(t, i))
+				return -ENOENT;
+			*ret = (struct member){bits / 8, m->type};
+			return 0;
+		}
+		err = find_in_anonymous(r, t, i, name, n, depth, ret);
+		if (err != -ENOENT)
+			return err;
+	}
+	return -ENOENT;
+}
+
+/* "core_layout.base": a member of a member. */
+static int find_path(struct reader *r, enum struct_id of, const char *path, struct member *ret)
+{
+	struct member at = {0, r->structs[of]}, next;
+
+	while (*path) {
+		size_t n = strcspn(path, ".");
+		int err = find_member(r, at.type, path, n, 0, &next);
+
+		if (err < 0)
+			return err;
+		at = (struct member){at.offset + next.offset, next.type};
+		path += n + (path[n] == '.');
+	}
+	*ret = at;
+	return 0;
+}
+
+static bool is_inside(const struct reader *r, enum struct_id of, uint64_t offset, uint64_t bytes)
+{
+	const struct btf_type *t = btf__type_by_id(r->btf, r->structs[of]);
+
+	return t && offset <= t->size && bytes <= t->size - offset;
+}
+
+static int missing(const char *structure, const char *dot, const char *path, struct errmsg *why)
+{
+	return errmsg_set(why, -ENOENT,
+			  "the kernel's BTF has no struct %s%s%s as it is needed to read modules",
+			  structure, dot, path);
+}
+
+static int no_end(struct errmsg *why)
+{
+	return errmsg_set(why, -EBADMSG, "the kernel's BTF is malformed: structures without end");
+}
+
+static int read_sizes(struct reader *r, struct errmsg *why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wanted_sizes); i++) {
+		const struct wanted_size *w = &wanted_sizes[i];
+		uint32_t id = r->structs[w->of];
+		const struct btf_type *t = id ? btf__type_by_id(r->btf, id) : NULL;
+
+		if (t && t->size <= KSTRUCT_SIZE_MAX)
+			set_field(r, w->field, t->size);
+		else if (w->must)
+			return missing(struct_names[w->of], "", "", why);
+	}
+	return 0;
+}
+
+static int read_member(struct reader *r, const struct wanted_member *w, struct errmsg *why)
+{
+	const struct btf_type *t;
+	struct member m;
+	int err;
+
+	if (get_field(r, w->field) != KSTRUCT_NONE)
+		return 0;
+	err = find_path(r, w->of, w->path, &m);
+	if (err == -EBADMSG)
+		return no_end(why);
+	t = err == 0 ? real_type(r, m.type) : NULL;
+	if (t && btf_is_array(t) && w->bytes != btf_array(t)->nelems)
+		t = NULL;
+	if (t && !btf_is_array(t) && w->bytes != plain_size(t))
+		t = NULL;
+	if (t && is_inside(r, w->of, m.offset, w->bytes))
+		set_field(r, w->field, (uint32_t)m.offset);
+	else if (w->must)
+		return missing(struct_names[w->of], ".", w->path, why);
+	return 0;
+}
+
+static int read_members(struct reader *r, struct errmsg *why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wanted_members); i++) {
+		int err = read_member(r, &wanted_members[i], why);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+/* Size of an element; 0 when m is no array that lies inside its structure. */
+static uint64_t element_size(const struct reader *r, enum struct_id of, const struct member *m)
+{
+	const struct btf_type *t = real_type(r, m->type), *element;
+	uint64_t bytes;
+
+	if (!t || !btf_is_array(t))
+		return 0;
+	element = real_type(r, btf_array(t)->type);
+	bytes = element ? plain_size(element) : 0;
+	return is_inside(r, of, m->offset, bytes * btf_array(t)->nelems) ? bytes : 0;
+}
+
+static int read_array(struct reader *r, const struct wanted_array *w, struct errmsg *why)
+{
+	struct member m = {0, 0};
+	int err = find_path(r, w->of, w->path, &m);
+	uint64_t stride = err == 0 ? element_size(r, w->of, &m) : 0;
+
+	if (err == -EBADMSG)
+		return no_end(why);
+	if (stride == 0)
+		return w->must ? missing(struct_names[w->of], ".", w->path, why) : 0;
+	set_field(r, w->field, (uint32_t)m.offset);
+	set_field(r, w->count_field, btf_array(real_type(r, m.type))->nelems);
+	set_field(r, w->stride_field, (uint32_t)stride);
+	return 0;
+}
+
+static int read_arrays(struct reader *r, struct errmsg *why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wanted_arrays); i++) {
+		int err = read_array(r, &wanted_arrays[i], why);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+/* The first of each name: where pahole could not see that two are the same they still are. */
+static void find_structs(struct reader *r)
+{
+	uint32_t n = btf__type_cnt(r->btf);
+
+	for (uint32_t id = 1; id < n; id++) {
+		const struct btf_type *t = btf__type_by_id(r->btf, id);
+		const char *name;
+
+		if (!t || !btf_is_struct(t) || t->name_off == 0)
+			continue;
+		name = btf__name_by_offset(r->btf, t->name_off);
+		for (unsigned i = 0; name && i < STRUCT_COUNT; i++) {
+			if (r->structs[i] == 0 && strcmp(name, struct_names[i]) == 0)
+				r->structs[i] = id;
+		}
+	}
+}
+
+/* Offsets that make sense only together. */
+static int check(struct kstructs *s, struct errmsg *why)
+{
+	bool old = s->module_core_base != KSTRUCT_NONE && s->module_core_size != KSTRUCT_NONE &&
+		   s->module_init_size != KSTRUCT_NONE;
+	bool new = s->module_mem != KSTRUCT_NONE && s->module_mem_count > 0 &&
+		   s->mem_base != KSTRUCT_NONE && s->mem_size != KSTRUCT_NONE &&
+		   s->mem_base + POINTER <= s->module_mem_stride &&
+		   s->mem_size + 4 <= s->module_mem_stride;
+
+	if (!new)
+		s->module_mem = KSTRUCT_NONE;
+	if (!old && !new)
+		return missing("module", ".", "mem or .core_layout", why);
+	if (s->module_refcnt == KSTRUCT_NONE || s->module_exit == KSTRUCT_NONE ||
+	    s->module_use_size == KSTRUCT_NONE || s->module_use_source_list == KSTRUCT_NONE ||
+	    s->module_use_source == KSTRUCT_NONE)
+		s->module_source_list = KSTRUCT_NONE;
+	return 0;
+}
+
+static int read_all(struct reader *r, struct errmsg *why)
+{
+	int err;
+
+	find_structs(r);
+	err = read_sizes(r, why);
+	if (err == 0)
+		err = read_members(r, why);
+	if (err == 0)
+		err = read_arrays(r, why);
+	if (err < 0)
+		return err;
+	return check(r->to, why);
+}
+
+/* What libbpf would not notice, or would turn round. */
+static bool is_plausible(const void *bytes, size_t n)
+{
+	struct btf_header h;
+
+	if (n < sizeof(h) || n > KSTRUCTS_BTF_MAX)
+		return false;
+	memcpy(&h, bytes, sizeof(h));
+	return h.magic == BTF_MAGIC && h.version == BTF_VERSION && h.hdr_len >= sizeof(h) &&
+	       h.hdr_len <= n && h.hdr_len % 4 == 0 && h.type_off % 4 == 0;
+}
+
+/* Whether struct kernel_symbol holds distances (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS). */
+static bool is_relative(struct reader *r)
+{
+	struct member m;
+
+	return find_path(r, KERNEL_SYMBOL, "value_offset", &m) == 0;
+}
+
+static void cleanup_btf(struct btf **b)
+{
+	btf__free(*b);
+}
+
+int kstructs_from_btf(const void *btf, size_t n, struct kstructs *ret, struct errmsg *why)
+{
+	CLEANUP(cleanup_btf) struct btf *parsed = NULL;
+	struct kstructs found;
+	struct reader r = {.steps = STEPS_MAX, .to = &found};
+	int err;
+
+	if (!is_plausible(btf, n))
+		return errmsg_set(why, -EBADMSG,
+				  "the kernel's BTF is malformed or of another byte order");
+	libbpf_set_print(NULL);
+	parsed = btf__new(btf, (uint32_t)n);
+	if (!parsed)
+		return errmsg_set(why, errno == ENOMEM ? -ENOMEM : -EBADMSG,
+				  "the kernel's BTF is malformed or newer than this libbpf knows");
+	r.btf = parsed;
+	memset(&found, 0xff, sizeof(found)); /* KSTRUCT_NONE */
+	err = read_all(&r, why);
+	if (err < 0)
+		return err;
+	found.kernel_symbol_relative = is_relative(&r);
+	*ret = found;
+	return 0;
+}
