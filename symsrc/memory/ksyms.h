@@ -30,6 +30,7 @@
 #define KSYMS_TOKENS_MAX  (16u << 10) /* bytes of token_table; about 1,000 in reality */
 #define KSYMS_NAME_MAX	  511	      /* KSYM_NAME_LEN - 1 since 6.1 */
 #define KSYMS_ANCHORS_MIN 3	      /* that must agree */
+#define KSYMS_FIND_MAX	  64	      /* names to look for at once */
 
 /* Immutable once made. */
 struct ksyms;
@@ -61,7 +62,8 @@ const char *ksyms_layout(const struct ksyms *k);
  * milliseconds; where many are wanted use ksyms_find_many(). */
 uint64_t ksyms_find(const struct ksyms *k, const char *name);
 
-/* The same for several names in one pass; ret[i] is 0 where there is none. At most 64. */
+/* The same for several names in one pass; ret[i] is 0 where there is none. At most
+ * KSYMS_FIND_MAX. */
 void ksyms_find_many(const struct ksyms *k, const char *const *names, size_t n, uint64_t *ret);
 
 /* Writes them as /proc/kallsyms has them ("%016lx %c %s\n"), as chunks to the sink's data().
