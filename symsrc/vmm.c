@@ -60,6 +60,7 @@ static void fill_guest(const struct vmm *v, struct guest *g)
 	snprintf(g->state, sizeof(g->state), "%s", v->info.state);
 	g->accel = v->facts.accel;
 	g->memory_bytes = v->info.memory_bytes ? v->info.memory_bytes : args->memory_bytes;
+	g->ram = args->ram;
 	g->links = v->links;
 }
 

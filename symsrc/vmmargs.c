@@ -237,15 +237,13 @@ static uint64_t suffix_factor(char c)
 	static const char suffixes[] = "kmgtpe";
 	const char *at = strchr(suffixes, tolower((unsigned char)c));
 
-	if (c == '\0')
-		return MIB;
 	if (c == 'b' || c == 'B')
 		return 1;
 	return at ? KIB << (10 * (at - suffixes)) : 0;
 }
 
-/* "2048", "2G", "1.5g", "512MB"; without a suffix in MiB. 0 when it is none. */
-static uint64_t parse_memory(const char *text)
+/* "2048", "2G", "1.5g", "512MB"; unit: of a number without a suffix. 0 when it is none. */
+static uint64_t parse_size(const char *text, uint64_t unit)
 {
 	char *end;
 	double v;
@@ -254,7 +252,7 @@ static uint64_t parse_memory(const char *text)
 	if (!isdigit((unsigned char)text[0]))
 		return 0;
 	v = strtod(text, &end);
-	factor = suffix_factor(*end);
+	factor = *end ? suffix_factor(*end) : unit;
 	if (factor == 0 || !(v * (double)factor < (double)(1ULL << 62)))
 		return 0;
 	return (uint64_t)(v * (double)factor);
@@ -459,7 +457,7 @@ static void on_memory(struct parse *p, const char *value)
 	option_init(&o, value, "size");
 	if (!get(&o, "size", size, sizeof(size)))
 		return;
-	v = parse_memory(size);
+	v = parse_size(size, MIB);
 	if (v > 0)
 		p->out->memory_bytes = v;
 }
@@ -489,6 +487,29 @@ static void on_enable_kvm(struct parse *p, const char *value)
 	add_accels(p, "kvm");
 }
 
+/* "pc", "pc-i440fx-7.2", "pc-q35-rhel9.2.0", "ubuntu-q35", ...: versions and distributions. */
+static enum guest_machine parse_machine(const char *type)
+{
+	if (strstr(type, "q35"))
+		return GUEST_MACHINE_Q35;
+	if (strcmp(type, "microvm") == 0)
+		return GUEST_MACHINE_MICROVM;
+	if (strcmp(type, "pc") == 0 || strncmp(type, "pc-", 3) == 0 || strstr(type, "i440fx") ||
+	    strcmp(type, "ubuntu") == 0)
+		return GUEST_MACHINE_PC;
+	return GUEST_MACHINE_UNKNOWN;
+}
+
+static void take_machine_ram(struct guest_ram *ram, const struct option *o)
+{
+	char v[VALUE_MAX];
+
+	if (get(o, "type", v, sizeof(v)))
+		ram->machine = parse_machine(v);
+	if (get(o, "max-ram-below-4g", v, sizeof(v)))
+		ram->below_4g_max = parse_size(v, 1);
+}
+
 static void on_machine(struct parse *p, const char *value)
 {
 	CLEANUP_OPTION struct option o;
@@ -499,6 +520,7 @@ static void on_machine(struct parse *p, const char *value)
 		p->out->runs_none = true;
 	if (get(&o, "accel", list, sizeof(list)))
 		add_accels(p, list);
+	take_machine_ram(&p->out->ram, &o);
 }
 
 static void on_query(struct parse *p, const char *value)
@@ -724,6 +746,7 @@ static void parse_qemu(const struct argv *a, struct vmm_args *out)
 	size_t at = 1;
 
 	out->memory_bytes = QEMU_MEMORY_MIB * MIB;
+	out->ram.machine = GUEST_MACHINE_PC; /* of both x86 emulators when none is given */
 	while (next_option(a, &at, &name, &value))
 		take_option(&p, name, value);
 	out->may_be_tcg = p.saw_tcg || !p.saw_accel;

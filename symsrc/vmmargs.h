@@ -39,6 +39,7 @@ struct vmm_args {
 	bool has_name;		   /* it was given one */
 	char uuid[VMM_UUID_SIZE];  /* lower case; empty: not given */
 	uint64_t memory_bytes;	   /* 0: not given */
+	struct guest_ram ram;	   /* machine, encryption, below_4g_max; no blocks */
 	size_t qmp_count;
 	struct vmm_socket qmp[VMM_QMP_MAX]; /* those with a path first */
 	struct vmm_socket agent;	    /* of org.qemu.guest_agent.0 */
