@@ -35,7 +35,8 @@ static void walk_deinit(struct walk *w)
 
 bool kmodules_is_bad_data(int err)
 {
-	return err == -EBADMSG || err == -EFAULT || err == -ENXIO || err == -ENAMETOOLONG;
+	return err == -EBADMSG || err == -EFAULT || err == -ENXIO || err == -ENAMETOOLONG ||
+	       err == -EFBIG;
 }
 
 static uint32_t sum_of_sizes(const struct kmodules_reader *r)
@@ -137,7 +138,7 @@ static int walk_reserve(struct walk *w)
 static int walk_modules(struct kmodules_reader *r, struct walk *w)
 {
 	uint64_t head = r->roots->va[KMODULES_ROOT_MODULES], at = head;
-	struct links links;
+	struct links links = {0, 0};
 	int err;
 
 	r->what = "the list of modules";
@@ -236,7 +237,7 @@ static int use_step(struct kmodules_reader *r, const struct by_va *index, uint64
 static int read_uses(struct kmodules_reader *r, const struct by_va *index, struct kmodule *mod)
 {
 	uint64_t head = mod->va + r->s->module_source_list, at = head;
-	struct links links;
+	struct links links = {0, 0};
 	int err;
 
 	if (r->s->module_source_list == KSTRUCT_NONE)
@@ -280,7 +281,7 @@ static int read_contents(struct kmodules_reader *r)
 /* What mark says has been there, now. */
 static int look_again(struct paging *p, const struct kmodules_mark *mark, struct kmodules_mark *ret)
 {
-	struct links links;
+	struct links links = {0, 0};
 	int err = paging_read(p, mark->head_va, &links, sizeof(links));
 
 	*ret = *mark;
@@ -303,7 +304,7 @@ static int set_mark(struct kmodules_reader *r, struct kmodules_mark *ret)
 {
 	const uint64_t *va = r->roots->va;
 	struct kmodules_mark mark = {.head_va = va[KMODULES_ROOT_MODULES]};
-	struct links links;
+	struct links links = {0, 0};
 	int err = paging_read(r->p, mark.head_va, &links, sizeof(links));
 
 	if (err < 0)
@@ -318,7 +319,7 @@ static int set_mark(struct kmodules_reader *r, struct kmodules_mark *ret)
 
 int kmodules_look(struct paging *p, const struct kmodules_mark *mark, bool *ret_changed)
 {
-	struct kmodules_mark now;
+	struct kmodules_mark now = {0};
 	int err;
 
 	if (!mark->head_va) {
@@ -342,7 +343,7 @@ static void forget_pages(struct paging *p)
 static int read_again(struct kmodules_reader *r)
 {
 	CLEANUP(walk_deinit) struct walk again = {0};
-	struct kmodules_mark mark;
+	struct kmodules_mark mark = {0};
 	int err;
 
 	forget_pages(r->p);

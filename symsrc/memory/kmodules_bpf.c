@@ -60,7 +60,7 @@ static int take_symbol(struct kmodules_reader *r)
 /* As the modules' list is walked: each link must lead back. */
 static int walk_bpf(struct kmodules_reader *r)
 {
-	uint64_t head = r->roots->va[KMODULES_ROOT_BPF_KALLSYMS], at = head, next, prev;
+	uint64_t head = r->roots->va[KMODULES_ROOT_BPF_KALLSYMS], at = head, next = 0, prev;
 	int err = paging_read_u64(r->p, head, &next);
 
 	while (err == 0 && next != head) {
@@ -79,6 +79,20 @@ static int walk_bpf(struct kmodules_reader *r)
 	return err;
 }
 
+/* The list changes while it is walked: until a walk comes through. */
+static int walk_until_whole(struct kmodules_reader *r)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < KMODULES_TRIES; i++) {
+		r->m->bpf_count = 0;
+		err = walk_bpf(r);
+		if (!kmodules_is_bad_data(err))
+			break;
+	}
+	return err;
+}
+
 int kmodules_read_bpf(struct kmodules_reader *r)
 {
 	bool shown = false;
@@ -89,13 +103,9 @@ int kmodules_read_bpf(struct kmodules_reader *r)
 	if (!r->roots->va[KMODULES_ROOT_BPF_KALLSYMS] || !has_layout(r->s))
 		return 0;
 	err = is_shown(r, &shown);
-	for (unsigned i = 0; err == 0 && shown && i < KMODULES_TRIES; i++) {
+	if (err == 0 && shown)
+		err = walk_until_whole(r);
+	if (err < 0)
 		r->m->bpf_count = 0;
-		err = walk_bpf(r);
-		if (!kmodules_is_bad_data(err))
-			return err;
-		err = 0;
-	}
-	r->m->bpf_count = 0;
-	return kmodules_is_bad_data(err) ? 0 : err;
+	return err == -EBUSY || kmodules_is_bad_data(err) ? 0 : err;
 }

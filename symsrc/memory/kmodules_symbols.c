@@ -65,7 +65,11 @@ static bool is_type(char c)
 /* Before 5.2 the type replaced st_info, in 5.0 and 5.1 st_size. */
 static char type_in_symbol(const Elf64_Sym *sym)
 {
-	return is_type((char)sym->st_info) ? (char)sym->st_info : (char)sym->st_size;
+	char in_info = (char)sym->st_info;
+
+	if (is_type(in_info))
+		return in_info;
+	return (char)(sym->st_size & 0xff);
 }
 
 static int take_types(struct kmodules_reader *r, uint64_t typetab, struct kmodule *mod)
@@ -206,7 +210,7 @@ static int compare_exports(const void *a, const void *b)
 /* From the raw table at `at` in bytes. */
 static int take_exports(struct kmodules_reader *r, uint32_t at, struct kmodule *mod)
 {
-	uint32_t n = mod->num_syms, size = r->s->kernel_symbol_size, names;
+	uint32_t n = mod->num_syms, size = r->s->kernel_symbol_size, names = 0;
 	CLEANUP_FREE uint64_t *name_va = calloc(n, sizeof(*name_va));
 	struct kexport *to = r->m->exports + r->m->exports_count;
 	uint64_t lo = UINT64_MAX, hi = 0;
@@ -235,7 +239,7 @@ static int take_exports(struct kmodules_reader *r, uint32_t at, struct kmodule *
  * does not count here (is_exported(), kernel/module/kallsyms.c). */
 int kmodules_read_exports(struct kmodules_reader *r, struct kmodule *mod)
 {
-	uint32_t at;
+	uint32_t at = 0;
 	int err;
 
 	if (mod->num_syms == 0)
@@ -283,7 +287,7 @@ static int take_attribute(struct kmodules_reader *r, uint64_t va, struct kmodule
 static int search_array(struct kmodules_reader *r, struct kmodule *mod)
 {
 	uint64_t va = mod->notes_attrs + r->s->notes_attrs_list;
-	uint32_t n;
+	uint32_t n = 0;
 	int err = paging_read_u32(r->p, mod->notes_attrs + r->s->notes_attrs_count, &n);
 
 	for (uint32_t i = 0; err == 0 && i < n && i < NOTES_MOST; i++)
@@ -294,11 +298,11 @@ static int search_array(struct kmodules_reader *r, struct kmodule *mod)
 /* 6.14 and newer: an attribute_group, whose list of pointers ends with NULL. */
 static int search_group(struct kmodules_reader *r, struct kmodule *mod)
 {
-	uint64_t list, va;
+	uint64_t list = 0, va = 0;
 	int err = paging_read_u64(r->p, mod->notes_attrs + r->s->notes_attrs_bin_attrs, &list);
 
 	for (unsigned i = 0; err == 0 && i < NOTES_MOST; i++) {
-		err = paging_read_u64(r->p, list + 8 * i, &va);
+		err = paging_read_u64(r->p, list + (uint64_t)i * sizeof(va), &va);
 		if (err < 0 || va == 0)
 			break;
 		err = take_attribute(r, va, mod);
@@ -312,7 +316,7 @@ static bool has_attributes(const struct kstructs *s)
 	       s->bin_attribute_length != KSTRUCT_NONE && s->bin_attribute_private != KSTRUCT_NONE;
 }
 
-/* A note that is not where it should be is no reason to go without symbols. */
+/* A note that is not where it should be, or swapped out, is no reason to go without symbols. */
 int kmodules_read_note(struct kmodules_reader *r, struct kmodule *mod)
 {
 	const struct kstructs *s = r->s;
@@ -325,5 +329,5 @@ int kmodules_read_note(struct kmodules_reader *r, struct kmodule *mod)
 		err = search_array(r, mod);
 	else if (s->notes_attrs_bin_attrs != KSTRUCT_NONE)
 		err = search_group(r, mod);
-	return err > 0 || kmodules_is_bad_data(err) ? 0 : err;
+	return err > 0 || err == -EBUSY || kmodules_is_bad_data(err) ? 0 : err;
 }

@@ -45,77 +45,77 @@ static const char *const struct_names[STRUCT_COUNT] = {
 
 /* Whose size goes where. */
 static const struct wanted_size {
-	enum struct_id of;
 	size_t field;
+	enum struct_id of;
 	bool must;
 } wanted_sizes[] = {
-	{MODULE, FIELD(module_size), true},
-	{MOD_KALLSYMS, FIELD(mod_kallsyms_size), true},
-	{MODULE_USE, FIELD(module_use_size), false},
-	{KERNEL_SYMBOL, FIELD(kernel_symbol_size), true},
-	{BIN_ATTRIBUTE, FIELD(bin_attribute_size), false},
-	{BPF_KSYM, FIELD(bpf_ksym_size), false},
+	{FIELD(module_size), MODULE, true},
+	{FIELD(mod_kallsyms_size), MOD_KALLSYMS, true},
+	{FIELD(module_use_size), MODULE_USE, false},
+	{FIELD(kernel_symbol_size), KERNEL_SYMBOL, true},
+	{FIELD(bin_attribute_size), BIN_ATTRIBUTE, false},
+	{FIELD(bpf_ksym_size), BPF_KSYM, false},
 };
 
 /* Which member's offset goes where. Of several for one field the first that is there counts. */
 static const struct wanted_member {
-	enum struct_id of;
 	const char *path;
-	uint32_t bytes; /* that it must have */
 	size_t field;
+	enum struct_id of;
+	uint32_t bytes; /* that it must have */
 	bool must;
 } wanted_members[] = {
-	{MODULE, "list", LIST_HEAD, FIELD(module_list), true},
-	{MODULE, "state", 4, FIELD(module_state), true},
-	{MODULE, "kallsyms", POINTER, FIELD(module_kallsyms), true},
-	{MODULE, "syms", POINTER, FIELD(module_syms), true},
-	{MODULE, "num_syms", 4, FIELD(module_num_syms), true},
-	{MODULE, "taints", 8, FIELD(module_taints), true},
-	{MODULE, "init", POINTER, FIELD(module_init), true},
-	{MODULE, "core_layout.base", POINTER, FIELD(module_core_base), false},
-	{MODULE, "core_layout.size", 4, FIELD(module_core_size), false},
-	{MODULE, "init_layout.size", 4, FIELD(module_init_size), false},
-	{MODULE, "refcnt", 4, FIELD(module_refcnt), false},
-	{MODULE, "source_list", LIST_HEAD, FIELD(module_source_list), false},
-	{MODULE, "exit", POINTER, FIELD(module_exit), false},
-	{MODULE, "notes_attrs", POINTER, FIELD(module_notes_attrs), false},
-	{MODULE, "build_id", 20, FIELD(module_build_id), false},
-	{MODULE_MEMORY, "base", POINTER, FIELD(mem_base), false},
-	{MODULE_MEMORY, "size", 4, FIELD(mem_size), false},
-	{MOD_KALLSYMS, "symtab", POINTER, FIELD(mod_kallsyms_symtab), true},
-	{MOD_KALLSYMS, "num_symtab", 4, FIELD(mod_kallsyms_num_symtab), true},
-	{MOD_KALLSYMS, "strtab", POINTER, FIELD(mod_kallsyms_strtab), true},
-	{MOD_KALLSYMS, "typetab", POINTER, FIELD(mod_kallsyms_typetab), false},
-	{MODULE_USE, "source_list", LIST_HEAD, FIELD(module_use_source_list), false},
-	{MODULE_USE, "source", POINTER, FIELD(module_use_source), false},
-	{KERNEL_SYMBOL, "value_offset", 4, FIELD(kernel_symbol_value), false},
-	{KERNEL_SYMBOL, "name_offset", 4, FIELD(kernel_symbol_name), false},
-	{KERNEL_SYMBOL, "value", 8, FIELD(kernel_symbol_value), true},
-	{KERNEL_SYMBOL, "name", POINTER, FIELD(kernel_symbol_name), true},
-	{MODULE_NOTES_ATTRS, "notes", 4, FIELD(notes_attrs_count), false},
-	{MODULE_NOTES_ATTRS, "grp.bin_attrs", POINTER, FIELD(notes_attrs_bin_attrs), false},
-	{BIN_ATTRIBUTE, "attr.name", POINTER, FIELD(bin_attribute_name), false},
-	{BIN_ATTRIBUTE, "size", 8, FIELD(bin_attribute_length), false},
-	{BIN_ATTRIBUTE, "private", POINTER, FIELD(bin_attribute_private), false},
-	{BPF_KSYM, "start", 8, FIELD(bpf_ksym_start), false},
-	{BPF_KSYM, "lnode", LIST_HEAD, FIELD(bpf_ksym_lnode), false},
-	{MOD_TREE_ROOT, "root.seq.seqcount.sequence", 4, FIELD(latch_root_seq), false},
-	{MOD_TREE_ROOT, "root.seq.sequence", 4, FIELD(latch_root_seq), false}, /* to 5.9 */
+	{"list", FIELD(module_list), MODULE, LIST_HEAD, true},
+	{"state", FIELD(module_state), MODULE, 4, true},
+	{"kallsyms", FIELD(module_kallsyms), MODULE, POINTER, true},
+	{"syms", FIELD(module_syms), MODULE, POINTER, true},
+	{"num_syms", FIELD(module_num_syms), MODULE, 4, true},
+	{"taints", FIELD(module_taints), MODULE, 8, true},
+	{"init", FIELD(module_init), MODULE, POINTER, true},
+	{"core_layout.base", FIELD(module_core_base), MODULE, POINTER, false},
+	{"core_layout.size", FIELD(module_core_size), MODULE, 4, false},
+	{"init_layout.size", FIELD(module_init_size), MODULE, 4, false},
+	{"refcnt", FIELD(module_refcnt), MODULE, 4, false},
+	{"source_list", FIELD(module_source_list), MODULE, LIST_HEAD, false},
+	{"exit", FIELD(module_exit), MODULE, POINTER, false},
+	{"notes_attrs", FIELD(module_notes_attrs), MODULE, POINTER, false},
+	{"build_id", FIELD(module_build_id), MODULE, 20, false},
+	{"base", FIELD(mem_base), MODULE_MEMORY, POINTER, false},
+	{"size", FIELD(mem_size), MODULE_MEMORY, 4, false},
+	{"symtab", FIELD(mod_kallsyms_symtab), MOD_KALLSYMS, POINTER, true},
+	{"num_symtab", FIELD(mod_kallsyms_num_symtab), MOD_KALLSYMS, 4, true},
+	{"strtab", FIELD(mod_kallsyms_strtab), MOD_KALLSYMS, POINTER, true},
+	{"typetab", FIELD(mod_kallsyms_typetab), MOD_KALLSYMS, POINTER, false},
+	{"source_list", FIELD(module_use_source_list), MODULE_USE, LIST_HEAD, false},
+	{"source", FIELD(module_use_source), MODULE_USE, POINTER, false},
+	{"value_offset", FIELD(kernel_symbol_value), KERNEL_SYMBOL, 4, false},
+	{"name_offset", FIELD(kernel_symbol_name), KERNEL_SYMBOL, 4, false},
+	{"value", FIELD(kernel_symbol_value), KERNEL_SYMBOL, 8, true},
+	{"name", FIELD(kernel_symbol_name), KERNEL_SYMBOL, POINTER, true},
+	{"notes", FIELD(notes_attrs_count), MODULE_NOTES_ATTRS, 4, false},
+	{"grp.bin_attrs", FIELD(notes_attrs_bin_attrs), MODULE_NOTES_ATTRS, POINTER, false},
+	{"attr.name", FIELD(bin_attribute_name), BIN_ATTRIBUTE, POINTER, false},
+	{"size", FIELD(bin_attribute_length), BIN_ATTRIBUTE, 8, false},
+	{"private", FIELD(bin_attribute_private), BIN_ATTRIBUTE, POINTER, false},
+	{"start", FIELD(bpf_ksym_start), BPF_KSYM, 8, false},
+	{"lnode", FIELD(bpf_ksym_lnode), BPF_KSYM, LIST_HEAD, false},
+	{"root.seq.seqcount.sequence", FIELD(latch_root_seq), MOD_TREE_ROOT, 4, false},
+	{"root.seq.sequence", FIELD(latch_root_seq), MOD_TREE_ROOT, 4, false}, /* to 5.9 */
 };
 
 /* Arrays: offset, number of elements, size of one. */
 static const struct wanted_array {
-	enum struct_id of;
 	const char *path;
 	size_t field, count_field, stride_field;
+	enum struct_id of;
 	bool must;
 } wanted_arrays[] = {
-	{MODULE, "name", FIELD(module_name), FIELD(module_name_size), NO_FIELD, true},
-	{MODULE, "mem", FIELD(module_mem), FIELD(module_mem_count), FIELD(module_mem_stride),
+	{"name", FIELD(module_name), FIELD(module_name_size), NO_FIELD, MODULE, true},
+	{"mem", FIELD(module_mem), FIELD(module_mem_count), FIELD(module_mem_stride), MODULE,
 	 false},
-	{MODULE_NOTES_ATTRS, "attrs", FIELD(notes_attrs_list), NO_FIELD, NO_FIELD, false},
-	{BPF_KSYM, "name", FIELD(bpf_ksym_name), FIELD(bpf_ksym_name_size), NO_FIELD, false},
-	{KALLSYM_ITER, "name", NO_FIELD, FIELD(ksym_name_size), NO_FIELD, false},
+	{"attrs", FIELD(notes_attrs_list), NO_FIELD, NO_FIELD, MODULE_NOTES_ATTRS, false},
+	{"name", FIELD(bpf_ksym_name), FIELD(bpf_ksym_name_size), NO_FIELD, BPF_KSYM, false},
+	{"name", NO_FIELD, FIELD(ksym_name_size), NO_FIELD, KALLSYM_ITER, false},
 };
 
 struct reader {
