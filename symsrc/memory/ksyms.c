@@ -69,7 +69,7 @@ static int try_guesses(struct search *s)
 		r = try_guess(s, &guesses[i], index, &image);
 		if (r == 0)
 			s->candidate->image = image;
-		if (r == -EAGAIN)
+		if (r == -EBUSY)
 			swapped = r;
 		else if (!ksyms_is_about_content(r)) /* also when all is well */
 			return r;
@@ -115,10 +115,10 @@ static int try_digits(void *ctx, uint64_t digits)
 	r = try_table(s);
 	if (r == 0)
 		return 1;
-	if (!ksyms_is_about_content(r) && r != -EAGAIN)
+	if (!ksyms_is_about_content(r) && r != -EBUSY)
 		return r;
-	if (s->err != -EAGAIN)
-		s->err = r == -EAGAIN ? r : -EBADMSG;
+	if (s->err != -EBUSY)
+		s->err = r == -EBUSY ? r : -EBADMSG;
 	return 0;
 }
 
@@ -136,7 +136,7 @@ static int search_range(struct search *s, uint64_t from, uint64_t to)
 {
 	int err = 0, r = ksyms_scan_digits(s->ram, from, to, &err, try_digits, s);
 
-	if (err == -EAGAIN && s->err == 0)
+	if (err == -EBUSY && s->err == 0)
 		s->err = err;
 	return r;
 }

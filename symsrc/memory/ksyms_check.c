@@ -8,9 +8,6 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/memory/paging.h"
 
-/* What a kernel image is aligned to, in both address spaces: CONFIG_PHYSICAL_ALIGN at least. */
-#define IMAGE_ALIGN (2u << 20)
-
 enum anchor_name {
 	SYM_TEXT,
 	SYM_STEXT,

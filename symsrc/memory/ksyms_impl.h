@@ -35,7 +35,7 @@ struct ksyms_window {
 	uint64_t gpa; /* of bytes[0] */
 	size_t len;
 	uint8_t *bytes; /* owned */
-	int err;	/* why some of it reads as zeros (-ENXIO, -EAGAIN); 0: all there */
+	int err;	/* why some of it reads as zeros (-ENXIO, -EBUSY); 0: all there */
 };
 
 /* Copies len bytes. What is no RAM or is swapped out reads as zeros. 0, -ENOMEM, or as

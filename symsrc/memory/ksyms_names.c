@@ -192,8 +192,8 @@ static int copy_names(struct ram *ram, const struct markers *m, struct ksyms_nam
 	if (r < 0)
 		return r;
 	r = take_names(&w, m, ret);
-	if (r == -ENOENT && w.err == -EAGAIN)
-		r = -EAGAIN;
+	if (r == -ENOENT && w.err == -EBUSY)
+		r = -EBUSY;
 	if (r == 0)
 		ret->bytes = take_ptr(w.bytes);
 	ksyms_window_deinit(&w);
@@ -239,8 +239,8 @@ static int names_of_markers(struct ram *ram, const struct markers *m, struct ksy
 	if (r < 0)
 		return r;
 	r = try_starts(ram, &w, m, ret);
-	if (r == -ENOENT && w.err == -EAGAIN)
-		r = -EAGAIN;
+	if (r == -ENOENT && w.err == -EBUSY)
+		r = -EBUSY;
 	ksyms_window_deinit(&w);
 	return r;
 }
@@ -302,10 +302,10 @@ static int search_names(struct ram *ram, uint64_t table, struct ksyms_names *ret
 		r = names_of_window(ram, &w, &tries, ret);
 		if (r == -ENOENT)
 			r = before;
-		swapped |= w.err == -EAGAIN;
+		swapped |= w.err == -EBUSY;
 		ksyms_window_deinit(&w);
 	}
-	return swapped && ksyms_is_about_content(r) ? -EAGAIN : r;
+	return swapped && ksyms_is_about_content(r) ? -EBUSY : r;
 }
 
 int ksyms_load_names(struct ram *ram, const struct ksyms_tokens *t, struct ksyms_names *ret,

@@ -15,7 +15,7 @@ bool ksyms_is_about_content(int r)
 
 static bool may_be_left_out(int r)
 {
-	return r == -ENXIO || r == -EAGAIN;
+	return r == -ENXIO || r == -EBUSY;
 }
 
 static size_t until_next(uint64_t gpa, size_t size, size_t left)
