@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
@@ -62,19 +61,6 @@ static int fail(struct qmp *q, int code, const char *text)
 
 /* -- connecting --------------------------------------------------------------------------- */
 
-/* By the link that /proc has for the descriptor: sun_path holds 108 bytes, and the path is not to
- * be resolved again. */
-static int connect_path(int sock, const char *path)
-{
-	CLEANUP_FD int fd = sockpath_open(path);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-
-	if (fd < 0)
-		return fd;
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
-	return connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-}
-
 int qmp_connect(const char *path, qmp_event_fn *on_event, void *ctx, struct qmp **ret,
 		struct errmsg *why)
 {
@@ -84,7 +70,7 @@ int qmp_connect(const char *path, qmp_event_fn *on_event, void *ctx, struct qmp 
 	if (fd < 0)
 		return errmsg_set(why, -errno, "QMP: cannot make a socket: %s",
 				  strerrordesc_np(errno));
-	r = path[0] ? connect_path(fd, path) : -ENOENT;
+	r = path[0] ? sockpath_connect(fd, path) : -ENOENT;
 	if (r == -EAGAIN)
 		return errmsg_set(why, r, "QMP: %s is busy: it serves one client at a time", path);
 	if (r < 0)

@@ -8,10 +8,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "symsrc/base/cleanup.h"
@@ -170,4 +173,17 @@ int sockpath_open(const char *path)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	return S_ISSOCK(st.st_mode) ? take_fd(&fd) : -ECONNREFUSED;
+}
+
+/* By the link that /proc has for the descriptor: sun_path holds 108 bytes, and the path is not to
+ * be resolved again. */
+int sockpath_connect(int sock, const char *path)
+{
+	CLEANUP_FD int fd = sockpath_open(path);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+	if (fd < 0)
+		return fd;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
+	return connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 }

@@ -12,4 +12,8 @@
  * filesystem takes its time, or what open(2) says. */
 int sockpath_open(const char *path);
 
+/* Connects a unix socket (stream, non-blocking) to that path. 0, or negative errno: what
+ * sockpath_open() says, -EAGAIN when the listener's queue is full, or what connect(2) says. */
+int sockpath_connect(int sock, const char *path);
+
 #endif
