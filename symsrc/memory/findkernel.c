@@ -31,7 +31,7 @@ struct trampoline_search {
  * be had here. */
 static bool is_nothing_there(int r)
 {
-	return r == -ENOENT || r == -EFAULT || r == -ENXIO || r == -EAGAIN || r == -EIO;
+	return r == -ENOENT || r == -EFAULT || r == -ENXIO || r == -EBUSY || r == -EIO;
 }
 
 /* As _KERNPG_TABLE and _PAGE_TABLE are; nothing can have tables in the first MiB. */

@@ -41,19 +41,24 @@ struct kernel_candidate {
 
 /* What else a scan came by, to say what the guest is doing when there is no kernel. */
 enum ram_sight {
-	SIGHT_NOTHING = 0,
 	SIGHT_LINUX = 1u << 0, /* "Linux version " as a kernel says it */
 	SIGHT_LINUX_32BIT = 1u << 1,
 	SIGHT_BOOT_LOADER = 1u << 2, /* GRUB, SYSLINUX, systemd-boot, iPXE */
 	SIGHT_FIRMWARE = 1u << 3,    /* SeaBIOS, OVMF (EDK II) */
 	SIGHT_WINDOWS = 1u << 4,
 	SIGHT_BSD = 1u << 5,
+	SIGHT_OTHER = 1u << 6,	 /* that certainly is no Linux: Memtest86+ */
+	SIGHT_SWAPPED = 1u << 7, /* memory that every kernel uses is swapped out on the host */
 };
+#define SIGHT_KINDS 8
+
+#define SIGHT_NAME_MAX 48
 
 struct ram_sights {
-	unsigned seen;	/* of the above */
-	char name[64];	/* printable: "FreeBSD 14.1-RELEASE", "GRUB", "SeaBIOS", ... */
-	uint64_t bytes; /* that were in use and looked at */
+	unsigned seen; /* of the above */
+	/* By the number of its bit; printable: "FreeBSD 14.1-RELEASE", "GRUB", ... */
+	char name[SIGHT_KINDS][SIGHT_NAME_MAX];
+	uint64_t bytes; /* of pages that hold something */
 };
 
 /* The cheap way: trampolines. At most max; the number of them, or negative errno of a read that
@@ -61,13 +66,15 @@ struct ram_sights {
 int find_by_trampoline(struct ram *ram, struct kernel_candidate *list, size_t max);
 
 /* The thorough ways, in one pass over all that is in use: VMCOREINFO first, then signatures.
- * scanned_max: bytes after which to give up looking. */
+ * scanned_max: bytes after which to give up looking. Returns as above; sights is set in any case.
+ */
 int find_by_scan(struct ram *ram, uint64_t scanned_max, struct kernel_candidate *list, size_t max,
 		 struct ram_sights *sights);
 
 /* One line on why there is no kernel to be found, and negative errno: -EAGAIN: the guest is in
  * its firmware or boot loader, try later; -ENOTSUP: it runs something that is not (64-bit)
- * Linux; -ENOENT: nothing that is known. Pure. */
+ * Linux; -ENODATA: Linux, but nothing of it can be read; -EBUSY: swapped out; -ENOENT: nothing
+ * that is known. Pure. */
 int explain_sights(const struct ram_sights *sights, struct errmsg *why);
 
 #endif

@@ -32,7 +32,7 @@ static int add_small_pages(struct ram *ram, uint64_t table_pa, uint64_t va,
 	int r = read_table(ram, table_pa, table);
 
 	if (r < 0)
-		return r == -ENXIO || r == -EAGAIN ? 0 : r;
+		return r == -ENXIO || r == -EBUSY ? 0 : r;
 	for (unsigned i = 0; i < TABLE_ENTRIES; i++, va += RAM_PAGE) {
 		if (table[i] & PAGING_PRESENT)
 			add_page(image, va, table[i] & PAGING_ADDRESS, RAM_PAGE);
