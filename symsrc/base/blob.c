@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "symsrc/base/blobpool.h"
+
 struct blob *blob_from_buf(struct buf *b)
 {
 	struct blob *blob = malloc(sizeof(*blob));
@@ -15,6 +17,7 @@ struct blob *blob_from_buf(struct buf *b)
 		return NULL;
 	}
 	atomic_init(&blob->refs, 1);
+	blob->pool = NULL;
 	return blob;
 }
 
@@ -41,6 +44,8 @@ void blob_put(struct blob *blob)
 {
 	if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	if (blob->pool)
+		blobpool_forget(blob->pool, blob);
 	free((char *)blob->data);
 	free(blob);
 }

@@ -11,8 +11,11 @@
 
 #include "symsrc/base/buf.h"
 
+struct blobpool;
+
 struct blob {
 	atomic_uint refs;
+	struct blobpool *pool; /* that knows it; NULL: none */
 	size_t size;
 	const char *data; /* a NUL that is not counted follows the last byte */
 };

@@ -1,0 +1,27 @@
+/* Equal blobs once: of guests that run the same kernel, what is the same in all of them is kept
+ * in one piece of memory.
+ *
+ * The pool holds no references: a blob leaves it with its last one. A blob that it knows keeps
+ * the pool itself alive, so that it may outlive its owner. Any thread may call these; comparing
+ * happens under the pool's lock, a memcmp of equally large blobs.
+ */
+#ifndef KVMPROFS_BASE_BLOBPOOL_H
+#define KVMPROFS_BASE_BLOBPOOL_H
+
+#include "symsrc/base/blob.h"
+
+struct blobpool;
+
+struct blobpool *blobpool_create(void);	      /* NULL when out of memory */
+void blobpool_destroy(struct blobpool *pool); /* accepts NULL */
+
+/* Takes the caller's reference over and returns one on a blob of the same bytes: an older one, or
+ * this one, which is in the pool from now on. Accepts NULL. Without memory for it: this one. */
+struct blob *blobpool_share(struct blobpool *pool, struct blob *blob);
+
+size_t blobpool_count(struct blobpool *pool);
+
+/* For blob.c: the last reference has gone. */
+void blobpool_forget(struct blobpool *pool, const struct blob *blob);
+
+#endif
