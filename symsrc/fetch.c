@@ -17,6 +17,8 @@ static int open_source(const struct fetch_request *req, struct source **ret, str
 	if (r < 0)
 		return r;
 	snprintf((*ret)->used, sizeof((*ret)->used), "%s", req->used);
+	(*ret)->mark = req->mark;
+	(*ret)->dead = req->dead;
 	return 0;
 }
 
@@ -40,14 +42,17 @@ static int explain_fetch(const struct symbols_builder *b, const struct source *s
 	return explained(why, r);
 }
 
+/* *ret_again: something came and went meanwhile. */
 static int build(struct source *s, const struct source_limits *limits, struct symbols_builder *b,
-		 const struct symbols **ret, struct errmsg *why)
+		 const struct symbols **ret, bool *ret_again, struct errmsg *why)
 {
 	struct source_sink sink = symbols_builder_sink(b);
 	int r = s->ops->fetch(s, GUEST_FILES_ALL, limits, &sink, why);
 
-	if (r == 0)
+	if (r == 0) {
 		r = symbols_builder_finish(b, ret, why);
+		*ret_again = r == -EAGAIN;
+	}
 	return explain_fetch(b, s, r, why);
 }
 
@@ -56,12 +61,15 @@ static void label(const struct symbols *made, const struct source *s, uint64_t b
 {
 	struct symbols *mine = (struct symbols *)made;
 
-	snprintf(mine->used, sizeof(mine->used), "%s", s->used);
+	memcpy(mine->used, s->used, sizeof(mine->used));
+	memcpy(mine->how, s->how, sizeof(mine->how));
+	memcpy(mine->note, s->note, sizeof(mine->note));
+	mine->mark = s->mark;
 	mine->fetched_ns = clock_now_ns();
 	mine->fetch_took_ns = mine->fetched_ns - began_ns;
 }
 
-static int try_fetch(const struct fetch_request *req, const struct symbols **ret,
+static int try_fetch(struct fetch_request *req, const struct symbols **ret, bool *ret_again,
 		     struct errmsg *why)
 {
 	struct symbols_builder *b = symbols_builder_create();
@@ -70,26 +78,48 @@ static int try_fetch(const struct fetch_request *req, const struct symbols **ret
 	int r = b ? open_source(req, &s, why) : -ENOMEM;
 
 	if (r == 0)
-		r = build(s, &req->limits, b, ret, why);
+		r = build(s, &req->limits, b, ret, ret_again, why);
 	if (r == 0)
 		label(*ret, s, began_ns);
+	if (s)
+		req->dead = s->dead;
 	source_destroy(s);
 	symbols_builder_destroy(b);
 	return explained(why, r);
 }
 
-int fetch_symbols(const struct fetch_request *req, const struct symbols **ret, struct errmsg *why)
+int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct errmsg *why)
 {
 	struct errmsg e = {0};
-	int r = -EAGAIN;
+	bool again = true;
+	int r = 0;
 
-	for (int i = 0; r == -EAGAIN && i < FETCH_TRIES; i++) {
+	for (int i = 0; again && i < FETCH_TRIES; i++) {
 		e = (struct errmsg){0};
-		r = try_fetch(req, ret, &e);
+		again = false;
+		r = try_fetch(req, ret, &again, &e);
 	}
 	if (r < 0 && why)
 		*why = e;
 	return r;
+}
+
+/* ---- a look ------------------------------------------------------------------------------- */
+
+int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why)
+{
+	struct source *s = NULL;
+	int r = req->mark.len ? open_source(req, &s, why) : -ENOSYS;
+
+	if (r < 0)
+		return r == -ENOSYS ? r : explained(why, r);
+	r = s->ops->look ? s->ops->look(s, &req->limits, why) : -ENOSYS;
+	if (r >= 0) {
+		*ret = (enum source_news)r;
+		req->mark = s->mark;
+	}
+	source_destroy(s);
+	return r == -ENOSYS ? r : explained(why, r < 0 ? r : 0);
 }
 
 /* ---- the small one ------------------------------------------------------------------------ */

@@ -23,13 +23,21 @@ struct fetch_request {
 	struct source_target target;
 	struct source_limits limits;
 	char used[SOURCE_USED_MAX]; /* what worked last time for this guest, or empty */
+	/* Both ways: struct source. A look brings mark up to date, a fetch dead; what a fetch
+	 * marks stands in the symbols. */
+	struct source_mark mark, dead;
 };
 
 /* Fetches all that a guest's symbols are made of, and makes them. Blocks until done, the
  * deadline or a cancel; a guest that changes its modules meanwhile is asked again, a few times.
  * One reference in *ret, or negative errno and why: what source_ops.fetch() and
- * symbols_builder_finish() return. Any number of threads may be in here. */
-int fetch_symbols(const struct fetch_request *req, const struct symbols **ret, struct errmsg *why);
+ * symbols_builder_finish() return; -EAGAIN: there is nothing yet. Any number of threads may be in
+ * here. */
+int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct errmsg *why);
+
+/* Asks the source that made req->mark for news, which costs much less than any fetch. 0, -ENOSYS
+ * when it cannot tell, or negative errno and why. */
+int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why);
 
 /* The little that tells whether symbols are still right. */
 struct fetch_state {

@@ -20,7 +20,7 @@ static const struct scheme {
 	{"ssh://", source_ssh_create},
 	{"dir:", source_dir_create},
 	{"kallsyms:", source_files_create},
-	{"memory", NULL},
+	{"memory", source_memory_create},
 	{"virtio-serial:", NULL},
 	{"vsock:", NULL},
 	{"vmlinux:", NULL},
@@ -57,16 +57,21 @@ int source_create(const char *uri, const struct source_target *target, struct so
 				  SOURCE_URI_MAX - 1);
 	if (!s)
 		return errmsg_set(why, -EINVAL,
-				  "symbol source \"%s\": not known; there are auto, "
+				  "symbol source \"%s\": not known; there are auto, memory, "
 				  "ssh://[user@]host[:port], dir:PATH and "
 				  "kallsyms:PATH[,modules:PATH]",
 				  uri);
 	if (!s->create)
 		return errmsg_set(why, -ENOSYS,
 				  "symbol source \"%s\": %.*s is not there yet in this version; "
-				  "use auto, ssh:, dir: or kallsyms:",
+				  "use auto, memory, ssh:, dir: or kallsyms:",
 				  uri, (int)strcspn(s->begin, ":"), s->begin);
 	return s->create(uri, target, ret, why);
+}
+
+bool source_wants_ram(const char *uri)
+{
+	return matches(uri, "auto") || matches(uri, "memory");
 }
 
 void source_destroy(struct source *s)

@@ -21,6 +21,7 @@
 #define SOURCE_URI_MAX	2048
 #define SOURCE_USED_MAX 256
 #define SOURCE_NOTE_MAX 160
+#define SOURCE_HOW_MAX	128
 
 /* The files that a guest's symbols are made of, named as in the guest. */
 enum guest_file {
@@ -71,6 +72,12 @@ struct source_limits {
 	 * Short where many guests wait for their first turn, so that dead ones cost little. One
 	 * that falls silent later is given up after a few times as long. */
 	unsigned answer_ms;
+	/* Only what costs next to nothing: a source that can tell by little work that there is
+	 * nothing to be had yet says so (-EAGAIN) and leaves the thorough look for later. */
+	bool quick;
+	/* The guest, or its VMM, began to run a moment ago: a source that sees it boot need not
+	 * look for another way (-EAGAIN), since nobody in it answers yet. */
+	bool booting;
 };
 
 struct vmmram; /* symsrc/vmmram.h */
@@ -107,7 +114,8 @@ struct source_ops {
 	/* Brings the wanted files (GUEST_FILE_BIT()s; the others may come too). Blocks until
 	 * they are all there (0), the deadline (-ETIMEDOUT), a cancel (-ECANCELED), or another
 	 * error, which why explains in one line. A file that the guest does not have is left
-	 * out, which is no error. An error after some data makes all of it void. */
+	 * out, which is no error. An error after some data makes all of it void. -EAGAIN: there is
+	 * nothing yet; a moment later there may be. */
 	int (*fetch)(struct source *s, unsigned want, const struct source_limits *limits,
 		     const struct source_sink *sink, struct errmsg *why);
 	void (*destroy)(struct source *s);
@@ -123,18 +131,21 @@ struct source {
 	 * worked. A caller may put in what an earlier source for this guest had set: a source
 	 * that has several ways begins with that one. */
 	char used[SOURCE_USED_MAX];
+	/* How, in a few words for `info`; empty: nothing to be said. Likewise. */
+	char how[SOURCE_HOW_MAX];
 	/* What is missing though the fetch worked, in one line for `info`; empty: nothing. */
 	char note[SOURCE_NOTE_MAX];
 	/* Set by a fetch that worked. A caller may put in what an earlier one had set, for
-	 * look(); and for fetch() in dead: the mark of a boot that is known to be over, so that
-	 * its remains are not taken for the next one. */
+	 * look(), which brings it up to date; and for fetch() in dead: the mark of a boot that is
+	 * known to be over, so that its remains are not taken for the next one. A fetch, whatever
+	 * comes of it, may note in dead what it has learnt: hand it to the next one. */
 	struct source_mark mark, dead;
 };
 
 /* Makes the source that the URI names for this target:
  *	auto[?QUERY]			whatever the guest's links offer (source_auto.c)
  *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
- *	memory				out of the guest's RAM
+ *	memory				out of the guest's RAM (source_memory.c)
  *	dir:PATH			PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):
@@ -152,6 +163,9 @@ struct source {
 int source_create(const char *uri, const struct source_target *target, struct source **ret,
 		  struct errmsg *why);
 void source_destroy(struct source *s); /* accepts NULL */
+
+/* Whether a source of this URI may want the guest's RAM (struct source_target.ram). */
+bool source_wants_ram(const char *uri);
 
 /* Checks a URI without a guest, for the command line and the configuration file. */
 int source_check_uri(const char *uri, struct errmsg *why);

@@ -1,8 +1,13 @@
-/* auto - by whatever way into the guest its links offer, in the order of the table below.
+/* auto - by whatever way into the guest there is, in the order of the table below.
  *
  * What worked last time (source.used) is tried first. A way that fails before it has delivered
  * anything gives place to the next one; one that fails later ends the fetch, since what it
  * delivered cannot be taken back.
+ *
+ * The guest's memory comes first: it needs nothing of the guest. When it holds the core's symbols
+ * alone (no BTF), the other ways have their turn, and it is taken when none of them works. When
+ * it shows a guest that is only just booting, that is the answer: nobody could answer ssh, whose
+ * patience would only delay the next look.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +20,8 @@
 #include "symsrc/source_impl.h"
 #include "symsrc/ssh_uri.h"
 
-#define WAYS_SHOWN_MAX 320
+#define WAYS_SHOWN_MAX	   320
+#define WAYS_BESIDE_MEMORY 190 /* of these, where memory has something to say, too */
 
 struct source_auto {
 	struct source base;
@@ -65,30 +71,70 @@ static bool way_name(const struct source_target *t, char *uri, size_t size)
 	return true;
 }
 
-/* Guest memory, the guest agent and vsock take their places here: memory and agent first, vsock
- * before the name. */
+/* Somebody has tried to open it: without that (a folder, a test) there is no such way. */
+static bool way_memory(const struct source_target *t, char *uri, size_t size)
+{
+	snprintf(uri, size, "memory");
+	return t->ram || t->ram_why.code;
+}
+
+/* The guest agent and vsock take their places here: the agent behind memory, vsock before the
+ * name. */
 static const struct way {
 	way_fn *open;
 	source_create_fn *create;
+	bool memory;
+	bool rest; /* better than nothing: only after all the others */
 } ways[] = {
-	{way_forwarded, source_ssh_create},
-	{way_name, source_ssh_create_guess},
+	{.open = way_memory, .create = source_memory_create_whole, .memory = true},
+	{.open = way_forwarded, .create = source_ssh_create},
+	{.open = way_name, .create = source_ssh_create_guess},
+	{.open = way_memory, .create = source_memory_create, .memory = true, .rest = true},
 };
 
-/* What the attempts had to say. */
+/* What the attempts had to say. Memory's word comes last: that it cannot be read on this host is
+ * no news, what went wrong with ssh may be. */
 struct attempts {
 	char text[WAYS_SHOWN_MAX];
 	int code; /* of the first */
 	unsigned count;
+	struct errmsg memory; /* code 0: it was not tried */
 };
 
-static void add_attempt(struct attempts *a, int code, const struct errmsg *e)
+static void add_attempt(struct attempts *a, bool memory, int code, const struct errmsg *e)
 {
 	size_t len = strlen(a->text);
 
+	if (memory) {
+		a->memory = *e;
+		a->memory.code = code;
+		return;
+	}
 	if (a->count++ == 0)
 		a->code = code;
 	snprintf(a->text + len, sizeof(a->text) - len, "%s%s", len ? "; " : "", e->text);
+}
+
+/* All of it in one line. */
+static int explain_attempts(const struct source_auto *a, const struct attempts *at,
+			    struct errmsg *why)
+{
+	int code = at->count && at->memory.code != -EAGAIN ? at->code : at->memory.code;
+
+	if (at->count && at->memory.code)
+		return errmsg_set(why, code, "%.*s; %s", WAYS_BESIDE_MEMORY, at->text,
+				  at->memory.text);
+	if (at->count)
+		return errmsg_set(why, at->code, "%s", at->text);
+	if (at->memory.code)
+		return errmsg_set(why, code,
+				  "%s; no way in by ssh is known either: name one with -s",
+				  at->memory.text);
+	return errmsg_set(
+		why, -EHOSTUNREACH,
+		"no way into the guest is known: no host port is forwarded to its port 22, "
+		"and its name \"%s\" is no other host's name; name a source with -s",
+		a->target.name);
 }
 
 /* Passes everything on, and notes that there was something. */
@@ -118,22 +164,42 @@ struct auto_fetch {
 	const struct source_limits *limits;
 	struct tap tap;
 	struct attempts attempts;
+	bool partial; /* memory has the core's symbols */
 };
 
-static int fetch_by(struct auto_fetch *f, source_create_fn *create, const char *uri,
-		    struct errmsg *why)
+static void take_result(struct source *to, const struct source *from)
+{
+	memcpy(to->used, from->used, sizeof(to->used));
+	memcpy(to->how, from->how, sizeof(to->how));
+	memcpy(to->note, from->note, sizeof(to->note));
+	to->mark = from->mark;
+}
+
+static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, struct errmsg *why)
 {
 	const struct source_sink sink = {tap_begin, tap_data, &f->tap};
-	struct source *s;
-	int r = create(uri, &f->a->target, &s, why);
+	struct source *s, *own = &f->a->base;
+	int r = w->create(uri, &f->a->target, &s, why);
 
 	if (r < 0)
 		return r;
+	if (w->memory)
+		s->dead = own->dead;
 	r = s->ops->fetch(s, f->want, f->limits, &sink, why);
+	if (w->memory)
+		own->dead = s->dead;
 	if (r == 0)
-		snprintf(f->a->base.used, sizeof(f->a->base.used), "%s", s->used);
+		take_result(own, s);
 	source_destroy(s);
 	return r;
+}
+
+/* Whether this is an answer for the other ways, too. */
+static bool is_final(const struct auto_fetch *f, const struct way *w, int r)
+{
+	if (w->memory && r == -EAGAIN)
+		return f->limits->quick || f->limits->booting;
+	return r == -ECANCELED;
 }
 
 /* 0: done. 1: try the next way. Negative errno: it is over. */
@@ -143,12 +209,13 @@ static int try_way(struct auto_fetch *f, const struct way *w, const char *shown,
 	struct errmsg e = {0};
 	int r;
 
-	snprintf(uri, sizeof(uri), "%s%s", shown, f->a->query);
-	r = fetch_by(f, w->create, uri, &e);
+	snprintf(uri, sizeof(uri), "%s%s", shown, w->memory ? "" : f->a->query);
+	r = fetch_by(f, w, uri, &e);
 	if (r == 0)
 		return 0;
-	if (!f->tap.delivered && r != -ECANCELED) {
-		add_attempt(&f->attempts, r, &e);
+	f->partial |= r == SOURCE_PARTIAL;
+	if (!f->tap.delivered && !is_final(f, w, r)) {
+		add_attempt(&f->attempts, w->memory, r, &e);
 		return 1;
 	}
 	/* No text: the sink has it. */
@@ -164,21 +231,16 @@ static int try_ways(struct auto_fetch *f, const char *last, bool known, struct e
 	int r = 1;
 
 	for (size_t i = 0; r > 0 && i < ARRAY_SIZE(ways); i++) {
-		if (!ways[i].open(&f->a->target, shown, sizeof(shown)))
+		const struct way *w = &ways[i];
+		bool is_known = !w->rest && w->open(&f->a->target, shown, sizeof(shown)) &&
+				strcmp(shown, last) == 0;
+
+		if (is_known != known || !w->open(&f->a->target, shown, sizeof(shown)))
 			continue;
-		if ((strcmp(shown, last) == 0) == known)
-			r = try_way(f, &ways[i], shown, why);
+		if (!w->rest || f->partial)
+			r = try_way(f, w, shown, why);
 	}
 	return r;
-}
-
-static int no_way(const struct source_auto *a, struct errmsg *why)
-{
-	return errmsg_set(
-		why, -EHOSTUNREACH,
-		"no way into the guest is known: no host port is forwarded to its port 22, "
-		"and its name \"%s\" is no other host's name; name a source with -s",
-		a->target.name);
 }
 
 static int auto_fetch(struct source *s, unsigned want, const struct source_limits *limits,
@@ -189,15 +251,31 @@ static int auto_fetch(struct source *s, unsigned want, const struct source_limit
 	char last[SOURCE_USED_MAX];
 	int r;
 
-	snprintf(last, sizeof(last), "%s", s->used);
+	/* A quick look is memory's affair, whatever worked last time. */
+	snprintf(last, sizeof(last), "%s", limits->quick ? "" : s->used);
 	r = try_ways(&f, last, true, why);
 	if (r > 0)
 		r = try_ways(&f, last, false, why);
-	if (r <= 0)
+	return r > 0 ? explain_attempts(a, &f.attempts, why) : r;
+}
+
+/* By the way that worked, if that one can. */
+static int auto_look(struct source *s, const struct source_limits *limits, struct errmsg *why)
+{
+	struct source_auto *a = (struct source_auto *)s;
+	struct source *by;
+	int r;
+
+	if (strcmp(s->used, "memory") != 0)
+		return -ENOSYS;
+	r = source_memory_create(s->used, &a->target, &by, why);
+	if (r < 0)
 		return r;
-	if (f.attempts.count == 0)
-		return no_way(a, why);
-	return errmsg_set(why, f.attempts.code, "%s", f.attempts.text);
+	by->mark = s->mark;
+	r = by->ops->look(by, limits, why);
+	s->mark = by->mark;
+	source_destroy(by);
+	return r;
 }
 
 static void auto_destroy(struct source *s)
@@ -208,7 +286,7 @@ static void auto_destroy(struct source *s)
 	free(a);
 }
 
-static const struct source_ops auto_ops = {"auto", auto_fetch, auto_destroy, NULL};
+static const struct source_ops auto_ops = {"auto", auto_fetch, auto_destroy, auto_look};
 
 int source_auto_create(const char *uri, const struct source_target *target, struct source **ret,
 		       struct errmsg *why)

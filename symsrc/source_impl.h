@@ -2,6 +2,7 @@
 #ifndef KVMPROFS_SOURCE_IMPL_H
 #define KVMPROFS_SOURCE_IMPL_H
 
+#include <errno.h>
 #include <stdbool.h>
 
 #include "symsrc/base/errmsg.h"
@@ -15,10 +16,16 @@ source_create_fn source_auto_create;
 source_create_fn source_dir_create;
 source_create_fn source_files_create;
 source_create_fn source_ssh_create;
+source_create_fn source_memory_create;
 
 /* The same as source_ssh_create() for a host whose name is a guess: an address of this machine
  * itself is refused, since its symbols are not the guest's. */
 source_create_fn source_ssh_create_guess;
+
+/* The same as source_memory_create(), but a fetch that could bring only the core's symbols brings
+ * nothing: SOURCE_PARTIAL. Nothing else returns that. */
+#define SOURCE_PARTIAL (-ENOMSG)
+source_create_fn source_memory_create_whole;
 
 /* 0, -ECANCELED once the limits' descriptor is readable, -ETIMEDOUT past the deadline. */
 int source_check_limits(const struct source_limits *limits, struct errmsg *why);

@@ -40,8 +40,38 @@ void symbols_put(const struct symbols *s)
 	blob_put(last->modules);
 	blob_put(last->version);
 	blob_put(last->notes);
+	blob_put(last->btf);
+	blob_put(last->orc_ip);
+	blob_put(last->orc);
 	free_modules(last->module_list, last->module_count);
 	free(last);
+}
+
+static size_t blob_size(const struct blob *b)
+{
+	return b ? b->size : 0;
+}
+
+/* Of one that is shared: each sharer holds a reference. */
+static size_t blob_part(const struct blob *b)
+{
+	unsigned sharers = b ? atomic_load_explicit(&b->refs, memory_order_relaxed) : 1;
+
+	return blob_size(b) / (sharers ? sharers : 1);
+}
+
+size_t symbols_size(const struct symbols *s)
+{
+	return sizeof(*s) + blob_size(s->kallsyms) + blob_size(s->modules) + blob_size(s->notes) +
+	       blob_part(s->btf) + blob_part(s->orc_ip) + blob_part(s->orc) +
+	       symtab_memory(s->table) + s->module_count * sizeof(*s->module_list);
+}
+
+void symbols_share(struct symbols *s, struct blobpool *pool)
+{
+	s->btf = blobpool_share(pool, s->btf);
+	s->orc_ip = blobpool_share(pool, s->orc_ip);
+	s->orc = blobpool_share(pool, s->orc);
 }
 
 /* ---- collecting ------------------------------------------------------------------------------ */
@@ -361,6 +391,12 @@ static int move_texts(struct symbols_builder *b, struct symbols *s)
 		r = move_blob(b, GUEST_FILE_VERSION, &s->version);
 	if (r == 0)
 		r = move_blob(b, GUEST_FILE_KERNEL_NOTES, &s->notes);
+	if (r == 0)
+		r = move_blob(b, GUEST_FILE_BTF, &s->btf);
+	if (r == 0)
+		r = move_blob(b, GUEST_FILE_ORC_IP, &s->orc_ip);
+	if (r == 0)
+		r = move_blob(b, GUEST_FILE_ORC, &s->orc);
 	if (r < 0)
 		return r;
 	read_boot_id(b, s);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "symsrc/base/blob.h"
+#include "symsrc/base/blobpool.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/modules.h"
 #include "symsrc/notes.h"
@@ -27,6 +28,9 @@ struct symbols {
 	struct blob *modules;  /* byte for byte; NULL: not to be had */
 	struct blob *version;  /* /proc/version; NULL likewise */
 	struct blob *notes;    /* /sys/kernel/notes; NULL likewise */
+	struct blob *btf;      /* /sys/kernel/btf/vmlinux; NULL likewise */
+	struct blob *orc_ip;   /* .orc_unwind_ip and .orc_unwind of the kernel (GUEST_FILE_ORC); */
+	struct blob *orc;      /* NULL likewise */
 	struct symtab *table;
 	char boot_id[37];  /* empty: not known */
 	char release[128]; /* the word after "Linux version "; empty: not known */
@@ -35,11 +39,21 @@ struct symbols {
 	struct symbols_module *module_list; /* in the order of modules */
 	uint64_t fetched_ns;		    /* clock_now_ns(), when it was complete */
 	uint64_t fetch_took_ns;
-	char used[256]; /* struct source.used */
+	char used[SOURCE_USED_MAX]; /* these four: struct source */
+	char how[SOURCE_HOW_MAX];
+	char note[SOURCE_NOTE_MAX];
+	struct source_mark mark;
 };
 
 const struct symbols *symbols_get(const struct symbols *s); /* accepts NULL */
 void symbols_put(const struct symbols *s);		    /* accepts NULL */
+
+/* What it takes, in bytes; of what it shares with others its part. */
+size_t symbols_size(const struct symbols *s);
+
+/* Has these symbols, which nobody else knows yet, share what guests with the same kernel have in
+ * common: their BTF, their ORC tables. */
+void symbols_share(struct symbols *s, struct blobpool *pool);
 
 /* Collects what a source delivers: its sink feeds the parsers as the bytes arrive. The fetch is
  * timed from create to finish. GUEST_FILE_MODULES may come twice, before and after kallsyms,

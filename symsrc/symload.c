@@ -88,6 +88,10 @@ static int fill(struct symload *sl, const struct symload_config *c)
 
 	if (r < 0)
 		return r;
+	sl->proc_root = strdup(c->proc_root ? c->proc_root : "/proc");
+	sl->pool = blobpool_create();
+	if (!sl->proc_root || !sl->pool)
+		return -ENOMEM;
 	r = create_fetchers(sl, fetchers < SYMLOAD_FETCHERS_MAX ? fetchers : SYMLOAD_FETCHERS_MAX);
 	if (r < 0)
 		return r;
@@ -109,6 +113,7 @@ int symload_create(const struct symload_config *config, struct guests *gs, struc
 	sl->kept_max = config->kept_max ? config->kept_max : SYMLOAD_KEPT_MAX;
 	sl->check_ns = config->check_ms ? config->check_ms * NSEC_PER_MSEC
 					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
+	sl->look_ns = (config->look_ms ? config->look_ms : SYMLOAD_LOOK_MS) * NSEC_PER_MSEC;
 	mutex_init(&sl->lock);
 	cond_init(&sl->work);
 	for (size_t i = 0; i < SUBSCRIBERS_MAX; i++)
@@ -140,6 +145,8 @@ void symload_destroy(struct symload *sl)
 		free(sl->rules[i].uri);
 	}
 	free(sl->rules);
+	free(sl->proc_root);
+	blobpool_destroy(sl->pool);
 	cond_deinit(&sl->work);
 	mutex_deinit(&sl->lock);
 	free(sl);
@@ -287,8 +294,10 @@ int symload_refresh(struct symload *sl, uint64_t serial)
 
 	mutex_lock(&sl->lock);
 	l = with_lock__find(sl, serial);
-	if (l)
+	if (l) {
+		l->thorough_ns = 0;
 		with_lock__schedule(l, clock_now_ns(), true);
+	}
 	mutex_unlock(&sl->lock);
 	io_wake(sl->wake_fd);
 	return l ? 0 : -ESRCH;

@@ -18,26 +18,34 @@
 #include "symsrc/guest.h"
 #include "symsrc/symsrc.h"
 
-#define SYMLOAD_FETCHERS     8
-#define SYMLOAD_FETCHERS_MAX 64
-#define SYMLOAD_CHECK_SEC    60		/* between looks at a guest whose symbols are here */
-#define SYMLOAD_TOTAL_SEC    120	/* for one fetch of a guest that is known to be slow */
-#define SYMLOAD_FIRST_SEC    45		/* of another one; emulated guests need 5 to 15 */
-#define SYMLOAD_SLOW_SEC     20		/* whoever took longer is slow, whatever came of it */
-#define SYMLOAD_ANSWER_MS    4000	/* for the first byte, the first time */
-#define SYMLOAD_ANSWER_STEPS 1		/* times that this is doubled for a guest that boots */
-#define SYMLOAD_CROWDED_MS   1000	/* the same while more guests wait than there are threads */
-#define SYMLOAD_KEPT_MAX     (1u << 30) /* bytes of all symbols; above, those of old boots go */
-#define SYMLOAD_STOP_MS	     3000	/* for a thread to end before it is left behind */
+#define SYMLOAD_FETCHERS      8
+#define SYMLOAD_FETCHERS_MAX  64
+#define SYMLOAD_CHECK_SEC     60   /* between looks at a guest whose symbols are here */
+#define SYMLOAD_LOOK_MS	      3000 /* the same where a look is cheap (source_ops.look()) */
+#define SYMLOAD_BOOT_MS	      500  /* between quick attempts at a guest that boots */
+#define SYMLOAD_QUIET_MS      2000 /* the same when it has been at it for a minute */
+#define SYMLOAD_REMAINS_SEC   10   /* after a reboot: only quick attempts, RAM is full of remains */
+#define SYMLOAD_CPU_SHARE     30   /* a failed attempt rests that many times its CPU time */
+#define SYMLOAD_RAM_CHECK_SEC 10   /* between looks at whether RAM is mapped as it was */
+#define SYMLOAD_TOTAL_SEC     120  /* for one fetch of a guest that is known to be slow */
+#define SYMLOAD_FIRST_SEC     45   /* of another one; emulated guests need 5 to 15 */
+#define SYMLOAD_SLOW_SEC      20   /* whoever took longer is slow, whatever came of it */
+#define SYMLOAD_ANSWER_MS     4000 /* for the first byte, the first time */
+#define SYMLOAD_ANSWER_STEPS  1	   /* times that this is doubled for a guest that boots */
+#define SYMLOAD_CROWDED_MS    1000 /* the same while more guests wait than there are threads */
+#define SYMLOAD_KEPT_MAX      (1u << 30) /* bytes of all symbols; above, those of old boots go */
+#define SYMLOAD_STOP_MS	      3000	 /* for a thread to end before it is left behind */
 
 struct symload;
 
 struct symload_config {
 	const struct source_rule *rules; /* copied; first match wins; none matches: auto */
 	size_t rule_count;
-	unsigned fetchers; /* 0: SYMLOAD_FETCHERS */
-	unsigned check_ms; /* 0: SYMLOAD_CHECK_SEC */
-	size_t kept_max;   /* 0: SYMLOAD_KEPT_MAX */
+	unsigned fetchers;     /* 0: SYMLOAD_FETCHERS */
+	unsigned check_ms;     /* 0: SYMLOAD_CHECK_SEC */
+	unsigned look_ms;      /* 0: SYMLOAD_LOOK_MS */
+	const char *proc_root; /* copied; NULL: "/proc" */
+	size_t kept_max;       /* 0: SYMLOAD_KEPT_MAX */
 };
 
 /* gs must outlive the loader. Starts nothing. 0, -ENOMEM, or what guests_subscribe() returns. */

@@ -3,6 +3,7 @@
  *	symload.c	life, the scheduler, and what others ask
  *	symload_table.c	the guests, as discovery knows them, and the symbols that are kept
  *	symload_job.c	what a fetcher does
+ *	symload_ram.c	the guest's RAM for it
  *	symload_policy.c	when and how long
  */
 #ifndef KVMPROFS_SYMLOAD_IMPL_H
@@ -24,6 +25,15 @@ struct kept {
 	const struct symbols *symbols;
 };
 
+/* A guest's RAM as it was opened. In the hands of the fetcher while one is at work. */
+struct load_ram {
+	struct vmmram *opened;
+	struct errmsg why;	/* why there is none */
+	const struct guest *of; /* by whose facts */
+	uint64_t checked_ns;	/* when it was opened, or last looked at */
+	bool doubtful;		/* open it anew */
+};
+
 /* One guest. All fields: lock of the loader. */
 struct load {
 	uint64_t serial;
@@ -33,10 +43,14 @@ struct load {
 	const char *uri;		      /* belongs to the rules */
 	struct kept kept[SYMSRC_EPOCHS_KEPT]; /* newest first */
 	char used[SOURCE_USED_MAX];
-	struct errmsg error; /* of the last attempt */
-	unsigned attempts;   /* of this epoch */
-	unsigned failures;   /* in a row */
-	uint64_t next_ns;    /* when to try again; NEVER */
+	struct load_ram ram;
+	struct source_mark mark; /* of the current boot, as a look brought it up to date */
+	struct source_mark dead; /* of the boot before, until there are symbols of this one */
+	struct errmsg error;	 /* of the last attempt */
+	unsigned attempts;	 /* of this epoch */
+	unsigned failures;	 /* in a row */
+	uint64_t next_ns;	 /* when to try again; NEVER */
+	uint64_t thorough_ns;	 /* before that only quick attempts */
 	uint64_t fetched_ns;
 	bool whole;	    /* next time fetch everything, not just look */
 	bool slow;	    /* the last attempt ran out of time, or took long */
@@ -61,7 +75,10 @@ struct job {
 	struct load *load;
 	uint32_t epoch;
 	uint64_t began_ns;
+	uint64_t cpu_ns; /* that it took */
 	bool whole;
+	const struct guest *guest;
+	struct load_ram ram;
 	char boot_id[37];	   /* of the symbols that are here, or empty */
 	const struct symbols *had; /* those, or NULL */
 	struct fetch_request req;
@@ -76,7 +93,9 @@ struct symload {
 	struct guests *gs;
 	struct source_rule *rules;
 	size_t rule_count;
-	uint64_t check_ns;
+	char *proc_root;
+	struct blobpool *pool; /* has a lock of its own */
+	uint64_t check_ns, look_ns;
 	size_t kept_max;
 	unsigned fetcher_count;
 	struct fetcher *fetchers;
@@ -99,8 +118,21 @@ struct symload {
 /* The guest booted less than a minute ago, or its VMM started. Not pure: looks at the clock. */
 bool load_is_young(const struct load *l);
 
-/* Whether it can change behind our back: copies in files cannot. */
-bool symload_is_worth_checking(const char *used);
+/* When to try again after an attempt that failed; NEVER. Brings thorough_ns up to date. */
+uint64_t load_next_attempt(struct load *l, const struct job *job);
+
+/* When to look again at one whose symbols are here; NEVER. */
+uint64_t load_next_look(const struct symload *sl, const struct load *l);
+
+/* ---- symload_ram.c -------------------------------------------------------------------------- */
+
+/* Whether discovery knows the same of their RAM. */
+bool symload_ram_facts_same(const struct guest *a, const struct guest *b);
+
+/* Opens the guest's RAM where the job's source may want it, or sees that it still is as it was.
+ * Not under the lock: reads /proc/PID. */
+void symload_prepare_ram(const struct symload *sl, struct job *job);
+void load_ram_deinit(struct load_ram *ram);
 
 /* ---- symload_table.c ------------------------------------------------------------------------ */
 

@@ -8,6 +8,10 @@
 #include "symsrc/base/log.h"
 #include "symsrc/symload_impl.h"
 
+/* Why an epoch began; for people. */
+static const char other_boot_id[] = "boot_id changed";
+static const char other_by_look[] = "guest memory: another boot";
+
 /* More guests wait for their turn than could have one. */
 static bool with_lock__is_crowded(const struct symload *sl)
 {
@@ -45,6 +49,10 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 	req->limits.deadline_ns =
 		clock_now_ns() + (l->slow ? SYMLOAD_TOTAL_SEC : SYMLOAD_FIRST_SEC) * NSEC_PER_SEC;
 	req->limits.answer_ms = with_lock__patience(sl, l);
+	req->limits.booting = l->young;
+	req->limits.quick = clock_now_ns() < l->thorough_ns;
+	req->mark = l->mark;
+	req->dead = l->dead;
 }
 
 static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *f, struct job *job)
@@ -56,6 +64,9 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 			    .began_ns = clock_now_ns(),
 			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
+	job->guest = guest_get(l->guest);
+	job->ram = l->ram;
+	l->ram = (struct load_ram){0};
 	if (have)
 		snprintf(job->boot_id, sizeof(job->boot_id), "%s", have->boot_id);
 	l->young = !have && load_is_young(l);
@@ -106,9 +117,8 @@ static bool is_other_boot(const struct job *job, const char *boot_id)
 /* Begins the next epoch and makes it the job's; unless somebody else began one meanwhile, for
  * what may be a later boot than the one that was fetched: then the job stays of the old epoch,
  * and what it brought is dropped. */
-static void begin_epoch(struct symload *sl, struct job *job)
+static void begin_epoch(struct symload *sl, struct job *job, const char *reason)
 {
-	static const char reason[] = "boot_id changed";
 	uint64_t serial = job->load->serial;
 	const struct guest_set *set;
 	const struct guest_entry *e;
@@ -124,7 +134,8 @@ static void begin_epoch(struct symload *sl, struct job *job)
 	symload_sync_guests(sl);
 }
 
-static void run_look(struct symload *sl, struct job *job)
+/* By the files that tell of a boot. */
+static void run_state(struct symload *sl, struct job *job)
 {
 	struct fetch_state now;
 
@@ -132,18 +143,53 @@ static void run_look(struct symload *sl, struct job *job)
 	if (job->result < 0)
 		return;
 	if (is_other_boot(job, now.boot_id)) {
-		begin_epoch(sl, job);
+		begin_epoch(sl, job, other_boot_id);
 		job->changed = true;
 	}
 	job->changed |= modules_differ(now.modules, job->had->modules);
 	fetch_state_deinit(&now);
 }
 
+static void run_look(struct symload *sl, struct job *job)
+{
+	enum source_news news;
+
+	job->result = fetch_look(&job->req, &news, &job->why);
+	if (job->result == -ENOSYS) {
+		run_state(sl, job);
+		return;
+	}
+	if (job->result < 0)
+		return;
+	if (news == SOURCE_REBOOTED)
+		begin_epoch(sl, job, other_by_look);
+	job->changed = news != SOURCE_SAME;
+}
+
+/* Whether what was fetched is of another boot than what is here. */
+static const char *other_boot(struct job *job)
+{
+	enum source_news news;
+
+	if (is_other_boot(job, job->symbols->boot_id))
+		return other_boot_id;
+	if (job->had && fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED)
+		return other_by_look;
+	return NULL;
+}
+
 static void run_whole(struct symload *sl, struct job *job)
 {
+	const char *reason;
+
 	job->result = fetch_symbols(&job->req, &job->symbols, &job->why);
-	if (job->result == 0 && is_other_boot(job, job->symbols->boot_id))
-		begin_epoch(sl, job);
+	if (job->result < 0)
+		return;
+	/* Nobody else knows them yet. */
+	symbols_share((struct symbols *)job->symbols, sl->pool);
+	reason = other_boot(job);
+	if (reason)
+		begin_epoch(sl, job, reason);
 }
 
 static void with_lock__worked(const struct symload *sl, struct load *l, struct job *job)
@@ -152,7 +198,12 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 
 	l->failures = 0;
 	l->error = (struct errmsg){0};
+	if (job->symbols)
+		l->mark = job->symbols->mark;
+	else if (!job->new_epoch)
+		l->mark = job->req.mark;
 	if (job->symbols) {
+		l->dead.len = 0;
 		snprintf(l->used, sizeof(l->used), "%s", job->symbols->used);
 		l->fetched_ns = job->symbols->fetched_ns;
 		if (job->new_epoch) { /* it asked for what is here already */
@@ -164,19 +215,21 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 	}
 	if (job->changed)
 		with_lock__schedule(l, now, true);
-	else if (l->next_ns == NEVER && symload_is_worth_checking(l->used))
-		with_lock__schedule(l, now + sl->check_ns, false);
+	else if (l->next_ns == NEVER)
+		with_lock__schedule(l, load_next_look(sl, l), false);
 }
 
 static void with_lock__failed(struct load *l, const struct job *job)
 {
-	unsigned pause;
+	uint64_t next_ns = load_next_attempt(l, job);
 
-	l->failures++;
-	l->error = job->why;
-	pause = symload_pause_sec(job->result, l->failures, l->young);
-	if (l->next_ns == NEVER && pause > 0)
-		with_lock__schedule(l, clock_now_ns() + pause * NSEC_PER_SEC, job->whole);
+	/* A quick attempt knows less of a guest that is not ready than the thorough one did. */
+	if (!job->req.limits.quick || job->result != l->error.code)
+		l->error = job->why;
+	l->dead = job->req.dead;
+	l->ram.doubtful = job->result != -EAGAIN;
+	if (l->next_ns == NEVER)
+		with_lock__schedule(l, next_ns, job->whole);
 }
 
 /* Whether the outcome is worth a line: not while it boots, and not again and again. */
@@ -218,6 +271,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	sl->slow_running -= l->running_slow;
 	l->running_slow = false;
 	l->by = NULL;
+	l->ram = job->ram;
 	if (l->gone) {
 		load_free(l);
 		return false;
@@ -239,14 +293,25 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	return news;
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
 static void do_job(struct symload *sl, struct job *job)
 {
+	uint64_t cpu_ns = thread_cpu_ns();
 	bool news;
 
+	symload_prepare_ram(sl, job);
 	if (job->whole)
 		run_whole(sl, job);
 	else
 		run_look(sl, job);
+	job->cpu_ns = thread_cpu_ns() - cpu_ns;
 	if (job->symbols)
 		snprintf(job->req.used, sizeof(job->req.used), "%s", job->symbols->used);
 	mutex_lock(&sl->lock);
@@ -256,6 +321,7 @@ static void do_job(struct symload *sl, struct job *job)
 		log_outcome(job);
 	symbols_put(job->symbols);
 	symbols_put(job->had);
+	guest_put(job->guest);
 	io_wake(sl->wake_fd);
 }
 

@@ -52,9 +52,48 @@ unsigned symload_pause_sec(int err, unsigned failures, bool young)
 }
 
 /* A source whose files are copies does not change behind our back. */
-bool symload_is_worth_checking(const char *used)
+static bool is_worth_checking(const char *used)
 {
 	return strncmp(used, "kallsyms:", strlen("kallsyms:")) != 0;
+}
+
+uint64_t load_next_look(const struct symload *sl, const struct load *l)
+{
+	if (l->mark.len)
+		return clock_now_ns() + sl->look_ns;
+	return is_worth_checking(l->used) ? clock_now_ns() + sl->check_ns : NEVER;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* A guest that is not ready is tried again soon, but quickly: what is thorough costs time of a
+ * CPU, or of whoever is asked besides. */
+static uint64_t next_of_unready(struct load *l, const struct job *job, uint64_t rested)
+{
+	unsigned pause_ms = l->young ? SYMLOAD_BOOT_MS : SYMLOAD_QUIET_MS;
+	uint64_t pause;
+
+	if (!job->req.limits.quick) {
+		l->failures++;
+		pause = l->young ? 0 : symload_pause_sec(job->result, l->failures, false);
+		l->thorough_ns = later(rested, clock_now_ns() + pause * NSEC_PER_SEC);
+	}
+	return clock_now_ns() + pause_ms * NSEC_PER_MSEC;
+}
+
+uint64_t load_next_attempt(struct load *l, const struct job *job)
+{
+	uint64_t now = clock_now_ns(), rested = now + SYMLOAD_CPU_SHARE * job->cpu_ns;
+	unsigned pause;
+
+	if (job->result == -EAGAIN)
+		return next_of_unready(l, job, rested);
+	l->failures++;
+	pause = symload_pause_sec(job->result, l->failures, l->young);
+	return pause ? later(rested, now + pause * NSEC_PER_SEC) : NEVER;
 }
 
 /* start: clock ticks since boot (proc_pid_stat(5)). */

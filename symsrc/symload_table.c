@@ -34,22 +34,12 @@ void load_free(struct load *l)
 {
 	for (size_t i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
 		symbols_put(l->kept[i].symbols);
+	load_ram_deinit(&l->ram);
 	guest_put(l->guest);
 	free(l);
 }
 
 /* ---- what is kept ------------------------------------------------------------------------- */
-
-static size_t blob_size(const struct blob *b)
-{
-	return b ? b->size : 0;
-}
-
-static size_t symbols_size(const struct symbols *s)
-{
-	return sizeof(*s) + blob_size(s->kallsyms) + blob_size(s->modules) + blob_size(s->notes) +
-	       symtab_memory(s->table) + s->module_count * sizeof(*s->module_list);
-}
 
 /* What all guests' symbols take; *ret_old is the one of an earlier boot that is the oldest. */
 static size_t with_lock__sum_up(const struct symload *sl, struct kept **ret_old)
@@ -168,10 +158,23 @@ static bool with_lock__take_guest(const struct symload *sl, struct load *l, cons
 
 	if (old && !load_symbols(l, l->epoch))
 		moved |= strcmp(old->name, g->name) != 0 || !links_same(&old->links, &g->links);
+	if (old && !load_symbols(l, l->epoch) && !l->by)
+		moved |= !symload_ram_facts_same(old, g);
 	l->guest = guest_get(g);
 	l->uri = uri;
 	guest_put(old);
 	return moved;
+}
+
+/* What is known of the boot that is over, so that its remains are not taken for the next. */
+static void with_lock__bury(struct load *l)
+{
+	l->thorough_ns = 0;
+	if (!l->mark.len)
+		return;
+	l->dead = l->mark;
+	l->mark.len = 0;
+	l->thorough_ns = clock_now_ns() + SYMLOAD_REMAINS_SEC * NSEC_PER_SEC;
 }
 
 /* The guest's entry in the new set. */
@@ -192,6 +195,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->failures = 0;
 	l->said = NOTHING_SAID;
 	l->error = (struct errmsg){0};
+	with_lock__bury(l);
 	with_lock__cancel(l); /* what it fetches is from the boot before */
 	with_lock__schedule(l, clock_now_ns(), true);
 }

@@ -21,8 +21,10 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 					      .debugfs_root = c->debugfs_root,
 					      .only = c->only,
 					      .only_count = c->only_count};
-	const struct symload_config load = {
-		.rules = c->rules, .rule_count = c->rule_count, .fetchers = c->fetchers};
+	const struct symload_config load = {.rules = c->rules,
+					    .rule_count = c->rule_count,
+					    .fetchers = c->fetchers,
+					    .proc_root = c->proc_root};
 	int r;
 
 	s->guests = guests_create();

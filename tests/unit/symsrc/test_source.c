@@ -126,7 +126,7 @@ static void test_bad_uris(void **state)
 
 static void test_uris_of_later(void **state)
 {
-	static const char *const later[] = {"memory", "virtio-serial:/run/x.sock", "vsock:3:22",
+	static const char *const later[] = {"virtio-serial:/run/x.sock", "vsock:3:22",
 					    "vmlinux:/usr/lib/debug/vmlinux"};
 
 	(void)state;

@@ -318,7 +318,7 @@ static void test_hidden_addresses(void **state)
 
 static void test_pointless(void **state)
 {
-	const struct source_rule rule = {(char *)"*", (char *)"memory"};
+	const struct source_rule rule = {(char *)"*", (char *)"vsock:3"};
 	const struct symload_config config = {.rules = &rule, .rule_count = 1};
 
 	(void)state;
