@@ -115,7 +115,7 @@ static int read_run(const struct vmmram *v, size_t block, uint64_t at, enum page
 
 	switch (page) {
 	case PAGE_PRESENT: return read_mem(v, b->hva + at, buf, n);
-	case PAGE_SWAPPED: return -EAGAIN;
+	case PAGE_SWAPPED: return -EBUSY;
 	default: break;
 	}
 	if (v->file_of[block])
