@@ -284,6 +284,7 @@ static struct blob *held(const struct symbols *s, const struct place *p)
 	case NODE_PROC_MODULES: return s->modules;
 	case NODE_PROC_VERSION: return s->version;
 	case NODE_SYS_KERNEL_NOTES: return s->notes;
+	case NODE_SYS_KERNEL_BTF_VMLINUX: return s->btf;
 	case NODE_SYS_MODULE_BUILD_ID: return module_note(s, p->module);
 	default: return NULL;
 	}
@@ -315,6 +316,8 @@ static int from_symbols(const struct symbols *s, const struct place *p, struct b
 		*ret = blob_get(blob);
 		return 0;
 	}
+	if (p->node == NODE_SYS_KERNEL_BTF_VMLINUX)
+		return -ENOENT; /* it was there a moment ago */
 	if (p->node == NODE_MODULES)
 		return line("# no modules: the symbol source has no list of them\n", ret);
 	return line("", ret);

@@ -101,11 +101,19 @@ static void next_try_line(const struct symsrc_status *st, const struct render_wh
 	buf_append_char(out, '\n');
 }
 
-static void source_lines(const struct symsrc_status *st, const struct render_when *when,
-			 struct buf *out)
+/* Both may quote what the guest says: cleaned when they were made. */
+static void source_words(const struct symbols *s, struct buf *out)
+{
+	buf_printf(out, "source_how %s\n", s && s->how[0] ? s->how : "-");
+	buf_printf(out, "source_note %s\n", s && s->note[0] ? s->note : "-");
+}
+
+static void source_lines(const struct symsrc_status *st, const struct symbols *s,
+			 const struct render_when *when, struct buf *out)
 {
 	render_line(out, "source", st->source_uri);
 	render_line(out, "source_used", st->used);
+	source_words(s, out);
 	render_line(out, "source_state", state_name(st->state));
 	/* Clean already; escaping it again would double its backslashes. */
 	buf_printf(out, "source_error %s\n", st->error.code ? st->error.text : "-");
@@ -119,6 +127,6 @@ int render_info(const struct guest_entry *entry, const struct symsrc_status *sta
 {
 	guest_lines(entry, when, out);
 	symbol_lines(symbols, out);
-	source_lines(status, when, out);
+	source_lines(status, symbols, when, out);
 	return out->err;
 }

@@ -43,6 +43,9 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_SYS_KERNEL] = {"kernel", DIR_OF(NODE_SYS)},
 	/* Kernels before 6.9 leave relocated addresses in their notes (CVE-2024-26816). */
 	[NODE_SYS_KERNEL_NOTES] = {"notes", FOR_PERF_OF(NODE_SYS_KERNEL, 0400), SECRET},
+	[NODE_SYS_KERNEL_BTF] = {"btf", DIR_OF(NODE_SYS_KERNEL)},
+	[NODE_SYS_KERNEL_BTF_VMLINUX] = {"vmlinux", SYMBOLS_OF(NODE_SYS_KERNEL_BTF, 0400),
+					 .each = EACH_BTF, SECRET},
 	[NODE_SYS_MODULE] = {"module", DIR_OF(NODE_SYS)},
 	[NODE_SYS_MODULE_DIR] = {NULL, DIR_OF(NODE_SYS_MODULE), .each = EACH_MODULE},
 	[NODE_SYS_MODULE_NOTES] = {"notes", DIR_OF(NODE_SYS_MODULE_DIR)},
@@ -86,7 +89,7 @@ uint64_t place_ino(const struct place *p)
 
 bool tree_needs_symbols(enum node_id dir)
 {
-	return dir == NODE_SYS_MODULE;
+	return dir == NODE_SYS_MODULE || dir == NODE_SYS_KERNEL_BTF;
 }
 
 bool tree_exists(const struct tree_view *view, const struct place *p)
@@ -140,6 +143,11 @@ static int find_module(const struct tree_view *view, const char *name, struct pl
 	return -ENOENT;
 }
 
+static bool has_btf(const struct tree_view *view)
+{
+	return view->symbols && view->symbols->btf;
+}
+
 static int find_child(const struct tree_view *view, enum node_id id, const char *name,
 		      struct place *ret)
 {
@@ -148,6 +156,7 @@ static int find_child(const struct tree_view *view, enum node_id id, const char 
 	case EACH_PID: return find_pid(view, name, ret);
 	case EACH_NAME: return find_name(view, name, ret);
 	case EACH_MODULE: return find_module(view, name, ret);
+	case EACH_BTF: return has_btf(view) && strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
 	}
 	return -ENOENT;
 }
@@ -234,6 +243,10 @@ static int append_child(const struct tree_view *view, const struct place *dir, e
 	case EACH_PID: append_pids(view, dir, id, l); break;
 	case EACH_NAME: return append_names(view, dir, id, l);
 	case EACH_MODULE: append_modules(view, dir, id, l); break;
+	case EACH_BTF:
+		if (has_btf(view))
+			append(l, dir, id, nodes[id].name);
+		break;
 	}
 	return 0;
 }

@@ -38,6 +38,8 @@ enum node_id {
 	NODE_SYS,
 	NODE_SYS_KERNEL,
 	NODE_SYS_KERNEL_NOTES,
+	NODE_SYS_KERNEL_BTF,
+	NODE_SYS_KERNEL_BTF_VMLINUX, /* only where the guest has BTF, as in the guest */
 	NODE_SYS_MODULE,
 	NODE_SYS_MODULE_DIR, /* sys/module/NAME/ */
 	NODE_SYS_MODULE_NOTES,
@@ -60,10 +62,10 @@ enum node_class {
 };
 
 /* How many of it there are in its directory, and what their names come from. */
-enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE };
+enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF };
 
 struct node {
-	const char *name; /* NULL unless EACH_ONE */
+	const char *name; /* NULL unless EACH_ONE or EACH_BTF */
 	enum node_id parent;
 	enum node_class class;
 	mode_t mode; /* permission bits */

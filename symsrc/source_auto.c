@@ -256,6 +256,9 @@ static int auto_fetch(struct source *s, unsigned want, const struct source_limit
 	r = try_ways(&f, last, true, why);
 	if (r > 0)
 		r = try_ways(&f, last, false, why);
+	if (r == 0 && !s->note[0] && f.attempts.memory.code)
+		snprintf(s->note, sizeof(s->note), "%.*s", SOURCE_NOTE_MAX - 1,
+			 f.attempts.memory.text);
 	return r > 0 ? explain_attempts(a, &f.attempts, why) : r;
 }
 

@@ -63,6 +63,8 @@ static void test_info_while_it_waits(void **state)
 	assert_true(has(&b, "source_error ssh web1: no route to host"));
 	assert_true(has(&b, "source_attempts 3"));
 	assert_true(has(&b, "source_next_try in 2.000 s"));
+	assert_true(has(&b, "source_how -"));
+	assert_true(has(&b, "source_note -"));
 	assert_true(has(&b, "source_age -"));
 	buf_deinit(&b);
 }
@@ -75,6 +77,8 @@ static void test_info_with_symbols(void **state)
 				   .fetched_ns = 90 * NSEC_PER_SEC};
 	struct symbols s = {.release = "6.1.0-18-amd64",
 			    .kernel_id = {.len = 20, .bytes = {0xab}},
+			    .how = "trampoline; 5 anchors",
+			    .note = "core symbols only: the kernel has no BTF",
 			    .modules = blob_from_bytes("a 1 0 - Live 0x0\nb 1 0 - Live 0x0\n", 34)};
 	struct symtab_builder *builder = symtab_builder_create();
 	struct buf b;
@@ -89,6 +93,8 @@ static void test_info_with_symbols(void **state)
 	assert_true(has(&b, "symbols 1"));
 	assert_true(has(&b, "modules 2"));
 	assert_true(has(&b, "source_used ssh://root@127.0.0.1:2201"));
+	assert_true(has(&b, "source_how trampoline; 5 anchors"));
+	assert_true(has(&b, "source_note core symbols only: the kernel has no BTF"));
 	assert_true(has(&b, "source_state ready"));
 	assert_true(has(&b, "source_error -"));
 	assert_true(has(&b, "source_age 10.000 s"));

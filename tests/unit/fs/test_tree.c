@@ -261,8 +261,29 @@ static void test_all_that_is_listed_is_found(void **state)
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
 	/* The root and what is in it; then for each guest a link, its directory, 7 files and
-	 * control, 4 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 8 + 4 + 4 + 6));
+	 * control, 5 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
+	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 8 + 5 + 4 + 6));
+}
+
+/* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
+ * read. */
+static void test_btf_is_there_when_the_guest_has_it(void **state)
+{
+	struct symbols with = {.btf = blob_from_bytes("btf", 3)}, without = {0};
+	struct place dir = {.node = NODE_SYS_KERNEL_BTF, .serial = 1}, p;
+	struct fixture *f = *state;
+
+	f->view.symbols = &with;
+	assert_names(f, &dir, "vmlinux ");
+	assert_int_equal(walk(f, "100/sys/kernel/btf/vmlinux", &p), 0);
+	assert_int_equal(p.node, NODE_SYS_KERNEL_BTF_VMLINUX);
+	f->view.symbols = &without;
+	assert_names(f, &dir, "");
+	assert_int_equal(walk(f, "100/sys/kernel/btf/vmlinux", &p), -ENOENT);
+	f->view.symbols = NULL;
+	assert_int_equal(walk(f, "100/sys/kernel/btf/vmlinux", &p), -ENOENT);
+	assert_true(tree_needs_symbols(NODE_SYS_KERNEL_BTF));
+	blob_put(with.btf);
 }
 
 static void test_a_guest_that_is_gone(void **state)
@@ -283,9 +304,10 @@ static void test_a_guest_that_is_gone(void **state)
 /* Files that carry addresses are for root alone; nobody but root controls. */
 static void test_permissions(void **state)
 {
-	static const enum node_id secret[] = {
-		NODE_KALLSYMS,	   NODE_MODULES,      NODE_PROFILE,	    NODE_PROC_KALLSYMS,
-		NODE_PROC_MODULES, NODE_PROC_VERSION, NODE_SYS_KERNEL_NOTES};
+	static const enum node_id secret[] = {NODE_KALLSYMS,	     NODE_MODULES,
+					      NODE_PROFILE,	     NODE_PROC_KALLSYMS,
+					      NODE_PROC_MODULES,     NODE_PROC_VERSION,
+					      NODE_SYS_KERNEL_NOTES, NODE_SYS_KERNEL_BTF_VMLINUX};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++) {
@@ -313,6 +335,7 @@ int main(void)
 		TEST(test_odd_names_are_components),
 		TEST(test_the_longest_names_differ),
 		TEST(test_all_that_is_listed_is_found),
+		TEST(test_btf_is_there_when_the_guest_has_it),
 		TEST(test_a_guest_that_is_gone),
 		TEST(test_permissions),
 	};
