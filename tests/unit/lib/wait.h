@@ -4,6 +4,12 @@
 
 #include <poll.h>
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include "symsrc/base/clock.h"
 
 /* So long that only what never happens takes longer, also on two busy cores under a sanitizer. */
@@ -13,7 +19,45 @@
 #define wait_until(condition) wait_until__(condition, poll(NULL, 0, 5))
 
 /* The same with a busy CPU meanwhile. */
-#define spin_until(condition) wait_until__(condition, (void)0)
+#define spin_until(condition) wait_until__(condition, spin_ms(5))
+
+static inline void spin_ms(uint64_t ms)
+{
+	uint64_t until = clock_now_ns() + ms * NSEC_PER_MSEC;
+
+	while (clock_now_ns() < until)
+		continue;
+}
+
+/* How often a promise of speed is tried: whatever is promised, a busy machine may keep everybody
+ * waiting for a moment. Who breaks the promise does so each time. */
+#define TRIES 5
+
+/* Fails the test unless the condition holds once. */
+#define try_until(condition)                                                             \
+	do {                                                                             \
+		int tries__ = TRIES;                                                     \
+		while (!(condition)) {                                                   \
+			if (--tries__ == 0)                                              \
+				fail_msg("not once in %d tries: %s", TRIES, #condition); \
+		}                                                                        \
+	} while (0)
+
+/* Sanitizers make all slower. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWER 4
+#else
+#define SLOWER 1
+#endif
+
+/* The CPU time of this thread: what others do beside it does not count. */
+static inline uint64_t cpu_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
 
 #define wait_until__(condition, meanwhile)                                               \
 	do {                                                                             \

@@ -24,6 +24,7 @@
 #include "tests/unit/lib/fakeqmp.h"
 #include "tests/unit/lib/guestmaker.h"
 #include "tests/unit/lib/tmptree.h"
+#include "tests/unit/lib/wait.h"
 
 static const struct tally_clock zero;
 
@@ -120,13 +121,18 @@ static void sleep_ms(int ms)
 }
 
 /* Waits until the guest has so many kernel samples. */
-static void wait_for(struct world *w, uint64_t kernel, int ms)
+static void wait_for(struct world *w, uint64_t kernel)
 {
-	for (; kernel_of(w) < kernel && ms > 0; ms -= 10)
-		sleep_ms(10);
-	if (kernel_of(w) < kernel)
-		fail_msg("%llu samples instead of %llu; note: %s", (unsigned long long)kernel_of(w),
-			 (unsigned long long)kernel, copy_of(w).note);
+	wait_until(kernel_of(w) >= kernel);
+}
+
+/* Nobody asks this server anything for a while, how soon that may begin. */
+static bool is_quiet(struct fakeqmp *f)
+{
+	unsigned commands = fakeqmp_commands(f);
+
+	sleep_ms(1500);
+	return fakeqmp_commands(f) == commands;
 }
 
 static atomic_bool paused; /* what query-status says */
@@ -157,25 +163,35 @@ static void test_counts(void **state)
 	paused = false;
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
-	add_guest(&w);
 	start = clock_now_ns();
-	wait_for(&w, 100, 30000);
+	add_guest(&w);
+	wait_for(&w, 100);
 	hz = 100 / ((double)(clock_now_ns() - start) / 1e9);
 	print_message("%.0f requests a second\n", hz);
 	assert_true(hz < 60); /* a modest rate; slower on a busy machine */
 	t = tally_of(&w);
 	assert_true(tally_vcpu(t, 0).kernel >= 100);
 	assert_int_equal(tally_vcpu(t, 0).halted, 0);
-	assert_true(tally_vcpu(t, 1).halted >= 100);
+	wait_until(tally_vcpu(t, 1).halted >= 100);
 	assert_int_equal(tally_vcpu(t, 1).kernel, 0);
 	tally_put(t);
-	totals_get(&w.totals, &totals);
-	assert_true(totals.qmp_samples >= 100);
+	wait_until((totals_get(&w.totals, &totals), totals.qmp_samples >= 100));
 	assert_int_equal(copy_of(&w).qmp_hz, QMPSAMPLER_HZ);
-	assert_string_equal(copy_of(&w).note, "");
-	assert_true(fakeqmp_clients(f) >= 2); /* sessions are short */
+	wait_until(!copy_of(&w).note[0]);
+	wait_until(fakeqmp_clients(f) >= 2); /* sessions are short */
 	end(&w);
 	fakeqmp_stop(f);
+}
+
+/* Some commands a second are no more than a look whether it still is so. */
+static void assert_is_left_alone(struct fakeqmp *f)
+{
+	unsigned commands = fakeqmp_commands(f);
+	uint64_t start = clock_now_ns();
+
+	sleep_ms(1500);
+	commands = fakeqmp_commands(f) - commands;
+	assert_true(commands < 10 * ((clock_now_ns() - start) / NSEC_PER_SEC));
 }
 
 static void test_paused_guest_is_left_alone(void **state)
@@ -188,11 +204,11 @@ static void test_paused_guest_is_left_alone(void **state)
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
 	add_guest(&w);
-	sleep_ms(1500);
+	wait_until(fakeqmp_commands(f) > 0);
+	assert_is_left_alone(f);
 	assert_int_equal(kernel_of(&w), 0);
-	assert_true(fakeqmp_commands(f) < 10);
 	paused = false;
-	wait_for(&w, 10, 20000);
+	wait_for(&w, 10);
 	end(&w);
 	fakeqmp_stop(f);
 }
@@ -202,23 +218,20 @@ static void test_paused_profile_asks_nothing(void **state)
 	struct fakeqmp *f;
 	struct tally *t;
 	struct world w;
-	unsigned commands;
 
 	(void)state;
 	paused = false;
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
 	add_guest(&w);
-	wait_for(&w, 10, 20000);
+	wait_for(&w, 10);
 	t = tally_of(&w);
 	tally_pause(t, true, clock_now_ns(), &zero);
 	sleep_ms(100);
-	commands = fakeqmp_commands(f);
-	sleep_ms(1500);
-	assert_true(fakeqmp_commands(f) - commands < 10);
+	assert_is_left_alone(f);
 	tally_pause(t, false, clock_now_ns(), &zero);
 	tally_put(t);
-	wait_for(&w, 30, 20000);
+	wait_for(&w, 30);
 	end(&w);
 	fakeqmp_stop(f);
 }
@@ -234,16 +247,15 @@ static void test_reset_begins_an_epoch(void **state)
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
 	add_guest(&w);
-	wait_for(&w, 10, 20000);
+	wait_for(&w, 10);
 	fakeqmp_send(f, "{\"event\": \"RESET\", \"timestamp\": {\"seconds\": 1, "
 			"\"microseconds\": 1}, \"data\": {\"guest\": true}}");
-	wait_for(&w, 40, 20000);
+	wait_for(&w, 40);
+	wait_until(copy_of(&w).epoch_count == 2 && copy_of(&w).epochs[1].kernel > 0);
 	set = guests_acquire(w.guests);
 	assert_int_equal(set->entries[0].epoch, 2);
 	assert_string_equal(set->entries[0].epoch_reason, "QMP RESET");
 	guest_set_put(set);
-	assert_int_equal(copy_of(&w).epoch_count, 2);
-	assert_true(copy_of(&w).epochs[1].kernel > 0);
 	end(&w);
 	fakeqmp_stop(f);
 }
@@ -254,38 +266,31 @@ static void test_end_of_sampling(void **state)
 	struct fakeqmp *f;
 	struct tally *t;
 	struct world w;
-	unsigned commands;
 
 	(void)state;
 	paused = false;
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
 	add_guest(&w);
-	wait_for(&w, 5, 20000);
+	wait_for(&w, 5);
 	t = tally_of(&w);
 	tally_set_sampler(t, SAMPLER_KIND_PERF, "", clock_now_ns(), &zero);
 	tally_put(t);
 	io_wake(qmpsampler_wake_fd(w.sampler));
-	sleep_ms(200);
-	commands = fakeqmp_commands(f);
-	sleep_ms(1500);
-	assert_int_equal(fakeqmp_commands(f), commands);
+	try_until(is_quiet(f));
 	t = tally_of(&w);
 	tally_set_sampler(t, SAMPLER_KIND_QMP, "", clock_now_ns(), &zero);
 	tally_put(t);
 	io_wake(qmpsampler_wake_fd(w.sampler));
-	wait_for(&w, 5, 20000);
+	wait_for(&w, 5);
 	guestmaker_publish(w.guests, NULL, 0);
-	sleep_ms(200);
-	commands = fakeqmp_commands(f);
-	sleep_ms(1500);
-	assert_int_equal(fakeqmp_commands(f), commands);
+	try_until(is_quiet(f));
 	end(&w);
 	fakeqmp_stop(f);
 }
 
 /* Whatever the peer does, a note says it and another guest's samples go on. */
-static void assert_note(enum fakeqmp_fault fault, const char *says, int ms)
+static void assert_note(enum fakeqmp_fault fault, const char *says)
 {
 	struct fakeqmp *f;
 	struct world w;
@@ -293,8 +298,7 @@ static void assert_note(enum fakeqmp_fault fault, const char *says, int ms)
 	begin(&w);
 	f = fakeqmp_start(w.socket, fault, qemu_answers, NULL);
 	add_guest(&w);
-	for (; !copy_of(&w).note[0] && ms > 0; ms -= 20)
-		sleep_ms(20);
+	wait_until(copy_of(&w).note[0]);
 	if (!strstr(copy_of(&w).note, says))
 		fail_msg("the note is '%s', without '%s'", copy_of(&w).note, says);
 	assert_int_equal(kernel_of(&w), 0);
@@ -306,11 +310,11 @@ static void test_faults(void **state)
 {
 	(void)state;
 	paused = false;
-	assert_note(FAKEQMP_SILENT, "QMP monitor is busy", 20000);
-	assert_note(FAKEQMP_MUTE, "QMP", 20000);
-	assert_note(FAKEQMP_CLOSES, "QMP", 20000);
-	assert_note(FAKEQMP_OTHER, "QMP", 20000);
-	assert_note(FAKEQMP_HUGE, "QMP", 20000);
+	assert_note(FAKEQMP_SILENT, "QMP monitor is busy");
+	assert_note(FAKEQMP_MUTE, "QMP");
+	assert_note(FAKEQMP_CLOSES, "QMP");
+	assert_note(FAKEQMP_OTHER, "QMP");
+	assert_note(FAKEQMP_HUGE, "QMP");
 }
 
 static char *not_x86(void *ctx, const char *command, const char *line)
@@ -330,9 +334,7 @@ static void test_another_architecture(void **state)
 	begin(&w);
 	f = fakeqmp_start(w.socket, FAKEQMP_OK, not_x86, NULL);
 	add_guest(&w);
-	for (int i = 0; i < 100 && !copy_of(&w).note[0]; i++)
-		sleep_ms(20);
-	assert_non_null(strstr(copy_of(&w).note, "architecture"));
+	wait_until(strstr(copy_of(&w).note, "architecture"));
 	end(&w);
 	fakeqmp_stop(f);
 }
@@ -344,8 +346,7 @@ static void test_no_socket(void **state)
 	(void)state;
 	begin(&w);
 	add_guest(&w);
-	sleep_ms(300);
-	assert_non_null(strstr(copy_of(&w).note, "trying again"));
+	wait_until(strstr(copy_of(&w).note, "trying again"));
 	end(&w);
 }
 
@@ -385,13 +386,13 @@ static pid_t start_qemu(const char *socket)
 	while (access(socket, F_OK) < 0) {
 		if (waitpid(pid, NULL, WNOHANG) == pid)
 			return 0;
-		sleep_ms(20);
+		sleep_ms(5);
 	}
 	return pid;
 }
 
 /* Another client of the same monitor is answered while the sampler goes on. */
-static void assert_second_client_gets_its_turn(const char *socket)
+static bool second_client_gets_its_turn(const char *socket)
 {
 	uint64_t start = clock_now_ns();
 	struct errmsg why;
@@ -399,17 +400,23 @@ static void assert_second_client_gets_its_turn(const char *socket)
 
 	assert_int_equal(qmp_connect(socket, NULL, NULL, &q, &why), 0);
 	assert_int_equal(qmp_execute(q, "query-name", NULL, NULL, NULL), 0);
-	assert_int_equal(qmp_wait_idle(q, start + 3 * NSEC_PER_SEC), 0);
+	assert_int_equal(qmp_wait_idle(q, start + PATIENCE_S * NSEC_PER_SEC), 0);
 	print_message("the second client waited %llu ms\n",
 		      (unsigned long long)((clock_now_ns() - start) / NSEC_PER_MSEC));
 	qmp_destroy(q);
+	return clock_now_ns() - start < 3 * NSEC_PER_SEC;
+}
+
+static uint64_t seen_of(struct tally *t)
+{
+	return tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted;
 }
 
 static void test_real_qemu(void **state)
 {
 	struct tally *t;
 	struct world w;
-	uint64_t seen = 0;
+	uint64_t seen;
 	pid_t qemu;
 
 	(void)state;
@@ -422,19 +429,14 @@ static void test_real_qemu(void **state)
 	}
 	add_guest(&w);
 	t = tally_of(&w);
-	for (int i = 0; i < 1000 && seen < 50; i++) {
-		sleep_ms(20);
-		seen = tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted;
-	}
+	wait_until(seen_of(t) >= 50);
 	print_message("firmware: %llu running, %llu halted\n",
 		      (unsigned long long)tally_vcpu(t, 0).kernel,
 		      (unsigned long long)tally_vcpu(t, 0).halted);
-	assert_true(seen >= 50);
 	for (int i = 0; i < 3; i++)
-		assert_second_client_gets_its_turn(w.socket);
-	seen = tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted;
-	sleep_ms(1500);
-	assert_true(tally_vcpu(t, 0).kernel + tally_vcpu(t, 0).halted > seen);
+		try_until(second_client_gets_its_turn(w.socket));
+	seen = seen_of(t);
+	wait_until(seen_of(t) > seen);
 	tally_put(t);
 	end(&w);
 	kill(qemu, SIGKILL);
