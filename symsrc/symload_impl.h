@@ -121,8 +121,8 @@ bool load_is_young(const struct load *l);
 /* When to try again after an attempt that failed; NEVER. Brings thorough_ns up to date. */
 uint64_t load_next_attempt(struct load *l, const struct job *job);
 
-/* When to look again at one whose symbols are here; NEVER. */
-uint64_t load_next_look(const struct symload *sl, const struct load *l);
+/* When to look again at one whose symbols are here, after a job that worked; NEVER. */
+uint64_t load_next_look(const struct symload *sl, const struct load *l, const struct job *job);
 
 /* ---- symload_ram.c -------------------------------------------------------------------------- */
 

@@ -216,7 +216,7 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 	if (job->changed)
 		with_lock__schedule(l, now, true);
 	else if (l->next_ns == NEVER)
-		with_lock__schedule(l, load_next_look(sl, l), false);
+		with_lock__schedule(l, load_next_look(sl, l, job), false);
 }
 
 static void with_lock__failed(struct load *l, const struct job *job)

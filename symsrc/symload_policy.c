@@ -57,16 +57,23 @@ static bool is_worth_checking(const char *used)
 	return strncmp(used, "kallsyms:", strlen("kallsyms:")) != 0;
 }
 
-uint64_t load_next_look(const struct symload *sl, const struct load *l)
-{
-	if (l->mark.len)
-		return clock_now_ns() + sl->look_ns;
-	return is_worth_checking(l->used) ? clock_now_ns() + sl->check_ns : NEVER;
-}
-
 static uint64_t later(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* While a guest boots its modules come one after the other. One that loads and unloads all the
+ * time must not keep us busy: a fetch rests, too. */
+uint64_t load_next_look(const struct symload *sl, const struct load *l, const struct job *job)
+{
+	uint64_t now = clock_now_ns();
+
+	if (!l->mark.len)
+		return is_worth_checking(l->used) ? now + sl->check_ns : NEVER;
+	if (load_is_young(l) && SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC < sl->look_ns)
+		return now + later(SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC,
+				   SYMLOAD_YOUNG_CPU_SHARE * job->cpu_ns);
+	return now + later(sl->look_ns, SYMLOAD_CPU_SHARE * job->cpu_ns);
 }
 
 /* A guest that is not ready is tried again soon, but quickly: what is thorough costs time of a
