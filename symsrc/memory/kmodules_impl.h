@@ -106,7 +106,7 @@ bool kmodules_is_bad_data(int err);
 int kmodules_take(struct kmodules_reader *r, uint64_t va, uint64_t n, uint32_t *ret_at);
 
 /* The same for strings that begin between lo and hi: up to the end of the one at hi, of which
- * at most name_max bytes are taken. A NUL follows. */
+ * at most name_max + 1 bytes are taken. A NUL follows. */
 int kmodules_take_strings(struct kmodules_reader *r, uint64_t lo, uint64_t hi, uint32_t *ret_at);
 
 /* Fill in what hangs on a module. */

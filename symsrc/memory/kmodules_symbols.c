@@ -33,12 +33,12 @@ int kmodules_take(struct kmodules_reader *r, uint64_t va, uint64_t n, uint32_t *
 
 int kmodules_take_strings(struct kmodules_reader *r, uint64_t lo, uint64_t hi, uint32_t *ret_at)
 {
-	char last[SYMTAB_NAME_MAX + 1];
-	size_t max = r->m->name_max;
+	char last[SYMTAB_NAME_MAX + 2];
+	size_t max = r->m->name_max + 1;
 	int err = paging_read_str(r->p, hi, last, max + 1);
 
 	if (err == -ENAMETOOLONG) {
-		/* The kernel cuts it, too (strscpy()). */
+		/* The kernel cuts it, too (strscpy()); one more tells that it was longer. */
 		err = paging_read(r->p, hi, last, max);
 		last[max] = '\0';
 	}

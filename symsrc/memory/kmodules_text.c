@@ -188,11 +188,12 @@ static void put_module(struct buf *b, const struct kmodules *m, const struct kmo
 int kmodules_deliver_modules(const struct kmodules *m, const struct source_sink *sink)
 {
 	CLEANUP_BUF struct buf b;
-	int err = sink->begin(sink->ctx, GUEST_FILE_MODULES, NULL);
+	int err;
 
+	buf_init(&b, GUEST_MODULES_MAX);
+	err = sink->begin(sink->ctx, GUEST_FILE_MODULES, NULL);
 	if (err < 0)
 		return err;
-	buf_init(&b, GUEST_MODULES_MAX);
 	for (size_t i = 0; i < m->count; i++) {
 		if (m->list[i].state != STATE_UNFORMED)
 			put_module(&b, m, &m->list[i]);

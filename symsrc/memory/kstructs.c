@@ -79,7 +79,6 @@ static const struct wanted_member {
 	{"source_list", FIELD(module_source_list), MODULE, LIST_HEAD, false},
 	{"exit", FIELD(module_exit), MODULE, POINTER, false},
 	{"notes_attrs", FIELD(module_notes_attrs), MODULE, POINTER, false},
-	{"build_id", FIELD(module_build_id), MODULE, 20, false},
 	{"base", FIELD(mem_base), MODULE_MEMORY, POINTER, false},
 	{"size", FIELD(mem_size), MODULE_MEMORY, 4, false},
 	{"symtab", FIELD(mod_kallsyms_symtab), MOD_KALLSYMS, POINTER, true},

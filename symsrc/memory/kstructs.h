@@ -1,8 +1,9 @@
 /* How the structures of this very kernel are laid out: by its own BTF (Documentation/bpf/
  * btf.rst), parsed with libbpf. The bytes come from a stranger. Pure.
  *
- * libbpf takes what it is given on trust in places (version 1.1, of Debian 12): what it would
- * trip over is refused before it is called. Its messages, which it would print, are turned off.
+ * libbpf checks the section's frame, not what types and names refer to, so each reference is
+ * checked here. A header that it would turn round (the other byte order) or read unaligned does
+ * not get there. Its messages, which it would print, are turned off.
  */
 #ifndef KVMPROFS_MEMORY_KSTRUCTS_H
 #define KVMPROFS_MEMORY_KSTRUCTS_H
@@ -33,7 +34,6 @@ struct kstructs {
 	/* Only in kernels that can unload modules. */
 	uint32_t module_refcnt, module_source_list, module_exit;
 	uint32_t module_notes_attrs;
-	uint32_t module_build_id; /* only with CONFIG_STACKTRACE_BUILD_ID */
 
 	uint32_t mod_kallsyms_size;
 	uint32_t mod_kallsyms_symtab, mod_kallsyms_num_symtab, mod_kallsyms_strtab;
@@ -45,7 +45,7 @@ struct kstructs {
 	bool kernel_symbol_relative; /* value_offset, name_offset (PREL32): 32 bits, from where they
 					are */
 
-	/* struct module_notes_attrs: notes (count) to 6.17, then grp.bin_attrs, a list of
+	/* struct module_notes_attrs: notes (count) to 6.13, then grp.bin_attrs, a list of
 	 * pointers that ends with NULL; attrs is where the array of bin_attributes begins. */
 	uint32_t notes_attrs_count, notes_attrs_bin_attrs, notes_attrs_list;
 	uint32_t bin_attribute_size, bin_attribute_name, bin_attribute_length,
