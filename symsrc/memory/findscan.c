@@ -96,7 +96,7 @@ static inline bool may_be_digits(uint64_t word)
 	uint32_t even = (uint32_t)word - ('0' | '1' << 16);
 	uint32_t odd = (uint32_t)word - ((uint32_t)'1' << 8 | (uint32_t)'2' << 24);
 
-	return (even <= 0x00080008 && even >> 16 == (even & 0xffff)) ||
+	return (even <= 0x00070007 && even >> 16 == (even & 0xffff)) ||
 	       (odd <= 0x07000700 && odd >> 16 == (odd & 0xffff));
 }
 

@@ -124,6 +124,10 @@ static void test_best_comes_first(void **state)
 
 	(void)state;
 	fakeram_map(&f, 0x3000, 4, TEXT, TEXT_PA, 21);
+	map_image(TOP_PGT, 4, TEXT, TEXT_PA);
+	fakeram_put_u64(&f, 0x5000 + 8 * 511, fakeram_get_u64(&f, TOP_PGT + 8 * 511));
+	assert_int_equal(by_trampoline(), 1);
+	assert_image(&list[0], 0x5000, 4);
 	map_image(dead, 4, TEXT + 0x4000000, 0x200000);
 	fakeram_map(&f, dead, 4, TEXT + 0x4000000 + IMAGE_SIZE, 0x200000 + IMAGE_SIZE, 21);
 	fakeram_put_u64(&f, 0x4000 + 8 * 511, fakeram_get_u64(&f, dead + 8 * 511));
@@ -143,7 +147,6 @@ static void test_what_is_no_trampoline(void **state)
 		TOP_PGT,	       /* not present */
 		TOP_PGT | 1,	       /* not writable */
 		TOP_PGT | 0x83,	       /* a large page */
-		0x8000000000000003ULL, /* no-execute: no table of the kernel */
 		0x0010000000800003ULL, /* bits that nobody sets */
 		0x0000700000000003ULL, /* no RAM */
 		0x20000 | 3,	       /* low memory */
@@ -155,6 +158,9 @@ static void test_what_is_no_trampoline(void **state)
 		fakeram_put_u64(&f, TRAMPOLINE + 8 * 511, entries[i]);
 		assert_int_equal(by_trampoline(), 0);
 	}
+	make_kernel(4);
+	f.bytes[TRAMPOLINE + 8 * 511 + 7] |= 0x80; /* no-execute: no table of the kernel */
+	assert_int_equal(by_trampoline(), 0);
 }
 
 static void test_out_of_reach(void **state)
@@ -236,7 +242,16 @@ static void test_vmcoreinfo(void **state)
 	assert_image(&list[0], TOP_PGT, 4);
 }
 
-static void test_vmcoreinfo_in_a_note_with_5_levels(void **state)
+static void test_vmcoreinfo_in_a_note(void **state)
+{
+	(void)state;
+	map_image(TOP_PGT, 4, TEXT, TEXT_PA);
+	put_note(0x207000, TEXT, TEXT_PA);
+	assert_int_equal(by_scan(), 1);
+	assert_image(&list[0], TOP_PGT, 4);
+}
+
+static void test_vmcoreinfo_with_5_levels(void **state)
 {
 	(void)state;
 	map_image(TOP_PGT, 5, TEXT, TEXT_PA);
@@ -255,6 +270,7 @@ static void test_vmcoreinfo_of_others(void **state)
 	put_info(0x201000, TEXT + 0x2000000, 0x1400000, "");
 	put_info(0x202000, TEXT + 0x2000000, TEXT_PA, "");
 	put_info(0x203000, TEXT, 0x7000000000ULL, "");
+	put_info(0x206000, TEXT + 0x200000, TEXT_PA, "");
 	put_info(0x204123, TEXT, TEXT_PA, "");
 	put_info(0x205000, 0xffff800010000000ULL, TEXT_PA, "");
 	assert_int_equal(by_scan(), 0);
@@ -418,7 +434,8 @@ int main(void)
 		TEST(test_out_of_reach),
 		TEST(test_forged_low_memory),
 		TEST(test_vmcoreinfo),
-		TEST(test_vmcoreinfo_in_a_note_with_5_levels),
+		TEST(test_vmcoreinfo_in_a_note),
+		TEST(test_vmcoreinfo_with_5_levels),
 		TEST(test_vmcoreinfo_of_others),
 		TEST(test_vmcoreinfo_of_a_32bit_kernel),
 		TEST(test_tokens),

@@ -46,6 +46,26 @@ static void test_reads(void **state)
 	assert_int_equal(v64, 0x1122334455667788ULL);
 }
 
+static int read_anything(void *ctx, uint64_t gpa, void *buf, size_t n)
+{
+	(void)ctx;
+	(void)gpa;
+	memset(buf, 0, n);
+	return 0;
+}
+
+static void test_wraps(void **state)
+{
+	const struct ram_ops ops = {.read = read_anything};
+	struct ram ram;
+	uint64_t v;
+
+	(void)state;
+	ram_init(&ram, &ops, NULL, NULL);
+	assert_int_equal(ram_read_u64(&ram, UINT64_MAX - 8, &v), 0);
+	assert_int_equal(ram_read_u64(&ram, UINT64_MAX - 3, &v), -ENXIO);
+}
+
 static void test_budget(void **state)
 {
 	uint64_t v;
@@ -209,9 +229,10 @@ static void test_explain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_reads),  TEST(test_budget),	    TEST(test_deadline),
-		TEST(test_cancel), TEST(test_next_gets_on), TEST(test_layouts),
-		TEST(test_scan),   TEST(test_scan_ends),    TEST(test_explain),
+		TEST(test_reads),    TEST(test_wraps),	TEST(test_budget),
+		TEST(test_deadline), TEST(test_cancel), TEST(test_next_gets_on),
+		TEST(test_layouts),  TEST(test_scan),	TEST(test_scan_ends),
+		TEST(test_explain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
