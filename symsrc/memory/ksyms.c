@@ -33,7 +33,7 @@ struct search {
  */
 
 static int try_guess(struct search *s, const struct ksyms_guess *g, const int32_t *index,
-		     struct kernel_image *ret_image)
+		     struct kernel_image *ret_image, struct ksyms_verdict *verdict)
 {
 	const struct kernel_image *image = &s->candidate->image;
 	struct ksyms *k = s->k;
@@ -48,7 +48,7 @@ static int try_guess(struct search *s, const struct ksyms_guess *g, const int32_
 				     k->names.count, k->addresses);
 
 	if (r == 0)
-		r = ksyms_check(&c, ret_image, &k->anchors, &s->reason);
+		r = ksyms_check(&c, ret_image, verdict);
 	if (r == 0)
 		k->layout = g->layout;
 	return r;
@@ -59,21 +59,24 @@ static int try_guesses(struct search *s)
 	struct ksyms_guess guesses[KSYMS_GUESSES_MAX];
 	size_t n_names, n = ksyms_list_guesses(&s->k->tokens, &s->k->names, guesses);
 	const char *const *names = ksyms_anchor_names(&n_names);
+	struct ksyms_verdict verdict = {0, "no layout of the addresses makes sense"};
 	struct kernel_image image;
-	int32_t index[64];
+	int32_t index[KSYMS_FIND_MAX];
 	int r, swapped = 0;
 
-	s->reason = "no layout of the addresses makes sense";
 	ksyms_index_of(&s->k->tokens, &s->k->names, names, n_names, index);
 	for (size_t i = 0; i < n; i++) {
-		r = try_guess(s, &guesses[i], index, &image);
-		if (r == 0)
+		r = try_guess(s, &guesses[i], index, &image, &verdict);
+		if (r == 0) {
 			s->candidate->image = image;
+			s->k->anchors = verdict.anchors;
+		}
 		if (r == -EBUSY)
 			swapped = r;
 		else if (!ksyms_is_about_content(r)) /* also when all is well */
 			return r;
 	}
+	s->reason = verdict.reason;
 	return swapped ? swapped : -EBADMSG;
 }
 

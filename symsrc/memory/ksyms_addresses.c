@@ -60,6 +60,8 @@ size_t ksyms_list_guesses(const struct ksyms_tokens *t, const struct ksyms_names
 		add(&l, "to 4.5: before the names, absolute", KSYMS_ABSOLUTE,
 		    n->num_syms - 2 * size, 0);
 	add(&l, "behind the tokens, absolute", KSYMS_ABSOLUTE, KSYMS_ALIGN(behind, 8), 0);
+	add(&l, "behind tokens and seqs, absolute", KSYMS_ABSOLUTE, KSYMS_ALIGN(behind + seqs, 8),
+	    0);
 	return l.count;
 }
 

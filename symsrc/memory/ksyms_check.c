@@ -52,10 +52,15 @@ const char *const *ksyms_anchor_names(size_t *ret_count)
 /* An anchor's answer, beside negative errnos. */
 enum { ABSENT, AGREES };
 
+static bool has(const struct ksyms_case *c, enum anchor_name name)
+{
+	return c->index[name] >= 0;
+}
+
 /* 0 when there is no such symbol. */
 static uint64_t address_of(const struct ksyms_case *c, enum anchor_name name)
 {
-	return c->index[name] < 0 ? 0 : c->addresses[c->index[name]];
+	return has(c, name) ? c->addresses[c->index[name]] : 0;
 }
 
 static uint64_t to_pa(const struct kernel_image *image, uint64_t va)
@@ -78,7 +83,7 @@ static int check_banner(const struct ksyms_case *c, struct kernel_image *image)
 	char got[sizeof(start) - 1];
 	int r;
 
-	if (va == 0)
+	if (!has(c, SYM_BANNER))
 		return ABSENT;
 	r = ram_read(c->ram, to_pa(image, va), got, sizeof(got));
 	if (r < 0)
@@ -94,7 +99,7 @@ static int check_uts(const struct ksyms_case *c, struct kernel_image *image)
 	char got[4 + sizeof(sysname)];
 	int r;
 
-	if (va == 0)
+	if (!has(c, SYM_UTS))
 		return ABSENT;
 	r = ram_read(c->ram, to_pa(image, va), got, sizeof(got));
 	if (r < 0)
@@ -107,12 +112,10 @@ static int check_uts(const struct ksyms_case *c, struct kernel_image *image)
 
 static int check_text(const struct ksyms_case *c, struct kernel_image *image)
 {
-	uint64_t va = address_of(c, SYM_TEXT);
-
 	/* Of a signature the image is made from it. */
-	if (va == 0 || c->candidate->image.va == 0)
+	if (!has(c, SYM_TEXT) || c->candidate->image.va == 0)
 		return ABSENT;
-	return va == image->va ? AGREES : -EBADMSG;
+	return address_of(c, SYM_TEXT) == image->va ? AGREES : -EBADMSG;
 }
 
 static int maps(struct paging *p, const struct kernel_image *image, uint64_t va)
@@ -128,18 +131,17 @@ static int maps(struct paging *p, const struct kernel_image *image, uint64_t va)
 static int check_root(const struct ksyms_case *c, struct kernel_image *image)
 {
 	unsigned first = image->levels ? image->levels : 4, last = image->levels ? first : 5;
-	uint64_t va = address_of(c, SYM_INIT_TOP_PGT), banner = address_of(c, SYM_BANNER);
+	enum anchor_name name = has(c, SYM_INIT_TOP_PGT) ? SYM_INIT_TOP_PGT : SYM_INIT_LEVEL4_PGT;
+	uint64_t va = address_of(c, name), banner = address_of(c, SYM_BANNER);
 	struct paging p;
 	int r = ABSENT;
 
-	if (va == 0)
-		va = address_of(c, SYM_INIT_LEVEL4_PGT);
-	if (va == 0)
+	if (!has(c, name))
 		return ABSENT;
 	for (unsigned levels = first; levels <= last; levels++) {
 		paging_init(&p, c->ram, to_pa(image, va), levels);
 		r = maps(&p, image, image->va);
-		if (r == AGREES && banner)
+		if (r == AGREES && has(c, SYM_BANNER))
 			r = maps(&p, image, banner);
 		if (r == AGREES) {
 			image->root = to_pa(image, va);
@@ -167,40 +169,38 @@ static int check_own(const struct ksyms_case *c, struct kernel_image *image)
 	int r = ABSENT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
-		uint64_t va = address_of(c, own[i].name);
-
-		if (va == 0)
+		if (!has(c, own[i].name))
 			continue;
-		if (own[i].pa == 0 || va != to_va(image, own[i].pa))
+		if (own[i].pa == 0 || address_of(c, own[i].name) != to_va(image, own[i].pa))
 			return -EBADMSG;
 		r = AGREES;
 	}
 	return r;
 }
 
-static int equal(uint64_t told, uint64_t found)
+static int equal(const struct ksyms_case *c, uint64_t told, enum anchor_name name)
 {
-	if (told == 0 || found == 0)
+	if (told == 0 || !has(c, name))
 		return ABSENT;
-	return told == found ? AGREES : -EBADMSG;
+	return told == address_of(c, name) ? AGREES : -EBADMSG;
 }
 
 static int check_info_text(const struct ksyms_case *c, struct kernel_image *image)
 {
 	(void)image;
-	return equal(c->candidate->info.stext, address_of(c, SYM_STEXT));
+	return equal(c, c->candidate->info.stext, SYM_STEXT);
 }
 
 static int check_info_uts(const struct ksyms_case *c, struct kernel_image *image)
 {
 	(void)image;
-	return equal(c->candidate->info.init_uts_ns, address_of(c, SYM_UTS));
+	return equal(c, c->candidate->info.init_uts_ns, SYM_UTS);
 }
 
 static int check_info_root(const struct ksyms_case *c, struct kernel_image *image)
 {
 	(void)image;
-	return equal(c->candidate->info.root, address_of(c, SYM_INIT_TOP_PGT));
+	return equal(c, c->candidate->info.root, SYM_INIT_TOP_PGT);
 }
 
 static int check_info_tables(const struct ksyms_case *c, struct kernel_image *image)
@@ -245,8 +245,17 @@ static const struct anchor {
 	{check_info_tables, true, true, "VMCOREINFO has the tables elsewhere"},
 };
 
-static int check_all(const struct ksyms_case *c, struct kernel_image *image, unsigned *ret_anchors,
-		     const char **reason)
+/* Of several that fail, the one that came furthest says why. */
+static void note(struct ksyms_verdict *v, unsigned agreed, const char *reason)
+{
+	if (agreed < v->anchors)
+		return;
+	v->anchors = agreed;
+	v->reason = reason;
+}
+
+static int check_all(const struct ksyms_case *c, struct kernel_image *image,
+		     struct ksyms_verdict *v)
 {
 	unsigned agreed = 1; /* the addresses ascend */
 	bool strong = false;
@@ -257,17 +266,14 @@ static int check_all(const struct ksyms_case *c, struct kernel_image *image, uns
 			continue;
 		r = anchors[i].check(c, image);
 		if (r < 0) {
-			*reason = anchors[i].against;
+			note(v, agreed, anchors[i].against);
 			return ksyms_is_about_content(r) ? -EBADMSG : r;
 		}
 		agreed += r == AGREES;
 		strong |= r == AGREES && anchors[i].strong;
 	}
-	*reason = "too little in it can be checked";
-	if (agreed < KSYMS_ANCHORS_MIN || !strong)
-		return -EBADMSG;
-	*ret_anchors = agreed;
-	return 0;
+	note(v, agreed, "too little in it can be checked");
+	return agreed >= KSYMS_ANCHORS_MIN && strong ? 0 : -EBADMSG;
 }
 
 /* ---- where the image is, when only its tables were found ------------------------------------- */
@@ -281,12 +287,12 @@ static uint64_t image_size(const struct ksyms_case *c, uint64_t va)
 
 /* The addresses are virtual: try each place in RAM from which the tables can be reached. */
 static int check_places(const struct ksyms_case *c, struct kernel_image *ret_image,
-			unsigned *ret_anchors, const char **reason)
+			struct ksyms_verdict *v)
 {
 	uint64_t va = address_of(c, SYM_TEXT), tables = c->tokens->table;
-	int r = -EBADMSG;
+	int r, swapped = 0;
 
-	*reason = "its image is not found";
+	note(v, 0, "its image is not found");
 	if (va < IMAGE_VA_START || va >= IMAGE_VA_END)
 		return -EBADMSG;
 	for (uint64_t below = 0; below < 2 * (uint64_t)IMAGE_SIZE_MAX; below += IMAGE_ALIGN) {
@@ -296,13 +302,15 @@ static int check_places(const struct ksyms_case *c, struct kernel_image *ret_ima
 		if (pa < below)
 			break;
 		image.pa = pa - below;
-		r = check_all(c, &image, ret_anchors, reason);
+		r = check_all(c, &image, v);
 		if (r == 0)
 			*ret_image = image;
-		if (r == 0 || !ksyms_is_about_content(r))
+		if (r == -EBUSY)
+			swapped = r;
+		else if (!ksyms_is_about_content(r)) /* also when all is well */
 			return r;
 	}
-	return r;
+	return swapped ? swapped : -EBADMSG;
 }
 
 /* Where the page table at this place has that page, of all where an image may begin. */
@@ -328,13 +336,13 @@ static int find_va(struct ram *ram, uint64_t root, unsigned levels, uint64_t pa,
 /* The addresses are physical, since each entry says how far away its symbol is: the page table
  * among them leads to the virtual ones. */
 static int check_slides(const struct ksyms_case *c, struct kernel_image *ret_image,
-			unsigned *ret_anchors, const char **reason)
+			struct ksyms_verdict *v)
 {
 	uint64_t pa = address_of(c, SYM_TEXT), root = address_of(c, SYM_INIT_TOP_PGT), va = 0;
 	struct kernel_image image;
 	int r = -ENOENT;
 
-	*reason = "its image is not found";
+	note(v, 0, "its image is not found");
 	if (pa == 0 || root == 0)
 		return -EBADMSG;
 	for (unsigned levels = 4; r == -ENOENT && levels <= 5; levels++)
@@ -344,23 +352,23 @@ static int check_slides(const struct ksyms_case *c, struct kernel_image *ret_ima
 	for (uint32_t i = 0; i < c->names->count; i++)
 		c->addresses[i] += va - pa;
 	image = (struct kernel_image){.va = va, .pa = pa, .size = image_size(c, va)};
-	r = check_all(c, &image, ret_anchors, reason);
+	r = check_all(c, &image, v);
 	if (r == 0)
 		*ret_image = image;
 	return r;
 }
 
-int ksyms_check(const struct ksyms_case *c, struct kernel_image *ret_image, unsigned *ret_anchors,
-		const char **reason)
+int ksyms_check(const struct ksyms_case *c, struct kernel_image *ret_image,
+		struct ksyms_verdict *verdict)
 {
 	struct kernel_image image = c->candidate->image;
 	int r;
 
 	if (image.va == 0 && c->guess->meaning == KSYMS_PLACE)
-		return check_slides(c, ret_image, ret_anchors, reason);
+		return check_slides(c, ret_image, verdict);
 	if (image.va == 0)
-		return check_places(c, ret_image, ret_anchors, reason);
-	r = check_all(c, &image, ret_anchors, reason);
+		return check_places(c, ret_image, verdict);
+	r = check_all(c, &image, verdict);
 	if (r == 0)
 		*ret_image = image;
 	return r;

@@ -172,9 +172,15 @@ struct ksyms_case {
 /* The names that ksyms_check() wants to know the places of. */
 const char *const *ksyms_anchor_names(size_t *ret_count);
 
-/* 0: all anchors agree; *ret_image is complete, also the addresses, and *ret_anchors the
- * number of those that were there. -EBADMSG: not so, *reason (a literal) says which or why. */
-int ksyms_check(const struct ksyms_case *c, struct kernel_image *ret_image, unsigned *ret_anchors,
-		const char **reason);
+/* How far it came: of several, the best. Begin with zeros. */
+struct ksyms_verdict {
+	unsigned anchors;   /* that agreed before the first that did not */
+	const char *reason; /* why it is none; a literal */
+};
+
+/* 0: all anchors agree; *ret_image is complete, also the addresses. -EBADMSG: not so. Or as
+ * ram_read(). */
+int ksyms_check(const struct ksyms_case *c, struct kernel_image *ret_image,
+		struct ksyms_verdict *verdict);
 
 #endif
