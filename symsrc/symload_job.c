@@ -266,6 +266,8 @@ static bool was_slow(const struct job *job)
 static bool with_lock__finish(struct symload *sl, struct job *job)
 {
 	struct load *l = job->load;
+	/* A look that finds all as it was is nobody's business. */
+	bool is_quiet = !job->whole && !job->changed && job->result == l->error.code;
 	bool news;
 
 	sl->slow_running -= l->running_slow;
@@ -282,14 +284,15 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 			with_lock__schedule(l, clock_now_ns(), true);
 		return false;
 	}
-	l->attempts++;
+	l->attempts += job->whole;
 	l->slow = was_slow(job);
 	news = with_lock__is_news(l, job);
 	if (job->result == 0)
 		with_lock__worked(sl, l, job);
 	else
 		with_lock__failed(l, job);
-	with_lock__wake_subscribers(sl);
+	if (!is_quiet)
+		with_lock__wake_subscribers(sl);
 	return news;
 }
 
