@@ -101,10 +101,11 @@ static int read_again(struct ram *ram, const struct kernel_mark *m, struct kerne
 	return r;
 }
 
-/* Never 0. */
+/* Of the kernel that it leads to, not of the page: pages of processes do as well, and come and
+ * go. Never 0. */
 static uint32_t digest_of(const struct kernel_candidate *c)
 {
-	const uint64_t place[] = {c->trampoline, c->image.va, c->image.pa};
+	const uint64_t place[] = {c->image.va, c->image.pa};
 
 	return (uint32_t)crc32_z(0, (const unsigned char *)place, sizeof(place)) | 1;
 }
@@ -142,7 +143,8 @@ int kernel_make_mark(struct kernel *k)
 	uint64_t notes = place_of(k, KERNEL_START_NOTES), end = k->at[KERNEL_STOP_NOTES];
 
 	memcpy(m.trampolines, k->mark.trampolines, sizeof(m.trampolines));
-	if (k->candidate.way == KERNEL_BY_TRAMPOLINE)
+	/* Another page than the trampoline itself may be used for something else tomorrow. */
+	if (k->candidate.way == KERNEL_BY_TRAMPOLINE && k->candidate.maps_itself)
 		m.trampoline = k->candidate.trampoline;
 	if (notes && end > notes) {
 		m.notes_va = notes;
