@@ -330,7 +330,11 @@ static int why_not(const struct rooms *rooms, uint64_t serial)
 
 	symsrc_status(rooms->symsrc, serial, &status);
 	switch (status.state) {
-	case SYMSRC_FAILED: return content_open_errno(status.error.code);
+	case SYMSRC_FAILED:
+		/* It is booting: soon. */
+		if (status.error.code == -EAGAIN)
+			break;
+		return content_open_errno(status.error.code);
 	case SYMSRC_GONE: return -ENOENT;
 	/* READY: they came between the two questions; asked again, they are there. */
 	case SYMSRC_READY:

@@ -197,6 +197,8 @@ static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, 
 /* Whether this is an answer for the other ways, too. */
 static bool is_final(const struct auto_fetch *f, const struct way *w, int r)
 {
+	if (w->memory && f->limits->booting && (r == -ENODATA || r == -EBADMSG))
+		return true; /* a kernel that is unpacked, or has only just begun */
 	if (w->memory && r == -EAGAIN)
 		return f->limits->quick || f->limits->booting;
 	return r == -ECANCELED;

@@ -286,9 +286,6 @@ static int explain_none(const struct pick *p, bool quick, struct errmsg *why)
 	/* Linux, but nothing to be read of it: what was wrong with it says more. */
 	if (r != -EAGAIN && r != -ENOTSUP && p->refused.code == -EBADMSG)
 		return errmsg_set(why, -EBADMSG, "%s", p->refused.text);
-	if (r == -ENOENT && p->refused.code && (p->sights.seen & SIGHT_LINUX))
-		return errmsg_set(why, -ENODATA,
-				  "guest memory: Linux, but without kallsyms (CONFIG_KALLSYMS)");
 	return r;
 }
 

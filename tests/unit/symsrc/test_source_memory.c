@@ -1,0 +1,159 @@
+/* The memory source, alone and as a way of auto. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "symsrc/base/clock.h"
+#include "symsrc/source.h"
+#include "symsrc/source_ssh.h"
+#include "symsrc/vmmram.h"
+#include "tests/unit/lib/collect.h"
+#include "tests/unit/lib/selfvmm.h"
+
+#define RAM_SIZE (512u << 20)
+
+static struct source_limits limits;
+static struct errmsg why;
+static struct collect got;
+
+static int set_up(void **state)
+{
+	(void)state;
+	source_ssh_init(NULL);
+	limits = (struct source_limits){.deadline_ns = clock_now_ns() + 20 * NSEC_PER_SEC,
+					.cancel_fd = -1};
+	why = (struct errmsg){0};
+	collect_init(&got);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	collect_deinit(&got);
+	return 0;
+}
+
+static int fetch(const char *uri, const struct source_target *target)
+{
+	const struct source_sink sink = collect_sink(&got);
+	struct source *s = NULL;
+	int r = source_create(uri, target, &s, &why);
+
+	assert_int_equal(r, 0);
+	r = s->ops->fetch(s, GUEST_FILES_ALL, &limits, &sink, &why);
+	source_destroy(s);
+	return r;
+}
+
+static int fetch_from(const char *uri, const struct guest *g, unsigned ssh_port)
+{
+	struct source_target target = {.pid = g->pid, .links = {.ssh_port = (uint16_t)ssh_port}};
+	int r;
+
+	assert_int_equal(vmmram_open("/proc", g, &target.ram, &why), 0);
+	r = fetch(uri, &target);
+	vmmram_put(target.ram);
+	return r;
+}
+
+static void test_memory_that_may_not_be_read(void **state)
+{
+	struct source_target target = {0};
+
+	(void)state;
+	errmsg_set(&target.ram_why, -EPERM, "memory of VMM 1: not permitted");
+	assert_int_equal(fetch("memory", &target), -EPERM);
+	assert_string_equal(why.text, "memory of VMM 1: not permitted");
+	assert_int_equal(got.begins, 0);
+}
+
+/* auto: no other way is known. */
+static void test_auto_without_any_way(void **state)
+{
+	struct source_target target = {0};
+
+	(void)state;
+	errmsg_set(&target.ram_why, -EPERM, "memory of VMM 1: not permitted");
+	assert_int_equal(fetch("auto", &target), -EPERM);
+	assert_non_null(strstr(why.text, "memory of VMM 1: not permitted; no way in by ssh"));
+}
+
+/* What went wrong with ssh is the news: it stands first, and says when to try again. */
+static void test_auto_says_both(void **state)
+{
+	struct source_target target = {.links = {.ssh_port = 1}};
+
+	(void)state;
+	errmsg_set(&target.ram_why, -EPERM, "memory of VMM 1: not permitted");
+	assert_int_equal(fetch("auto", &target), -ECONNREFUSED);
+	assert_memory_equal(why.text, "ssh://root@127.0.0.1:1: ", 24);
+	assert_non_null(strstr(why.text, "; memory of VMM 1: not permitted"));
+	assert_null(strchr(why.text, '\n'));
+}
+
+static void test_a_guest_that_has_not_begun(void **state)
+{
+	struct selfvmm v;
+
+	(void)state;
+	selfvmm_init(&v, RAM_SIZE);
+	assert_int_equal(fetch_from("memory", v.guest, 0), -EAGAIN);
+	assert_non_null(strstr(why.text, "no kernel yet"));
+	selfvmm_deinit(&v);
+}
+
+/* Nobody in it can answer ssh: that would only cost time. */
+static void test_auto_waits_for_a_guest_that_boots(void **state)
+{
+	struct selfvmm v;
+
+	(void)state;
+	selfvmm_init(&v, RAM_SIZE);
+	limits.booting = true;
+	assert_int_equal(fetch_from("auto", v.guest, 1), -EAGAIN);
+	assert_null(strstr(why.text, "ssh"));
+	/* It has been at it for a while: perhaps memory is wrong. */
+	limits.booting = false;
+	assert_int_equal(fetch_from("auto", v.guest, 1), -EAGAIN);
+	assert_memory_equal(why.text, "ssh://root@127.0.0.1:1: ", 24);
+	assert_non_null(strstr(why.text, "; guest memory: no kernel yet"));
+	limits.quick = true;
+	assert_int_equal(fetch_from("auto", v.guest, 1), -EAGAIN);
+	assert_null(strstr(why.text, "ssh"));
+	selfvmm_deinit(&v);
+}
+
+static void test_options_are_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(source_check_uri("memory", &why), 0);
+	assert_int_equal(source_check_uri("memory?x=1", &why), -EINVAL);
+	assert_int_equal(source_check_uri("memory:", &why), -EINVAL);
+	assert_true(source_wants_ram("auto"));
+	assert_true(source_wants_ram("auto?identity=/x"));
+	assert_true(source_wants_ram("memory"));
+	assert_false(source_wants_ram("ssh://memory"));
+	assert_false(source_wants_ram("dir:/auto"));
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_memory_that_may_not_be_read),
+		TEST(test_auto_without_any_way),
+		TEST(test_auto_says_both),
+		TEST(test_a_guest_that_has_not_begun),
+		TEST(test_auto_waits_for_a_guest_that_boots),
+		TEST(test_options_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
