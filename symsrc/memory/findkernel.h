@@ -59,6 +59,7 @@ struct ram_sights {
 	/* By the number of its bit; printable: "FreeBSD 14.1-RELEASE", "GRUB", ... */
 	char name[SIGHT_KINDS][SIGHT_NAME_MAX];
 	uint64_t bytes; /* of pages that hold something */
+	bool running;	/* a kernel is past its early boot: a VMCOREINFO or a trampoline fits */
 };
 
 /* The cheap way: trampolines. At most max; the number of them, or negative errno of a read that
@@ -72,9 +73,9 @@ int find_by_scan(struct ram *ram, uint64_t scanned_max, struct kernel_candidate 
 		 struct ram_sights *sights);
 
 /* One line on why there is no kernel to be found, and negative errno: -EAGAIN: the guest is in
- * its firmware or boot loader, try later; -ENOTSUP: it runs something that is not (64-bit)
- * Linux; -ENODATA: Linux, but nothing of it can be read; -EBUSY: swapped out; -ENOENT: nothing
- * that is known. Pure. */
+ * its firmware or boot loader, or its kernel is being unpacked, try later; -ENOTSUP: it runs
+ * something that is not (64-bit) Linux; -ENODATA: Linux, but without symbols; -EBUSY: swapped out;
+ * -ENOENT: nothing that is known. Pure. */
 int explain_sights(const struct ram_sights *sights, struct errmsg *why);
 
 #endif

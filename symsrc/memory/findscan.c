@@ -16,6 +16,7 @@
 
 /* Boot loaders and firmware, looked for where there is no kernel: they touch little. */
 #define SEARCHED_MAX ((uint64_t)64 << 20)
+#define SEARCHED_IN  ((uint64_t)4 << 30) /* they also stay below this */
 
 /* An ELF note (elf(5)): namesz, descsz, type, then its name, padded, then the text. */
 #define NOTE_NAME    "VMCOREINFO"
@@ -227,11 +228,13 @@ static int look_at_page(struct scan *s, uint64_t gpa, const uint64_t *page)
 
 static int look_at_chunk(void *ctx, uint64_t gpa, const uint64_t *words, size_t n)
 {
+	struct scan *s = ctx;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i += RAM_PAGE)
-		r = look_at_page(ctx, gpa + i, words + i / sizeof(*words));
-	return r;
+		r = look_at_page(s, gpa + i, words + i / sizeof(*words));
+	/* That is certain, and the rest may be a lot. */
+	return r == 0 && (s->sights->seen & SIGHT_WINDOWS) ? 1 : r;
 }
 
 /* ramscan() never comes by what is swapped out. Where CPUs are started says it for all. */
@@ -250,16 +253,30 @@ static int look_for_swapped(struct scan *s)
 	return 0;
 }
 
-static int scan(struct scan *s, uint64_t scanned_max)
+/* What there is besides, where there is nothing that page tables confirm. */
+static int look_for_others(struct scan *s)
 {
-	int r = ramscan(s->ram, scanned_max, look_at_chunk, s);
+	struct kernel_candidate unused;
+	int r = find_by_trampoline(s->ram, &unused, 1);
 
-	if (r < 0 || s->infos_count > 0)
+	if (r < 0)
 		return r;
+	s->sights->running = r > 0;
 	r = look_for_swapped(s);
 	if (r == 0)
-		r = sights_search(s->sights, s->ram, SEARCHED_MAX);
+		r = sights_search(s->sights, s->ram, SEARCHED_IN, SEARCHED_MAX);
 	return r;
+}
+
+static int scan(struct scan *s, uint64_t scanned_max)
+{
+	/* Whoever takes the candidates wants to read as well. */
+	uint64_t affordable = s->ram->budget / 2;
+	int r = ramscan(s->ram, scanned_max < affordable ? scanned_max : affordable, look_at_chunk,
+			s);
+
+	s->sights->running = s->infos_count > 0;
+	return r < 0 || s->infos_count > 0 ? r : look_for_others(s);
 }
 
 int find_by_scan(struct ram *ram, uint64_t scanned_max, struct kernel_candidate *list, size_t max,

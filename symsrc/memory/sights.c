@@ -157,10 +157,10 @@ static int search_chunk(void *ctx, uint64_t gpa, const uint64_t *words, size_t n
 	return s->left == 0 ? 1 : 0;
 }
 
-int sights_search(struct ram_sights *s, struct ram *ram, uint64_t bytes_max)
+int sights_search(struct ram_sights *s, struct ram *ram, uint64_t bytes_max, uint64_t full_max)
 {
-	struct search search = {s, bytes_max};
-	int r = ramscan(ram, UINT64_MAX, search_chunk, &search);
+	struct search search = {s, full_max};
+	int r = ramscan(ram, bytes_max, search_chunk, &search);
 
 	return r < 0 ? r : 0;
 }
@@ -181,6 +181,17 @@ static int explain_system(const struct ram_sights *s, struct errmsg *why)
 			name_of(s, SIGHT_LINUX_32BIT));
 	return errmsg_set(why, -ENOTSUP, "guest memory: it runs %s, which is not Linux",
 			  name_of(s, sight));
+}
+
+static int explain_linux(const struct ram_sights *s, struct errmsg *why)
+{
+	if (!s->running)
+		return errmsg_set(why, -EAGAIN, "guest memory: no kernel yet: %s is just starting",
+				  name_of(s, SIGHT_LINUX));
+	return errmsg_set(why, -ENODATA,
+			  "guest memory: %s runs, but has no symbols: it was built without "
+			  "CONFIG_KALLSYMS",
+			  name_of(s, SIGHT_LINUX));
 }
 
 static int explain_boot(const struct ram_sights *s, struct errmsg *why)
@@ -213,11 +224,7 @@ int explain_sights(const struct ram_sights *s, struct errmsg *why)
 				  "guest memory: what is needed is swapped out on the host; it is "
 				  "left there");
 	if (s->seen & SIGHT_LINUX)
-		return errmsg_set(
-			why, -ENODATA,
-			"guest memory: %s is there, but no symbols are found in it: it is "
-			"still starting, or built without CONFIG_KALLSYMS",
-			name_of(s, SIGHT_LINUX));
+		return explain_linux(s, why);
 	if (s->seen & (SIGHT_BOOT_LOADER | SIGHT_FIRMWARE))
 		return explain_boot(s, why);
 	if (s->bytes == 0)

@@ -32,8 +32,8 @@ void sights_look_at_page(struct ram_sights *s, uint64_t gpa, const uint64_t *pag
 /* Notes what has been found out; the first name of a kind stays. name: printable. */
 void sights_add(struct ram_sights *s, enum ram_sight sight, const char *name);
 
-/* Looks for the names of boot loaders and firmware, anywhere in the first bytes_max that hold
- * something. 0, or as ram_read(). */
-int sights_search(struct ram_sights *s, struct ram *ram, uint64_t bytes_max);
+/* Looks for the names of boot loaders and firmware, in the first bytes_max and there in at most
+ * full_max that hold something. 0, or as ram_read(). */
+int sights_search(struct ram_sights *s, struct ram *ram, uint64_t bytes_max, uint64_t full_max);
 
 #endif

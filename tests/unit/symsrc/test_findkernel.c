@@ -409,8 +409,19 @@ static void test_scan_fails(void **state)
 	f.bad_error = -ESRCH;
 	assert_int_equal(by_scan(), -ESRCH);
 	f.bad_error = 0;
-	f.ram.budget = 1u << 20;
+	f.ram.budget = 20 * RAM_READ_COST;
 	assert_int_equal(by_scan(), -EOVERFLOW);
+}
+
+/* Half of what may be read in all is left for what comes of it. */
+static void test_scan_leaves_budget(void **state)
+{
+	(void)state;
+	map_image(TOP_PGT, 4, TEXT, TEXT_PA);
+	put_info(0x201000, TEXT, TEXT_PA, "");
+	f.ram.budget = SIZE;
+	assert_int_equal(by_scan(), 1);
+	assert_true(f.ram.budget > SIZE / 3);
 }
 
 static void test_scan_stops(void **state)
@@ -446,6 +457,7 @@ int main(void)
 		TEST(test_forged_vmcoreinfos),
 		TEST(test_scan_fails),
 		TEST(test_scan_stops),
+		TEST(test_scan_leaves_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
