@@ -13,7 +13,7 @@
 
 /* include/linux/jiffies.h: INITIAL_JIFFIES is minus five minutes, as 32 bits, whatever HZ is. */
 #define HZ_MAX	      1000
-#define JIFFIES_FIRST ((uint64_t)UINT32_MAX + 1 - 300 * HZ_MAX)
+#define JIFFIES_FIRST ((uint64_t)UINT32_MAX + 1 - 300ULL * HZ_MAX)
 
 /* How long each birth is, in the order in which the mark has them. */
 static const struct birth_kind {
@@ -170,7 +170,8 @@ static bool births_differ(const struct kernel_mark *before, const struct kernel_
 	for (size_t i = 0; i < KERNEL_BIRTHS; i++) {
 		const struct kernel_birth *b = &before->births[i], *n = &now->births[i];
 
-		if (is_drawn(b) && b->va == n->va && memcmp(b->bytes, n->bytes, sizeof(b->bytes)))
+		if (is_drawn(b) && b->va == n->va &&
+		    memcmp(b->bytes, n->bytes, sizeof(b->bytes)) != 0)
 			return true;
 	}
 	return false;
@@ -239,7 +240,7 @@ static int look_for_successor(struct ram *ram, const struct kernel_mark *mark, b
 
 static int look_at_boot(struct ram *ram, struct kernel_mark *mark)
 {
-	struct kernel_mark now;
+	struct kernel_mark now = {0};
 	bool found = false;
 	int r = read_again(ram, mark, &now);
 

@@ -313,9 +313,9 @@ int kernel_pick(struct ram *ram, struct kernel_mark *dead, bool quick, struct ke
 	r = pick(p, quick, why);
 	while (p->count > 0)
 		drop(p, p->count - 1);
-	if (r == 0)
+	if (r == 0 && p->best)
 		r = ram_use_layout(ram, p->best->mark.layout);
-	if (r == 0)
+	if (r == 0 && p->best)
 		*ret = take_ptr(p->best);
 	kernel_destroy(p->best);
 	free(p);
