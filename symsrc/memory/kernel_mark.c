@@ -282,8 +282,5 @@ int kernel_look(struct ram *ram, struct kernel_mark *mark)
 		return KERNEL_REBOOTED; /* RAM is not what it was */
 	if (r == 0)
 		r = look_at_boot(ram, mark);
-	/* Once more: it may have been looked at while it was drawing a birth. */
-	if (r == KERNEL_REBOOTED)
-		r = look_at_boot(ram, mark);
 	return r == KERNEL_SAME ? look_at_modules(ram, mark) : r;
 }
