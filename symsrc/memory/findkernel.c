@@ -118,12 +118,26 @@ static int look_at_page(struct trampoline_search *s, uint64_t page)
 	return r;
 }
 
+static int look_at_pages(struct trampoline_search *s, uint64_t start, uint64_t end)
+{
+	int r = 0;
+
+	for (uint64_t page = (start + RAM_PAGE - 1) & -(uint64_t)RAM_PAGE;
+	     r == 0 && page < end && page < LOW_END; page += RAM_PAGE)
+		r = look_at_page(s, page);
+	return r;
+}
+
 int find_by_trampoline(struct ram *ram, struct kernel_candidate *list, size_t max)
 {
 	struct trampoline_search s = {.ram = ram, .list = list, .max = max};
+	struct ram_extent e = {.gpa = LOW_START};
 	int r = 0;
 
-	for (uint64_t page = LOW_START; r == 0 && page < LOW_END; page += RAM_PAGE)
-		r = look_at_page(&s, page);
-	return r < 0 ? r : (int)s.count;
+	while (r == 0 && e.gpa + e.len < LOW_END) {
+		r = ram_next(ram, e.gpa + e.len, &e);
+		if (r == 0)
+			r = look_at_pages(&s, e.gpa, e.gpa + e.len);
+	}
+	return r < 0 && r != -ENOENT ? r : (int)s.count;
 }

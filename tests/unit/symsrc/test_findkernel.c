@@ -86,6 +86,11 @@ static void test_trampoline(void **state)
 	assert_image(&list[0], TRAMPOLINE, 4);
 	/* Cheap: a read for each page of low memory, and a few tables. */
 	assert_true(f.reads < 200);
+	/* And less where most of it was never used. */
+	f.hole_to = TRAMPOLINE;
+	f.reads = 0;
+	assert_int_equal(by_trampoline(), 1);
+	assert_true(f.reads < 40);
 }
 
 static void test_trampoline_with_5_levels(void **state)
