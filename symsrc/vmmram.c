@@ -1,18 +1,23 @@
 #include "symsrc/vmmram.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
-#include "symsrc/base/text.h"
+#include "symsrc/base/log.h"
 #include "symsrc/vmmram_impl.h"
+#include "symsrc/vmmscan.h"
 
 #define STATUS_MAX     (16u << 10)
 #define CAP_PTRACE_BIT 19 /* CAP_SYS_PTRACE in capability.h */
@@ -184,6 +189,19 @@ static int explain_plan(const char *proc_root, const struct guest *g, int code, 
 
 /* -- files ---------------------------------------------------------------------------------- */
 
+/* Opens for reading what path_fd leads to. */
+static int reopen(int path_fd)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOATIME);
+	if (fd < 0 && errno == EPERM) /* O_NOATIME is for the file's owner */
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
 /* By the mapping itself, which also leads to what has no name any more. Looked at before it is
  * opened for reading: a device would do whatever its driver does then. */
 static int open_mapped(const struct vmmram *v, const struct ram_block *b)
@@ -191,20 +209,78 @@ static int open_mapped(const struct vmmram *v, const struct ram_block *b)
 	CLEANUP_FD int path_fd = -1;
 	char path[64];
 	struct stat st;
-	int fd;
 
 	snprintf(path, sizeof(path), "map_files/%llx-%llx", (unsigned long long)b->map_start,
 		 (unsigned long long)b->map_end);
 	path_fd = openat(v->proc_fd, path, O_PATH | O_CLOEXEC);
 	if (path_fd < 0 || fstat(path_fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -ENOTSUP;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOATIME);
-	if (fd < 0)
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd < 0 ? -errno : fd;
+	return S_ISREG(st.st_mode) ? reopen(path_fd) : -ENOTSUP;
+}
+
+/* Descriptor number of the VMM, when it is this file. */
+static int open_if_same(int dir, const char *number, const struct ram_block *b)
+{
+	CLEANUP_FD int path_fd = -1;
+	struct statx st;
+
+	if (statx(dir, number, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &st) < 0 ||
+	    st.stx_ino != b->inode || st.stx_dev_major != b->major || st.stx_dev_minor != b->minor)
+		return -ENOENT;
+	path_fd = openat(dir, number, O_PATH | O_CLOEXEC);
+	if (path_fd < 0 || statx(path_fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &st) < 0)
+		return -errno;
+	if (st.stx_ino != b->inode)
+		return -ENOENT;
+	return S_ISREG(st.stx_mode) ? reopen(path_fd) : -ENOTSUP;
+}
+
+/* By the VMM's descriptors: mappings may be followed with CAP_SYS_ADMIN or
+ * CAP_CHECKPOINT_RESTORE only (proc_map_files_get_link()). */
+static int open_descriptor(const struct vmmram *v, const struct ram_block *b)
+{
+	CLEANUP_FD int fd = openat(v->proc_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int r = -ENOENT;
+
+	if (!d)
+		return -errno;
+	take_fd(&fd);
+	for (int i = 0; i < VMM_FDS_MAX && r == -ENOENT; i++) {
+		e = readdir(d); // NOLINT(concurrency-mt-unsafe): a stream of its own
+		if (!e)
+			break;
+		if (e->d_name[0] != '.')
+			r = open_if_same(dirfd(d), e->d_name, b);
+	}
+	closedir(d);
+	return r;
+}
+
+/* So that mincore(2) can be asked about it; takes addresses, but no memory. */
+static void add_shadow(struct ram_file *f)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(f->fd, &st) < 0 || st.st_size <= 0)
+		return;
+	p = mmap(NULL, (size_t)st.st_size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, f->fd, 0);
+	if (p == MAP_FAILED)
+		return;
+	f->shadow = p;
+	f->shadow_len = (uint64_t)st.st_size;
+}
+
+static void init_file(struct ram_file *f, int fd, const struct ram_block *b)
+{
+	struct statfs fs;
+
+	*f = (struct ram_file){.fd = fd, .major = b->major, .minor = b->minor, .inode = b->inode};
+	f->is_tmpfs = fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+	if (f->is_tmpfs)
+		add_shadow(f);
 }
 
 static const struct ram_file *find_file(const struct vmmram *v, const struct ram_block *b)
@@ -218,10 +294,10 @@ static const struct ram_file *find_file(const struct vmmram *v, const struct ram
 	return NULL;
 }
 
+/* -ENOTSUP for a device. Without the file, what the VMM itself has touched can still be read. */
 static int open_file(struct vmmram *v, size_t block)
 {
 	const struct ram_block *b = &v->plan.blocks[block];
-	struct ram_file *f = &v->files[v->file_count];
 	int fd;
 
 	if (b->inode == 0)
@@ -230,11 +306,15 @@ static int open_file(struct vmmram *v, size_t block)
 	if (v->file_of[block])
 		return 0;
 	fd = open_mapped(v, b);
-	if (fd < 0)
-		return fd;
-	*f = (struct ram_file){fd, b->major, b->minor, b->inode};
-	v->file_of[block] = f;
-	v->file_count++;
+	if (fd < 0 && fd != -ENOTSUP)
+		fd = open_descriptor(v, b);
+	if (fd < 0) {
+		log_debug("guest %d: the file of its memory cannot be opened: %s",
+			  (int)v->guest->pid, strerrordesc_np(-fd));
+		return fd == -ENOTSUP ? fd : 0;
+	}
+	init_file(&v->files[v->file_count], fd, b);
+	v->file_of[block] = &v->files[v->file_count++];
 	return 0;
 }
 
@@ -244,16 +324,20 @@ static int open_files(struct vmmram *v, struct errmsg *why)
 
 	for (size_t i = 0; r == 0 && i < v->plan.block_count; i++)
 		r = open_file(v, i);
-	if (r == -ENOTSUP)
+	if (r < 0)
 		return errmsg_set(
 			why, r,
-			"memory of VMM %d is a device's, not plain memory: it is not read; "
+			"memory of VMM %d is a device's, not plain memory, and is not read; "
 			"use -s ssh://... for this guest",
 			(int)v->guest->pid);
-	if (r < 0)
-		return errmsg_set(why, r, "file of the memory of VMM %d: %s", (int)v->guest->pid,
-				  strerrordesc_np(-r));
 	return 0;
+}
+
+static void close_file(const struct ram_file *f)
+{
+	if (f->shadow)
+		munmap(f->shadow, f->shadow_len);
+	close_keep_errno(f->fd);
 }
 
 /* -- all ------------------------------------------------------------------------------------ */
@@ -261,7 +345,7 @@ static int open_files(struct vmmram *v, struct errmsg *why)
 static void destroy(struct vmmram *v)
 {
 	for (size_t i = 0; i < v->file_count; i++)
-		close_keep_errno(v->files[i].fd);
+		close_file(&v->files[i]);
 	close_keep_errno(v->pagemap_fd);
 	close_keep_errno(v->mem_fd);
 	close_keep_errno(v->proc_fd);
@@ -278,6 +362,7 @@ static int open_all(struct vmmram *v, const char *proc_root, struct errmsg *why)
 	r = make_plan(v, &v->plan);
 	if (r < 0)
 		return explain_plan(proc_root, v->guest, r, why);
+	v->can_scan = vmmram_can_scan(v);
 	return open_files(v, why);
 }
 

@@ -48,9 +48,8 @@ bool vmmram_is_current(const struct vmmram *v);
 struct vmmram_reader {
 	struct vmmram *ram; /* not owned */
 	unsigned layout;
-	uint64_t pages_from; /* what pagemap said of a stretch, remembered */
-	unsigned pages_count;
-	uint64_t pages[512];
+	unsigned reads;
+	bool host_has_swapped; /* when it was last asked */
 };
 void vmmram_reader_init(struct vmmram_reader *r, struct vmmram *v);
 extern const struct ram_ops vmmram_ops; /* ctx: struct vmmram_reader */

@@ -10,6 +10,11 @@ struct ram_file {
 	int fd; /* O_RDONLY, a regular file */
 	uint32_t major, minor;
 	uint64_t inode;
+	bool is_tmpfs; /* memfd too */
+	/* Addresses for mincore(2), which tells what tmpfs has swapped out; never touched. NULL:
+	 * not tmpfs, or not to be had. */
+	char *shadow;
+	uint64_t shadow_len;
 };
 
 struct vmmram {
@@ -18,11 +23,15 @@ struct vmmram {
 	int proc_fd;		   /* /proc/PID: of this process, also when its pid is reused */
 	int mem_fd;		   /* /proc/PID/mem: of this address space, also after exec(2) */
 	int pagemap_fd;
+	bool can_scan; /* the kernel has PAGEMAP_SCAN */
 	size_t file_count;
 	struct ram_file files[VMMRAM_BLOCKS_MAX];
 	const struct ram_file *file_of[VMMRAM_BLOCKS_MAX]; /* by block; NULL: none, or not to be
 							      had (private anonymous: none) */
 	struct ram_plan plan;
 };
+
+/* Whether the kernel has PAGEMAP_SCAN. */
+bool vmmram_can_scan(const struct vmmram *v);
 
 #endif
