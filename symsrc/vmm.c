@@ -46,6 +46,15 @@ static const char *first_of(const char *a, const char *b)
 	return a[0] ? a : b;
 }
 
+static void fill_ram(const struct vmm *v, struct guest_ram *ram)
+{
+	*ram = v->facts.args.ram;
+	if (v->info.base_bytes)
+		ram->base_bytes = v->info.base_bytes;
+	ram->block_count = v->info.block_count;
+	memcpy(ram->blocks, v->info.blocks, sizeof(ram->blocks));
+}
+
 static void fill_guest(const struct vmm *v, struct guest *g)
 {
 	const struct vmm_args *args = &v->facts.args;
@@ -60,7 +69,7 @@ static void fill_guest(const struct vmm *v, struct guest *g)
 	snprintf(g->state, sizeof(g->state), "%s", v->info.state);
 	g->accel = v->facts.accel;
 	g->memory_bytes = v->info.memory_bytes ? v->info.memory_bytes : args->memory_bytes;
-	g->ram = args->ram;
+	fill_ram(v, &g->ram);
 	g->links = v->links;
 }
 
@@ -82,12 +91,30 @@ static bool same_vcpus(const struct guest *a, const struct guest *b)
 	return true;
 }
 
+static bool same_parts(const struct guest_ram *a, const struct guest_ram *b)
+{
+	for (size_t i = 0; i < a->part_count; i++) {
+		if (a->parts[i].bytes != b->parts[i].bytes || a->parts[i].made != b->parts[i].made)
+			return false;
+	}
+	return true;
+}
+
+static bool same_ram(const struct guest_ram *a, const struct guest_ram *b)
+{
+	return a->machine == b->machine && a->encryption == b->encryption &&
+	       a->below_4g_max == b->below_4g_max && a->base_bytes == b->base_bytes &&
+	       a->part_count == b->part_count && a->block_count == b->block_count &&
+	       same_parts(a, b) &&
+	       memcmp(a->blocks, b->blocks, a->block_count * sizeof(a->blocks[0])) == 0;
+}
+
 static bool same_guest(const struct guest *a, const struct guest *b)
 {
 	return strcmp(a->name, b->name) == 0 && strcmp(a->uuid, b->uuid) == 0 &&
 	       strcmp(a->vmm, b->vmm) == 0 && strcmp(a->state, b->state) == 0 &&
 	       a->accel == b->accel && a->memory_bytes == b->memory_bytes &&
-	       same_links(&a->links, &b->links) && same_vcpus(a, b);
+	       same_ram(&a->ram, &b->ram) && same_links(&a->links, &b->links) && same_vcpus(a, b);
 }
 
 /* Makes the guest anew; keeps the one that there is when nothing differs, or there is no
@@ -340,7 +367,8 @@ bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
 		plan_after_failure(v, now_ns);
 		return false;
 	}
-	if (vmm_query_start(path, &v->session, &why) < 0) {
+	if (vmm_query_start(path, v->info.block_count ? v->info.memory_bytes : 0, &v->session,
+			    &why) < 0) {
 		log_debug("guest %d: %s", (int)v->pid, why.text);
 		plan_after_failure(v, now_ns);
 		return false;
@@ -357,6 +385,15 @@ static bool translate_vcpus(const struct vmm *v, const struct vmmscan *s, struct
 
 	info->vcpu_count = vmmscan_host_tids(s, v->pid, info->vcpus, told);
 	return info->vcpu_count > 0 || told == 0;
+}
+
+/* Where RAM lies is asked again only when there is more or less of it. */
+static void keep_blocks(const struct vmm *v, struct vmm_answers *info)
+{
+	if (info->blocks_told || info->memory_bytes != v->info.memory_bytes)
+		return;
+	info->block_count = v->info.block_count;
+	memcpy(info->blocks, v->info.blocks, sizeof(info->blocks));
 }
 
 static void reject_monitor(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
@@ -378,6 +415,7 @@ static unsigned adopt_info(struct vmm *v, const struct vmmscan *s, uint64_t now_
 		reject_monitor(v, s, now_ns);
 		return rebuild(v);
 	}
+	keep_blocks(v, &info);
 	vmm_answers_deinit(&v->info);
 	v->info = info;
 	plan_after_success(v, now_ns);

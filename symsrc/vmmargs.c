@@ -342,10 +342,26 @@ static bool parse_forward(const char *text, char *host, size_t size, uint16_t *r
 
 /* -- QEMU --------------------------------------------------------------------------------- */
 
+/* -object: what RAM is made of, or what encrypts it. */
+struct object {
+	char id[ID_MAX];
+	uint64_t bytes; /* of a memory backend; else 0 */
+	enum guest_encryption encryption;
+};
+
 struct parse {
 	const struct argv *argv;
 	struct vmm_args *out;
-	unsigned lookups; /* of character devices; each goes through all arguments */
+	size_t object_count;
+	struct object objects[VMM_OBJECTS_MAX];
+	char encryption[ID_MAX]; /* ids of objects; empty: none */
+	char backend[ID_MAX];
+	size_t node_count;
+	char nodes[GUEST_RAM_PARTS_MAX][ID_MAX]; /* backends of the NUMA nodes */
+	bool has_size;
+	bool has_machine;
+	bool reads_config; /* in which there may be anything */
+	unsigned lookups;  /* of character devices; each goes through all arguments */
 	bool saw_accel;
 	bool saw_tcg;
 };
@@ -458,9 +474,115 @@ static void on_memory(struct parse *p, const char *value)
 	if (!get(&o, "size", size, sizeof(size)))
 		return;
 	v = parse_size(size, MIB);
-	if (v > 0)
-		p->out->memory_bytes = v;
+	if (v == 0)
+		return;
+	p->out->memory_bytes = v;
+	p->has_size = true;
 }
+
+/* -- QEMU: memory ----------------------------------------------------------------------------- */
+
+/* An SEV guest's policy: qapi/qom.json, SevGuestProperties; bit 2 stands for SEV-ES (AMD's "SEV
+ * API", Guest Policy). */
+static enum guest_encryption encryption_of(const struct option *o, const char *type)
+{
+	char policy[24];
+
+	if (strcmp(type, "sev-snp-guest") == 0)
+		return GUEST_ENCRYPTED_SEV_SNP;
+	if (strcmp(type, "tdx-guest") == 0)
+		return GUEST_ENCRYPTED_TDX;
+	if (strcmp(type, "sev-guest") != 0)
+		return GUEST_PLAIN;
+	if (get(o, "policy", policy, sizeof(policy)) && (strtoull(policy, NULL, 0) & 4))
+		return GUEST_ENCRYPTED_SEV_ES;
+	return GUEST_ENCRYPTED_SEV;
+}
+
+static void on_object(struct parse *p, const char *value)
+{
+	CLEANUP_OPTION struct option o;
+	struct object *at = &p->objects[p->object_count];
+	char type[64];
+	char size[32];
+
+	option_init(&o, value, "qom-type");
+	if (p->object_count == VMM_OBJECTS_MAX || !get(&o, "qom-type", type, sizeof(type)) ||
+	    !get(&o, "id", at->id, sizeof(at->id)))
+		return;
+	at->bytes = 0;
+	at->encryption = encryption_of(&o, type);
+	if (strncmp(type, "memory-backend-", 15) == 0 && get(&o, "size", size, sizeof(size)))
+		at->bytes = parse_size(size, 1);
+	if (at->bytes || at->encryption != GUEST_PLAIN)
+		p->object_count++;
+}
+
+static const struct object *find_object(const struct parse *p, const char *id)
+{
+	for (size_t i = 0; id[0] && i < p->object_count; i++) {
+		if (strcmp(p->objects[i].id, id) == 0)
+			return &p->objects[i];
+	}
+	return NULL;
+}
+
+/* "node,nodeid=0,memdev=ram-node0"; without a number it is the next one. */
+static void on_numa(struct parse *p, const char *value)
+{
+	CLEANUP_OPTION struct option o;
+	char number[16];
+	uint64_t node = p->node_count;
+
+	option_init(&o, value, "type");
+	if (!is_value(&o, "type", "node"))
+		return;
+	if (get(&o, "nodeid", number, sizeof(number)) &&
+	    !text_to_u64(number, 10, UINT32_MAX, &node))
+		return;
+	if (node >= GUEST_RAM_PARTS_MAX)
+		return;
+	get(&o, "memdev", p->nodes[node], sizeof(p->nodes[node]));
+	if (p->node_count <= node)
+		p->node_count = node + 1;
+}
+
+/* One backend for each node, in the nodes' order; one node's is all of it. */
+static void find_parts(const struct parse *p, struct guest_ram *ram)
+{
+	const struct object *made[GUEST_RAM_PARTS_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->node_count; i++) {
+		made[n] = find_object(p, p->nodes[i]);
+		if (made[n] && made[n]->bytes)
+			ram->parts[n] = (struct guest_ram_part){.bytes = made[n]->bytes}, n++;
+	}
+	for (size_t i = 0; i < n; i++) {
+		for (size_t j = 0; j < n; j++)
+			ram->parts[i].made += made[j] < made[i]; /* as on the command line */
+	}
+	ram->part_count = n > 1 ? n : 0;
+}
+
+/* After all options: they may refer to what comes behind them. */
+static void finish_memory(const struct parse *p, struct vmm_args *out)
+{
+	const struct object *guard = find_object(p, p->encryption);
+	const struct object *backend = find_object(p, p->backend);
+
+	if (guard)
+		out->ram.encryption = guard->encryption;
+	if (p->reads_config && !p->has_machine)
+		out->ram.machine = GUEST_MACHINE_UNKNOWN;
+	if (!p->has_size && backend && backend->bytes)
+		out->memory_bytes = backend->bytes;
+	if (p->has_size || !p->reads_config)
+		out->ram.base_bytes = out->memory_bytes;
+	find_parts(p, &out->ram);
+}
+
+/* -- QEMU: machine, monitors, devices --------------------------------------------------------- */
 
 /* "kvm" or "kvm:tcg". */
 static void add_accels(struct parse *p, const char *list)
@@ -487,27 +609,33 @@ static void on_enable_kvm(struct parse *p, const char *value)
 	add_accels(p, "kvm");
 }
 
-/* "pc", "pc-i440fx-7.2", "pc-q35-rhel9.2.0", "ubuntu-q35", ...: versions and distributions. */
+/* "pc", "pc-i440fx-7.2", "pc-q35-rhel9.2.0", "pc+pve0", "ubuntu-q35", ...: versions and
+ * distributions. */
 static enum guest_machine parse_machine(const char *type)
 {
 	if (strstr(type, "q35"))
 		return GUEST_MACHINE_Q35;
 	if (strcmp(type, "microvm") == 0)
 		return GUEST_MACHINE_MICROVM;
-	if (strcmp(type, "pc") == 0 || strncmp(type, "pc-", 3) == 0 || strstr(type, "i440fx") ||
-	    strcmp(type, "ubuntu") == 0)
+	if (strncmp(type, "pc", 2) == 0 || strstr(type, "i440fx") || strcmp(type, "ubuntu") == 0)
 		return GUEST_MACHINE_PC;
 	return GUEST_MACHINE_UNKNOWN;
 }
 
-static void take_machine_ram(struct guest_ram *ram, const struct option *o)
+static void take_machine_ram(struct parse *p, const struct option *o)
 {
+	struct guest_ram *ram = &p->out->ram;
 	char v[VALUE_MAX];
 
-	if (get(o, "type", v, sizeof(v)))
+	if (get(o, "type", v, sizeof(v))) {
 		ram->machine = parse_machine(v);
+		p->has_machine = true;
+	}
 	if (get(o, "max-ram-below-4g", v, sizeof(v)))
 		ram->below_4g_max = parse_size(v, 1);
+	get(o, "memory-backend", p->backend, sizeof(p->backend));
+	get(o, "memory-encryption", p->encryption, sizeof(p->encryption));
+	get(o, "confidential-guest-support", p->encryption, sizeof(p->encryption));
 }
 
 static void on_machine(struct parse *p, const char *value)
@@ -520,7 +648,13 @@ static void on_machine(struct parse *p, const char *value)
 		p->out->runs_none = true;
 	if (get(&o, "accel", list, sizeof(list)))
 		add_accels(p, list);
-	take_machine_ram(&p->out->ram, &o);
+	take_machine_ram(p, &o);
+}
+
+static void on_readconfig(struct parse *p, const char *value)
+{
+	(void)value;
+	p->reads_config = true;
 }
 
 static void on_query(struct parse *p, const char *value)
@@ -718,6 +852,9 @@ static const struct handler {
 	{"help", on_query},
 	{"h", on_query},
 	{"audio-help", on_query},
+	{"readconfig", on_readconfig},
+	{"object", on_object},
+	{"numa", on_numa},
 	{"qmp", on_qmp},
 	{"qmp-pretty", on_qmp},
 	{"mon", on_mon},
@@ -750,6 +887,7 @@ static void parse_qemu(const struct argv *a, struct vmm_args *out)
 	while (next_option(a, &at, &name, &value))
 		take_option(&p, name, value);
 	out->may_be_tcg = p.saw_tcg || !p.saw_accel;
+	finish_memory(&p, out);
 }
 
 /* -- other VMMs: firecracker --id, kvmtool and crosvm --name, ... --------------------------- */
@@ -775,6 +913,18 @@ static const char *any_long_value(const struct argv *a, size_t i, const char *co
 	return value;
 }
 
+/* cloud-hypervisor's --platform. */
+static void take_platform(struct guest_ram *ram, const char *value)
+{
+	CLEANUP_OPTION struct option o;
+
+	option_init(&o, value, NULL);
+	if (is_on(&o, "tdx"))
+		ram->encryption = GUEST_ENCRYPTED_TDX;
+	else if (is_on(&o, "sev_snp"))
+		ram->encryption = GUEST_ENCRYPTED_SEV_SNP;
+}
+
 static void parse_other(const struct argv *a, struct vmm_args *out)
 {
 	static const char *const names[] = {"--name", "--id", NULL};
@@ -789,7 +939,11 @@ static void parse_other(const struct argv *a, struct vmm_args *out)
 		v = any_long_value(a, i, memories);
 		if (v && out->memory_bytes == 0)
 			on_memory(&p, v);
+		v = long_value(a, i, "--platform");
+		if (v)
+			take_platform(&out->ram, v);
 	}
+	out->ram.base_bytes = out->memory_bytes;
 }
 
 /* -- all ---------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 #define VMM_FORWARDS_MAX 64	     /* of one network that are looked at */
 #define VMM_LOOKUPS_MAX	 16	     /* references to character devices that are followed */
 #define VMM_QMP_MAX	 4	     /* monitors that are remembered */
+#define VMM_OBJECTS_MAX	 64	     /* that have to do with memory; more are not remembered */
 #define VMM_UUID_SIZE	 37
 #define QEMU_MEMORY_MIB	 128 /* when -m is not given */
 
@@ -39,7 +40,7 @@ struct vmm_args {
 	bool has_name;		   /* it was given one */
 	char uuid[VMM_UUID_SIZE];  /* lower case; empty: not given */
 	uint64_t memory_bytes;	   /* 0: not given */
-	struct guest_ram ram;	   /* machine, encryption, below_4g_max; no blocks */
+	struct guest_ram ram;	   /* what the host may know of it; no blocks */
 	size_t qmp_count;
 	struct vmm_socket qmp[VMM_QMP_MAX]; /* those with a path first */
 	struct vmm_socket agent;	    /* of org.qemu.guest_agent.0 */

@@ -13,9 +13,12 @@
 #define ADDRESS_MAX    (1ULL << 52) /* physical addresses of x86-64 end there */
 #define QEMU_RAM_ALIGN 8192	    /* softmmu/vl.c rounds -m up to it */
 #define GUEST_MIN      (16 * MIB)   /* of RAM, where nobody says how much there is */
-#define ROUNDED_UP_MAX GIB	    /* by how much a mapping may exceed its RAM: a huge page */
+#define ROUNDED_UP_MAX GIB	    /* by how much a file's mapping may exceed RAM: a huge page */
+#define JOINED_MAX     (256 * MIB)  /* and an anonymous one, by its neighbours */
+#define PLACES_MAX     16
 #define CHOICES_MAX    8
-#define PIECES_MAX     16
+#define LARGEST_MAX    4 /* of mappings that are tried where nobody says how large RAM is */
+#define PIECES_MAX     GUEST_RAM_PARTS_MAX
 #define MAPS_MIN       256 /* first allocation */
 
 /* -- /proc/PID/maps ------------------------------------------------------------------------- */
@@ -23,7 +26,7 @@
 struct map {
 	uint64_t start, end, offset, inode;
 	uint32_t major, minor;
-	bool readable, writable, shared;
+	bool readable, writable, executable, shared;
 	bool process; /* the VMM's own: heap, stack */
 };
 
@@ -70,6 +73,7 @@ static bool take_perms(const char **p, struct map *m)
 		return false;
 	m->readable = (*p)[0] == 'r';
 	m->writable = (*p)[1] == 'w';
+	m->executable = (*p)[2] == 'x';
 	m->shared = (*p)[3] == 's';
 	*p += 5;
 	return true;
@@ -135,10 +139,11 @@ static uint64_t map_len(const struct map *m)
 	return m->end - m->start;
 }
 
-/* What may be RAM at all. Part of a block may have been made read-only for a while. */
+/* What may be RAM at all. Part of a block may have been made read-only for a while; what is
+ * executable is code that the VMM makes (TCG's has 1 GiB). */
 static bool may_be_ram(const struct map *m)
 {
-	return m->readable && !m->process;
+	return m->readable && !m->executable && !m->process;
 }
 
 /* True when b goes on where a ends: in the address space, and in what is behind it. */
@@ -218,6 +223,18 @@ static int find_runs(const struct maps *maps, struct runs *ret)
 
 /* -- choices: which blocks, in the guest's order -------------------------------------------- */
 
+/* Others than QEMU: where RAM below 4 GiB ends, if there is more. */
+static const uint64_t other_lowmems[] = {0xd0000000, 0xc0000000, 0x80000000, 0xe0000000};
+
+static bool is_other_lowmem(uint64_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(other_lowmems); i++) {
+		if (len == other_lowmems[i])
+			return true;
+	}
+	return false;
+}
+
 struct choice {
 	size_t count;
 	struct ram_block pieces[PIECES_MAX];
@@ -281,13 +298,6 @@ static void add_choice(struct choosing *c, const struct choice *choice)
 	c->choices[c->count++] = *choice;
 }
 
-static void add_single(struct choosing *c, const struct run *r, uint64_t skip, uint64_t len)
-{
-	struct choice choice = {.count = 1, .pieces = {block_of(r, skip, len)}};
-
-	add_choice(c, &choice);
-}
-
 /* QEMU reserves a page behind each block that nobody may touch. */
 static bool has_guard(const struct choosing *c, const struct run *r)
 {
@@ -296,9 +306,27 @@ static bool has_guard(const struct choosing *c, const struct run *r)
 	return next < c->maps->v + c->maps->count && next[-1].end == next->start && !next->readable;
 }
 
-/* Neighbours that make up exactly this size; those with a guard page behind them, or those
+/* Where a block of some length may be, the likeliest first. */
+struct places {
+	size_t count;
+	struct ram_block v[PLACES_MAX];
+};
+
+static void add_place(struct places *p, const struct run *r, uint64_t skip, uint64_t len)
+{
+	struct ram_block b = block_of(r, skip, len);
+
+	for (size_t i = 0; i < p->count; i++) {
+		if (same_block(&p->v[i], &b))
+			return;
+	}
+	if (p->count < PLACES_MAX)
+		p->v[p->count++] = b;
+}
+
+/* Neighbours that make up exactly this length; those with a guard page behind them, or those
  * without. Takes one pass, whatever the VMM has mapped. */
-static void choose_exact(struct choosing *c, bool guarded)
+static void find_exact(const struct choosing *c, uint64_t len, bool guarded, struct places *ret)
 {
 	struct run r = {0};
 
@@ -311,25 +339,46 @@ static void choose_exact(struct choosing *c, bool guarded)
 			continue;
 		r.count++;
 		r.len += map_len(m);
-		for (; r.len > c->ram_bytes; r.first++, r.count--)
+		for (; r.len > len; r.first++, r.count--)
 			r.len -= map_len(r.first);
-		if (r.len == c->ram_bytes && is_writable(&r) && has_guard(c, &r) == guarded)
-			add_single(c, &r, 0, r.len);
+		if (r.len == len && is_writable(&r) && has_guard(c, &r) == guarded)
+			add_place(ret, &r, 0, len);
 	}
 }
 
-/* The smallest one that is larger: RAM ends within a huge page, or has a neighbour that the
- * kernel joined to it. */
-static void choose_larger(struct choosing *c)
+/* In one that is somewhat larger: a file's RAM ends within a huge page; anonymous RAM may have
+ * been joined by the kernel to what was mapped below it later, such as a thread's stack, but
+ * hardly to what is above it. */
+static void find_larger(const struct choosing *c, uint64_t len, struct places *ret)
 {
-	const struct run *r = NULL;
+	for (size_t i = c->runs->count; i-- > 0;) {
+		const struct run *r = &c->runs->v[i];
+		bool is_file = r->first->inode != 0;
+		uint64_t more = r->len - len;
 
-	for (size_t i = 0; i < c->runs->count && c->runs->v[i].len > c->ram_bytes; i++)
-		r = &c->runs->v[i];
-	if (!r || r->len - c->ram_bytes > ROUNDED_UP_MAX)
-		return;
-	add_single(c, r, 0, c->ram_bytes);
-	add_single(c, r, r->len - c->ram_bytes, c->ram_bytes);
+		if (r->len <= len || more > (is_file ? ROUNDED_UP_MAX : JOINED_MAX))
+			continue;
+		if (!is_file)
+			add_place(ret, r, more, len);
+		add_place(ret, r, 0, len);
+	}
+}
+
+static void find_places(const struct choosing *c, uint64_t len, struct places *ret)
+{
+	ret->count = 0;
+	find_exact(c, len, true, ret);
+	find_exact(c, len, false, ret);
+	find_larger(c, len, ret);
+}
+
+static void choose_single(struct choosing *c)
+{
+	struct places places;
+
+	find_places(c, c->ram_bytes, &places);
+	for (size_t i = 0; i < places.count; i++)
+		add_choice(c, &(struct choice){.count = 1, .pieces = {places.v[i]}});
 }
 
 static void sort_choice(struct choice *c, int (*compare)(const void *, const void *))
@@ -355,7 +404,6 @@ static int compare_up(const void *a, const void *b)
 	return r ? r : (x->hva > y->hva) - (x->hva < y->hva);
 }
 
-/* The kernel gives out addresses downwards: what was mapped first lies highest. */
 static int compare_down(const void *a, const void *b)
 {
 	const struct ram_block *x = a;
@@ -363,6 +411,46 @@ static int compare_down(const void *a, const void *b)
 	int r = by_file(x, y);
 
 	return r ? r : (x->hva < y->hva) - (x->hva > y->hva);
+}
+
+/* Which of the parts of this length it is, by the order in which they were made. */
+static size_t nth_made(const struct guest_ram *ram, size_t part)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ram->part_count; i++)
+		n += ram->parts[i].bytes == ram->parts[part].bytes &&
+		     ram->parts[i].made < ram->parts[part].made;
+	return n;
+}
+
+static size_t count_parts(const struct guest_ram *ram, uint64_t bytes)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ram->part_count; i++)
+		n += ram->parts[i].bytes == bytes;
+	return n;
+}
+
+/* A mapping for each part that the command line tells. The kernel gives out addresses downwards:
+ * of those of the same length, what was made first lies highest. */
+static void choose_parts(struct choosing *c, int (*compare)(const void *, const void *))
+{
+	const struct guest_ram *ram = &c->guest->ram;
+	struct choice choice = {.count = ram->part_count};
+	struct places places;
+
+	for (size_t i = 0; i < ram->part_count; i++) {
+		size_t n = count_parts(ram, ram->parts[i].bytes);
+
+		find_places(c, ram->parts[i].bytes, &places);
+		if (places.count < n)
+			return;
+		qsort(places.v, n, sizeof(places.v[0]), compare);
+		choice.pieces[i] = places.v[nth_made(ram, i)];
+	}
+	add_choice(c, &choice);
 }
 
 static void add_both_orders(struct choosing *c, struct choice *choice)
@@ -389,6 +477,30 @@ static void choose_sum(struct choosing *c)
 	}
 	if (left == 0)
 		add_both_orders(c, &choice);
+}
+
+/* Where nobody says how much there is, a mapping that ends where others than QEMU let RAM below
+ * 4 GiB end, and the largest one besides; then the largest ones by themselves. */
+static void choose_largest(struct choosing *c)
+{
+	const struct runs *runs = c->runs;
+
+	for (size_t i = 0; !c->is_qemu && i < runs->count; i++) {
+		struct choice both = {.count = 1,
+				      .pieces = {block_of(&runs->v[i], 0, runs->v[i].len)}};
+		const struct run *other = &runs->v[i == 0];
+
+		if (!is_other_lowmem(runs->v[i].len) || runs->count < 2 || other->len < GUEST_MIN)
+			continue;
+		both.pieces[both.count++] = block_of(other, 0, other->len);
+		add_choice(c, &both);
+	}
+	for (size_t i = 0; i < runs->count && i < LARGEST_MAX; i++) {
+		if (runs->v[i].len >= GUEST_MIN)
+			add_choice(c, &(struct choice){.count = 1,
+						       .pieces = {block_of(&runs->v[i], 0,
+									   runs->v[i].len)}});
+	}
 }
 
 /* -- layouts: where the guest sees them ------------------------------------------------------ */
@@ -450,23 +562,14 @@ static void qemu_splits(const struct guest *g, uint64_t ram, struct splits *ret)
 						      GUEST_MACHINE_MICROVM};
 	uint64_t max = g->ram.below_4g_max;
 	uint64_t lowmem = vmmmaps_qemu_lowmem(g->ram.machine, ram, max);
+	bool is_known = g->ram.machine != GUEST_MACHINE_UNKNOWN;
 
 	add_split(ret, ram, lowmem, 4 * GIB);
-	add_split(ret, ram, lowmem, TIB);
-	for (size_t i = 0; i < ARRAY_SIZE(machines); i++)
+	for (size_t i = 0; !is_known && i < ARRAY_SIZE(machines); i++)
 		add_split(ret, ram, vmmmaps_qemu_lowmem(machines[i], ram, max), 4 * GIB);
-	add_split(ret, ram, max ? max : 0xe0000000, 4 * GIB); /* pc before 2.0 */
-}
-
-static const uint64_t other_lowmems[] = {0xd0000000, 0xc0000000, 0x80000000, 0xe0000000};
-
-static bool is_other_lowmem(uint64_t len)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(other_lowmems); i++) {
-		if (len == other_lowmems[i])
-			return true;
-	}
-	return false;
+	add_split(ret, ram, lowmem, TIB);
+	if (g->ram.machine == GUEST_MACHINE_PC) /* before pc-i440fx-2.0 */
+		add_split(ret, ram, max ? max : 0xe0000000, 4 * GIB);
 }
 
 /* Others than QEMU map what is below the hole by itself: then its length says where it is. */
@@ -524,7 +627,13 @@ static bool lay_out(struct ram_plan *p, const struct choice *c, const struct spl
 	return true;
 }
 
-static bool same_layout(const struct ram_layout *a, const struct ram_layout *b)
+static uint64_t hva_of(const struct ram_plan *p, const struct ram_segment *s)
+{
+	return p->blocks[s->block].hva + s->at;
+}
+
+static bool same_layout(const struct ram_plan *p, const struct ram_layout *a,
+			const struct ram_plan *q, const struct ram_layout *b)
 {
 	if (a->count != b->count)
 		return false;
@@ -532,23 +641,85 @@ static bool same_layout(const struct ram_layout *a, const struct ram_layout *b)
 		const struct ram_segment *x = &a->segments[i];
 		const struct ram_segment *y = &b->segments[i];
 
-		if (x->gpa != y->gpa || x->len != y->len || x->at != y->at || x->block != y->block)
+		if (x->gpa != y->gpa || x->len != y->len || hva_of(p, x) != hva_of(q, y))
 			return false;
 	}
 	return true;
 }
 
-static void add_layout(struct ram_plan *p, const struct choice *c, const struct split *split)
+/* Counts what was put behind the last layout, unless it is there already. */
+static void keep_layout(struct ram_plan *p)
 {
-	struct ram_layout *l = &p->layouts[p->layout_count];
+	const struct ram_layout *l = &p->layouts[p->layout_count];
 
-	if (p->layout_count == VMMRAM_LAYOUTS_MAX || !lay_out(p, c, split, l))
-		return;
 	for (size_t i = 0; i < p->layout_count; i++) {
-		if (same_layout(&p->layouts[i], l))
+		if (same_layout(p, &p->layouts[i], p, l))
 			return;
 	}
-	p->layout_count++;
+	p->layout_count += l->count > 0;
+}
+
+static void add_layout(struct ram_plan *p, const struct choice *c, const struct split *split)
+{
+	if (p->layout_count < VMMRAM_LAYOUTS_MAX &&
+	    lay_out(p, c, split, &p->layouts[p->layout_count]))
+		keep_layout(p);
+}
+
+/* -- what QMP has told ------------------------------------------------------------------------ */
+
+static const struct run *run_at(const struct runs *runs, uint64_t hva)
+{
+	for (size_t i = 0; i < runs->count; i++) {
+		const struct run *r = &runs->v[i];
+
+		if (hva >= r->first->start && hva - r->first->start < r->len)
+			return r;
+	}
+	return NULL;
+}
+
+/* What is mapped of a block, in as many pieces as there are mappings. */
+static bool lay_out_block(const struct choosing *c, struct ram_plan *p,
+			  const struct guest_ram_block *told, struct ram_layout *ret)
+{
+	uint64_t len;
+
+	for (uint64_t done = 0; done < told->len; done += len) {
+		const struct run *r = run_at(c->runs, told->hva + done);
+		struct ram_block b;
+		ssize_t block;
+
+		if (!r)
+			return true;
+		len = smaller(told->len - done, r->first->start + r->len - told->hva - done);
+		b = block_of(r, told->hva + done - r->first->start, len);
+		block = add_block(p, &b);
+		if (block < 0 || !add_segment(ret, &(struct ram_segment){told->gpa + done, len, 0,
+									 (size_t)block}))
+			return false;
+	}
+	return true;
+}
+
+/* The VMM may say what it likes: only its own mappings count, and the order of the guest's
+ * addresses. */
+static void lay_out_told(const struct choosing *c, struct ram_plan *p)
+{
+	struct ram_layout *l = &p->layouts[p->layout_count];
+	const struct guest_ram *ram = &c->guest->ram;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < ram->block_count; i++) {
+		const struct guest_ram_block *b = &ram->blocks[i];
+
+		if (b->gpa < last || b->len == 0 || b->len > ADDRESS_MAX || b->gpa > ADDRESS_MAX)
+			return;
+		last = b->gpa + b->len;
+		if (!lay_out_block(c, p, b, l))
+			return;
+	}
+	keep_layout(p);
 }
 
 static uint64_t total(const struct choice *c)
@@ -589,14 +760,16 @@ static void make_layouts(const struct choosing *c, struct ram_plan *p)
 
 static void choose(struct choosing *c)
 {
-	if (c->ram_bytes == 0)
-		return;
-	choose_exact(c, true);
-	choose_exact(c, false);
-	if (c->count == 0)
+	if (c->guest->ram.part_count) {
+		choose_parts(c, compare_down);
+		choose_parts(c, compare_up);
+	}
+	if (c->count == 0 && c->ram_bytes)
+		choose_single(c);
+	if (c->count == 0 && c->ram_bytes)
 		choose_sum(c);
 	if (c->count == 0)
-		choose_larger(c);
+		choose_largest(c);
 }
 
 static int make_plan(const struct guest *g, const struct maps *maps, const struct runs *runs,
@@ -610,11 +783,14 @@ static int make_plan(const struct guest *g, const struct maps *maps, const struc
 	c->maps = maps;
 	c->runs = runs;
 	c->is_qemu = vmmargs_is_qemu(g->vmm);
-	c->ram_bytes = g->memory_bytes;
+	c->ram_bytes = g->ram.base_bytes;
 	if (c->is_qemu)
 		c->ram_bytes = (c->ram_bytes + QEMU_RAM_ALIGN - 1) & ~(QEMU_RAM_ALIGN - 1ULL);
-	choose(c);
-	make_layouts(c, ret);
+	lay_out_told(c, ret);
+	if (ret->layout_count == 0) {
+		choose(c);
+		make_layouts(c, ret);
+	}
 	return ret->layout_count ? 0 : -ENOENT;
 }
 
@@ -643,7 +819,7 @@ bool ram_plan_equals(const struct ram_plan *a, const struct ram_plan *b)
 			return false;
 	}
 	for (size_t i = 0; i < a->layout_count; i++) {
-		if (!same_layout(&a->layouts[i], &b->layouts[i]))
+		if (!same_layout(a, &a->layouts[i], b, &b->layouts[i]))
 			return false;
 	}
 	return true;

@@ -8,6 +8,31 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/qmp.h"
+#include "symsrc/vmmblocks.h"
+
+struct question {
+	const char *command;
+	void (*take)(struct vmm_query *s, struct json_object *value);
+};
+
+/* What a reply is for: the question, and who asked. */
+struct asked {
+	struct vmm_query *s;
+	const struct question *question;
+};
+
+#define QUESTIONS   6
+#define DEVICES_MAX 64 /* memory devices that are looked at */
+
+struct vmm_query {
+	struct qmp *q;
+	struct vmm_answers info;
+	struct asked asked[QUESTIONS];
+	uint64_t known_bytes;
+	size_t device_count;
+	struct vmm_range devices[DEVICES_MAX];
+	size_t located; /* blocks whose place in the VMM was asked for */
+};
 
 /* -- answers ------------------------------------------------------------------------------ */
 
@@ -28,31 +53,138 @@ static int64_t get_int(struct json_object *value, const char *key)
 	return json_object_get_int64(v);
 }
 
-static void take_name(struct vmm_answers *info, struct json_object *value)
+static bool is_string(struct json_object *value, const char *key, const char *text)
 {
-	copy_string(value, "name", info->name, sizeof(info->name));
+	char v[32] = "";
+
+	copy_string(value, key, v, sizeof(v));
+	return strcmp(v, text) == 0;
 }
 
-static void take_uuid(struct vmm_answers *info, struct json_object *value)
+static void take_name(struct vmm_query *s, struct json_object *value)
+{
+	copy_string(value, "name", s->info.name, sizeof(s->info.name));
+}
+
+static void take_uuid(struct vmm_query *s, struct json_object *value)
 {
 	char text[VMM_UUID_SIZE + 1] = "";
 
 	copy_string(value, "UUID", text, sizeof(text));
-	vmmargs_uuid(text, info->uuid);
+	vmmargs_uuid(text, s->info.uuid);
 }
 
-static void take_status(struct vmm_answers *info, struct json_object *value)
+static void take_status(struct vmm_query *s, struct json_object *value)
 {
-	copy_string(value, "status", info->state, sizeof(info->state));
+	copy_string(value, "status", s->info.state, sizeof(s->info.state));
 }
 
-static void take_memory(struct vmm_answers *info, struct json_object *value)
+/* -- where RAM lies ------------------------------------------------------------------------- */
+
+static void locate_next(struct vmm_query *s);
+
+static void on_hva(void *ctx, const struct qmp_reply *reply)
 {
+	struct vmm_query *s = ctx;
+	struct vmm_answers *info = &s->info;
+	uint64_t *hva = &info->blocks[s->located++].hva;
+
+	if (reply->code == 0 && json_object_is_type(reply->value, json_type_string))
+		vmmblocks_parse_hva(json_object_get_string(reply->value), hva);
+	if (reply->code == 0 || reply->code == -EREMOTEIO)
+		locate_next(s);
+}
+
+static void drop_unlocated(struct vmm_answers *info)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < info->block_count; i++) {
+		if (info->blocks[i].hva)
+			info->blocks[n++] = info->blocks[i];
+	}
+	info->block_count = n;
+}
+
+static void locate_next(struct vmm_query *s)
+{
+	struct vmm_answers *info = &s->info;
+	char line[64];
+
+	if (s->located == info->block_count) {
+		drop_unlocated(info);
+		info->blocks_told = true;
+		return;
+	}
+	snprintf(line, sizeof(line), "gpa2hva 0x%llx",
+		 (unsigned long long)info->blocks[s->located].gpa);
+	qmp_execute_hmp(s->q, line, on_hva, s);
+}
+
+static void on_views(void *ctx, const struct qmp_reply *reply)
+{
+	struct vmm_query *s = ctx;
+	struct vmm_answers *info = &s->info;
+
+	if (reply->code != 0)
+		return;
+	if (json_object_is_type(reply->value, json_type_string))
+		info->block_count =
+			vmmblocks_parse(json_object_get_string(reply->value), info->base_bytes,
+					s->devices, s->device_count, info->blocks);
+	locate_next(s);
+}
+
+/* The monitor for people is the only one that tells where the guest sees its RAM, and where in
+ * the VMM that is. */
+static void ask_blocks(struct vmm_query *s)
+{
+	qmp_execute_hmp(s->q, "info mtree -f", on_views, s);
+}
+
+/* "dimm" has addr and size, "virtio-mem" memaddr and max-size (MemoryDeviceInfo in QEMU's
+ * qapi/machine.json); the others are no RAM of the guest's kernel. */
+static bool take_device(struct json_object *device, struct vmm_range *ret)
+{
+	struct json_object *data;
+	bool is_dimm = is_string(device, "type", "dimm");
+	int64_t gpa;
+	int64_t len;
+
+	if (!is_dimm && !is_string(device, "type", "virtio-mem"))
+		return false;
+	if (!json_object_object_get_ex(device, "data", &data))
+		return false;
+	gpa = get_int(data, is_dimm ? "addr" : "memaddr");
+	len = get_int(data, is_dimm ? "size" : "max-size");
+	*ret = (struct vmm_range){(uint64_t)gpa, (uint64_t)len};
+	return gpa > 0 && len > 0;
+}
+
+static void take_devices(struct vmm_query *s, struct json_object *value)
+{
+	size_t n =
+		json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
+
+	s->device_count = 0;
+	for (size_t i = 0; i < n && s->device_count < DEVICES_MAX; i++) {
+		if (take_device(json_object_array_get_idx(value, i), &s->devices[s->device_count]))
+			s->device_count++;
+	}
+}
+
+static void take_memory(struct vmm_query *s, struct json_object *value)
+{
+	struct vmm_answers *info = &s->info;
 	int64_t base = get_int(value, "base-memory");
 	int64_t plugged = get_int(value, "plugged-memory");
 
-	if (base > 0)
-		info->memory_bytes = (uint64_t)base + (plugged > 0 ? (uint64_t)plugged : 0);
+	if (base <= 0)
+		return;
+	info->base_bytes = (uint64_t)base;
+	info->memory_bytes = (uint64_t)base + (plugged > 0 ? (uint64_t)plugged : 0);
+	if (info->memory_bytes != s->known_bytes)
+		ask_blocks(s);
 }
 
 static int compare_vcpus(const void *a, const void *b)
@@ -74,8 +206,9 @@ static bool take_cpu(struct json_object *cpu, struct guest_vcpu *ret)
 	return true;
 }
 
-static void take_cpus(struct vmm_answers *info, struct json_object *value)
+static void take_cpus(struct vmm_query *s, struct json_object *value)
 {
+	struct vmm_answers *info = &s->info;
 	size_t n =
 		json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
 
@@ -92,27 +225,14 @@ static void take_cpus(struct vmm_answers *info, struct json_object *value)
 		qsort(info->vcpus, info->vcpu_count, sizeof(*info->vcpus), compare_vcpus);
 }
 
-static const struct question {
-	const char *command;
-	void (*take)(struct vmm_answers *info, struct json_object *value);
-} questions[] = {
+/* In this order: what is asked because of an answer needs those before it. */
+static const struct question questions[QUESTIONS] = {
 	{"query-name", take_name},
 	{"query-uuid", take_uuid},
 	{"query-status", take_status},
 	{"query-cpus-fast", take_cpus},
+	{"query-memory-devices", take_devices},
 	{"query-memory-size-summary", take_memory},
-};
-
-/* What a reply is for: the question, and who asked. */
-struct asked {
-	struct vmm_query *s;
-	const struct question *question;
-};
-
-struct vmm_query {
-	struct qmp *q;
-	struct vmm_answers info;
-	struct asked asked[ARRAY_SIZE(questions)];
 };
 
 static void on_reply(void *ctx, const struct qmp_reply *reply)
@@ -121,7 +241,7 @@ static void on_reply(void *ctx, const struct qmp_reply *reply)
 
 	/* A command that this VMM does not know is no answer, and no error. */
 	if (reply->code == 0)
-		asked->question->take(&asked->s->info, reply->value);
+		asked->question->take(asked->s, reply->value);
 }
 
 static void on_event(void *ctx, const char *event, struct json_object *data)
@@ -139,20 +259,22 @@ static int ask_all(struct vmm_query *s)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(questions); i++) {
+	for (size_t i = 0; r == 0 && i < QUESTIONS; i++) {
 		s->asked[i] = (struct asked){s, &questions[i]};
 		r = qmp_execute(s->q, questions[i].command, NULL, on_reply, &s->asked[i]);
 	}
 	return r;
 }
 
-int vmm_query_start(const char *path, struct vmm_query **ret, struct errmsg *why)
+int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **ret,
+		    struct errmsg *why)
 {
 	struct vmm_query *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
 		return errmsg_set(why, -ENOMEM, "QMP: out of memory");
+	s->known_bytes = known_bytes;
 	r = qmp_connect(path, on_event, s, &s->q, why);
 	if (r == 0 && ask_all(s) < 0)
 		r = errmsg_set(why, -ENOMEM, "QMP: out of memory");
@@ -200,6 +322,8 @@ struct vmm_answers vmm_query_take(struct vmm_query *s)
 	struct vmm_answers info = s->info;
 
 	s->info = (struct vmm_answers){.vcpus = NULL};
+	if (!info.blocks_told)
+		info.block_count = 0; /* half of the answers, or none */
 	return info;
 }
 

@@ -17,7 +17,11 @@ struct vmm_answers {
 	char name[GUEST_NAME_MAX];
 	char uuid[VMM_UUID_SIZE];
 	char state[24];
-	uint64_t memory_bytes;
+	uint64_t memory_bytes; /* with memory devices */
+	uint64_t base_bytes;   /* without */
+	bool blocks_told;      /* all of these are as it says now; else it was not asked */
+	size_t block_count;
+	struct guest_ram_block blocks[GUEST_RAM_BLOCKS_MAX];
 	unsigned resets; /* RESET events that came in between */
 	size_t vcpu_count;
 	struct guest_vcpu *vcpus; /* by index; thread ids as the VMM's pid namespace has them */
@@ -28,8 +32,11 @@ void vmm_answers_deinit(struct vmm_answers *info);
 
 struct vmm_query;
 
-/* Connects and asks. 0 or what qmp_connect() says. */
-int vmm_query_start(const char *path, struct vmm_query **ret, struct errmsg *why);
+/* Connects and asks. 0 or what qmp_connect() says.
+ * known_bytes: where RAM lies is known for as much memory as this, and not asked again while
+ * there is neither more nor less; 0: it is not known. */
+int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **ret,
+		    struct errmsg *why);
 void vmm_query_destroy(struct vmm_query *s); /* accepts NULL */
 
 int vmm_query_fd(const struct vmm_query *s);

@@ -182,8 +182,8 @@ static int explain_plan(const char *proc_root, const struct guest *g, int code, 
 		return errmsg_set(
 			why, code,
 			"memory of VMM %d (%s): none of its mappings fits a guest of %llu "
-			"MiB",
-			(int)g->pid, g->vmm, (unsigned long long)g->memory_bytes >> 20);
+			"MiB; use -s ssh://... for this guest",
+			(int)g->pid, g->vmm, (unsigned long long)g->ram.base_bytes >> 20);
 	return explain_open(proc_root, g, "maps", code, why);
 }
 

@@ -66,7 +66,7 @@ static struct vmm_answers ask(const char *const *pairs)
 	struct vmm_query *q = NULL;
 	struct vmm_answers a;
 
-	assert_int_equal(vmm_query_start(path, &q, NULL), 0);
+	assert_int_equal(vmm_query_start(path, 0, &q, NULL), 0);
 	assert_int_equal(run(q), 1);
 	a = vmm_query_take(q);
 	vmm_query_destroy(q);
@@ -182,12 +182,12 @@ static void test_connection_breaks(void **state)
 	struct vmm_query *q = NULL;
 
 	(void)state;
-	assert_int_equal(vmm_query_start(path, &q, NULL), 0);
+	assert_int_equal(vmm_query_start(path, 0, &q, NULL), 0);
 	assert_int_equal(run(q), -ECONNRESET);
 	assert_int_equal(vmm_query_error(q)->code, -ECONNRESET);
 	vmm_query_destroy(q);
 	fakeqmp_stop(server);
-	assert_int_equal(vmm_query_start(path, &q, NULL), -ENOENT);
+	assert_int_equal(vmm_query_start(path, 0, &q, NULL), -ENOENT);
 	vmm_query_destroy(NULL);
 }
 
