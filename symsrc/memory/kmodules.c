@@ -15,6 +15,9 @@ const char *const kmodules_root_names[KMODULES_ROOT_COUNT] = {
 	[KMODULES_ROOT_BPF_KALLSYMS] = "bpf_kallsyms",
 	[KMODULES_ROOT_BPF_JIT_KALLSYMS] = "bpf_jit_kallsyms",
 	[KMODULES_ROOT_BPF_JIT_HARDEN] = "bpf_jit_harden",
+	[KMODULES_ROOT_FTRACE_TRAMPOLINES] = "ftrace_ops_trampoline_list",
+	[KMODULES_ROOT_KPROBE_SLOTS] = "kprobe_insn_slots",
+	[KMODULES_ROOT_KPROBE_OPT_SLOTS] = "kprobe_optinsn_slots",
 };
 
 /* struct list_head */
@@ -373,7 +376,7 @@ static int read_once(struct kmodules_reader *r)
 	if (err == 0)
 		err = read_again(r);
 	if (err == 0)
-		err = kmodules_read_bpf(r);
+		err = kmodules_read_extra(r);
 	return err;
 }
 
@@ -437,7 +440,7 @@ void kmodules_destroy(struct kmodules *m)
 	free(m->list);
 	free(m->uses);
 	free(m->exports);
-	free(m->bpf);
+	free(m->extra);
 	buf_deinit(&m->bytes);
 	free(m);
 }

@@ -21,7 +21,7 @@
 #define KMODULES_USES_MAX    (1u << 16)	 /* which module uses which */
 #define KMODULES_BYTES_MAX   (48u << 20) /* symbols, names, exports and notes together */
 #define KMODULES_NOTE_MAX    4096u	 /* bytes of one module's note */
-#define KMODULES_BPF_MAX     (1u << 14)	 /* BPF programs and trampolines */
+#define KMODULES_EXTRA_MAX   (1u << 14)	 /* BPF programs, trampolines and their like */
 #define KMODULES_TRIES	     5		 /* until two walks agree */
 
 /* Immutable once made. */
@@ -35,6 +35,9 @@ enum kmodules_root {
 	KMODULES_ROOT_BPF_KALLSYMS,	/* the list of BPF programs and trampolines, which is */
 	KMODULES_ROOT_BPF_JIT_KALLSYMS, /* shown where this is 1 */
 	KMODULES_ROOT_BPF_JIT_HARDEN,	/* and this is 0 */
+	KMODULES_ROOT_FTRACE_TRAMPOLINES,
+	KMODULES_ROOT_KPROBE_SLOTS,
+	KMODULES_ROOT_KPROBE_OPT_SLOTS,
 	KMODULES_ROOT_COUNT
 };
 extern const char *const kmodules_root_names[KMODULES_ROOT_COUNT]; /* for ksyms_find_many() */
@@ -52,13 +55,14 @@ void kmodules_destroy(struct kmodules *m); /* accepts NULL */
 
 size_t kmodules_count(const struct kmodules *m); /* lines of /proc/modules */
 
-/* The modules' lines of /proc/kallsyms, in the kernel's order and format (kernel/kallsyms.c);
- * behind them those of [bpf], in kernels since 5.7. Goes to the sink's data(), in pieces of any
- * size. 0 or what the sink returned.
+/* The modules' lines of /proc/kallsyms, in the kernel's order and format (kernel/kallsyms.c), and
+ * behind them, as in the kernel, those of code that it has made itself: trampolines of ftrace
+ * ([__builtin__ftrace]), BPF programs and trampolines ([bpf]), pages of kprobes
+ * ([__builtin__kprobes]); in kernels since 5.8. Goes to the sink's data(), in pieces of any size.
+ * 0 or what the sink returned.
  *
- * Left out is what the kernel makes up for its tracers, and lists there too: ftrace's
- * trampolines ([__builtin__ftrace]) and functions of modules' init that it has seen, and the
- * pages of kprobes ([__builtin__kprobes]). */
+ * Left out: functions of modules' init that ftrace remembers after their memory is gone, for
+ * modules that were loaded while a tracer ran. */
 int kmodules_deliver_kallsyms(const struct kmodules *m, const struct source_sink *sink);
 
 /* /proc/modules, as a file of the sink's (begin and data). */
@@ -68,7 +72,8 @@ int kmodules_deliver_modules(const struct kmodules *m, const struct source_sink 
 int kmodules_deliver_notes(const struct kmodules *m, const struct source_sink *sink);
 
 /* By what is told cheaply whether the list has changed since: says itself where to look. Plain
- * data. BPF programs, which come and go with each service that systemd starts, are not watched. */
+ * data. BPF programs and the like, which come and go with each service that systemd starts, are
+ * not watched. */
 struct kmodules_mark {
 	uint64_t head_va;     /* the list's head; 0: there is nothing to be looked at */
 	uint64_t sequence_va; /* mod_tree's sequence; 0 where there is none */

@@ -44,9 +44,12 @@ struct kexport {
 	uint32_t name; /* offset in kmodules.bytes */
 };
 
-struct kbpf_symbol {
+/* A symbol of no module: a BPF program and its like. */
+struct kextra {
 	uint64_t value;
-	uint32_t name; /* offset in kmodules.bytes */
+	const char *module; /* what it is listed as */
+	const char *shared; /* its name; NULL: it has one of its own */
+	uint32_t name;	    /* offset in kmodules.bytes */
 };
 
 struct kmodules {
@@ -57,8 +60,8 @@ struct kmodules {
 	struct kexport *exports;
 	size_t exports_count;
 	size_t symbols_count;
-	struct kbpf_symbol *bpf;
-	size_t bpf_count;
+	struct kextra *extra;
+	size_t extra_count;
 	struct buf bytes;
 	uint32_t name_max; /* of a symbol: KSYM_NAME_LEN - 1 */
 	bool can_unload;   /* CONFIG_MODULE_UNLOAD */
@@ -114,7 +117,8 @@ int kmodules_read_symbols(struct kmodules_reader *r, struct kmodule *mod);
 int kmodules_read_exports(struct kmodules_reader *r, struct kmodule *mod);
 int kmodules_read_note(struct kmodules_reader *r, struct kmodule *mod);
 
-/* Leaves all of them out where they cannot be read. An error only of the reading itself. */
-int kmodules_read_bpf(struct kmodules_reader *r);
+/* What is listed behind the modules. A list that makes no sense is left out; an error only of
+ * the reading itself. */
+int kmodules_read_extra(struct kmodules_reader *r);
 
 #endif

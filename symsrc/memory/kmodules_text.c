@@ -57,9 +57,12 @@ static int put_symbol(struct buf *b, uint64_t value, char type, const char *name
 static bool is_exported(const struct kmodules *m, const struct kmodule *mod, uint64_t value,
 			const char *name, size_t n)
 {
-	const struct kexport *list = m->exports + mod->exports;
+	const struct kexport *list;
 	size_t lo = 0, hi = mod->exports_count;
 
+	if (hi == 0)
+		return false; /* where no module exports anything there is no table */
+	list = m->exports + mod->exports;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
@@ -107,14 +110,15 @@ static int put_symbols_of(struct buf *b, const struct kmodules *m, const struct 
 	return err;
 }
 
-static int put_bpf(struct buf *b, const struct kmodules *m, const struct source_sink *sink)
+static int put_extra(struct buf *b, const struct kmodules *m, const struct source_sink *sink)
 {
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < m->bpf_count; i++) {
-		const char *name = kmodules_name(m, m->bpf[i].name);
+	for (size_t i = 0; err == 0 && i < m->extra_count; i++) {
+		const struct kextra *e = &m->extra[i];
+		const char *name = e->shared ? e->shared : kmodules_name(m, e->name);
 
-		err = put_symbol(b, m->bpf[i].value, 't', name, strlen(name), "bpf");
+		err = put_symbol(b, e->value, 't', name, strlen(name), e->module);
 		if (err == 0 && b->len > CHUNK)
 			err = flush(b, sink);
 	}
@@ -130,7 +134,7 @@ int kmodules_deliver_kallsyms(const struct kmodules *m, const struct source_sink
 	for (size_t i = 0; err == 0 && i < m->count; i++)
 		err = put_symbols_of(&b, m, &m->list[i], sink);
 	if (err == 0)
-		err = put_bpf(&b, m, sink);
+		err = put_extra(&b, m, sink);
 	return err == 0 ? flush(&b, sink) : err;
 }
 

@@ -22,6 +22,9 @@ enum struct_id {
 	MODULE_NOTES_ATTRS,
 	BIN_ATTRIBUTE,
 	BPF_KSYM,
+	FTRACE_OPS,
+	KPROBE_INSN_CACHE,
+	KPROBE_INSN_PAGE,
 	MOD_TREE_ROOT,
 	KALLSYM_ITER,
 	STRUCT_COUNT
@@ -36,6 +39,9 @@ static const char *const struct_names[STRUCT_COUNT] = {
 	[MODULE_NOTES_ATTRS] = "module_notes_attrs",
 	[BIN_ATTRIBUTE] = "bin_attribute",
 	[BPF_KSYM] = "bpf_ksym",
+	[FTRACE_OPS] = "ftrace_ops",
+	[KPROBE_INSN_CACHE] = "kprobe_insn_cache",
+	[KPROBE_INSN_PAGE] = "kprobe_insn_page",
 	[MOD_TREE_ROOT] = "mod_tree_root",
 	[KALLSYM_ITER] = "kallsym_iter",
 };
@@ -55,6 +61,8 @@ static const struct wanted_size {
 	{FIELD(kernel_symbol_size), KERNEL_SYMBOL, true},
 	{FIELD(bin_attribute_size), BIN_ATTRIBUTE, false},
 	{FIELD(bpf_ksym_size), BPF_KSYM, false},
+	{FIELD(ftrace_ops_size), FTRACE_OPS, false},
+	{FIELD(kprobe_insn_page_size), KPROBE_INSN_PAGE, false},
 };
 
 /* Which member's offset goes where. Of several for one field the first that is there counts. */
@@ -98,6 +106,11 @@ static const struct wanted_member {
 	{"private", FIELD(bin_attribute_private), BIN_ATTRIBUTE, POINTER, false},
 	{"start", FIELD(bpf_ksym_start), BPF_KSYM, 8, false},
 	{"lnode", FIELD(bpf_ksym_lnode), BPF_KSYM, LIST_HEAD, false},
+	{"list", FIELD(ftrace_ops_list), FTRACE_OPS, LIST_HEAD, false},
+	{"trampoline", FIELD(ftrace_ops_trampoline), FTRACE_OPS, 8, false},
+	{"pages", FIELD(kprobe_insn_cache_pages), KPROBE_INSN_CACHE, LIST_HEAD, false},
+	{"list", FIELD(kprobe_insn_page_list), KPROBE_INSN_PAGE, LIST_HEAD, false},
+	{"insns", FIELD(kprobe_insn_page_insns), KPROBE_INSN_PAGE, POINTER, false},
 	{"root.seq.seqcount.sequence", FIELD(latch_root_seq), MOD_TREE_ROOT, 4, false},
 	{"root.seq.sequence", FIELD(latch_root_seq), MOD_TREE_ROOT, 4, false}, /* to 5.9 */
 };

@@ -51,7 +51,10 @@ struct kstructs {
 	uint32_t bin_attribute_size, bin_attribute_name, bin_attribute_length,
 		bin_attribute_private;
 
-	/* struct bpf_ksym, 5.7 and newer. */
+	/* What the kernel lists behind modules: 5.7 and newer, all from 5.8. */
+	uint32_t ftrace_ops_size, ftrace_ops_list, ftrace_ops_trampoline;
+	uint32_t kprobe_insn_cache_pages;
+	uint32_t kprobe_insn_page_size, kprobe_insn_page_list, kprobe_insn_page_insns;
 	uint32_t bpf_ksym_size;
 	uint32_t bpf_ksym_start, bpf_ksym_name, bpf_ksym_name_size, bpf_ksym_lnode;
 

@@ -10,163 +10,9 @@
 #include <cmocka.h>
 
 #include "symsrc/base/cleanup.h"
+#include "tests/unit/lib/modulelayouts.h"
 
 #define NONE KSTRUCT_NONE
-
-const struct kstructs modulemaker_layouts[MODULEMAKER_LAYOUTS] = {
-	[MODULEMAKER_OLD] =
-		{
-			.module_size = 512,
-			.module_list = 24,
-			.module_name = 40,
-			.module_name_size = 56,
-			.module_state = 4,
-			.module_kallsyms = 120,
-			.module_syms = 128,
-			.module_num_syms = 136,
-			.module_taints = 144,
-			.module_init = 152,
-			.module_core_base = 160,
-			.module_core_size = 172,
-			.module_init_size = 212,
-			.module_mem = NONE,
-			.module_mem_stride = NONE,
-			.module_mem_count = NONE,
-			.mem_base = NONE,
-			.mem_size = NONE,
-			.module_refcnt = 240,
-			.module_source_list = 248,
-			.module_exit = 264,
-			.module_notes_attrs = 272,
-			.mod_kallsyms_size = 40,
-			.mod_kallsyms_symtab = 8,
-			.mod_kallsyms_num_symtab = 4,
-			.mod_kallsyms_strtab = 16,
-			.mod_kallsyms_typetab = 32,
-			.module_use_size = 56,
-			.module_use_source_list = 16,
-			.module_use_source = 48,
-			.kernel_symbol_size = 12,
-			.kernel_symbol_value = 4,
-			.kernel_symbol_name = 8,
-			.kernel_symbol_relative = true,
-			.notes_attrs_count = 4,
-			.notes_attrs_bin_attrs = NONE,
-			.notes_attrs_list = 16,
-			.bin_attribute_size = 64,
-			.bin_attribute_name = 8,
-			.bin_attribute_length = 24,
-			.bin_attribute_private = 40,
-			.bpf_ksym_size = 256,
-			.bpf_ksym_start = 8,
-			.bpf_ksym_name = 24,
-			.bpf_ksym_name_size = 128,
-			.bpf_ksym_lnode = 160,
-			.latch_root_seq = 8,
-			.ksym_name_size = 128,
-		},
-	[MODULEMAKER_NEW] =
-		{
-			.module_size = 960,
-			.module_list = 64,
-			.module_name = 0,
-			.module_name_size = 56,
-			.module_state = 88,
-			.module_kallsyms = 96,
-			.module_syms = 104,
-			.module_num_syms = 112,
-			.module_taints = 120,
-			.module_init = 128,
-			.module_core_base = NONE,
-			.module_core_size = NONE,
-			.module_init_size = NONE,
-			.module_mem = 192,
-			.module_mem_stride = 80,
-			.module_mem_count = 7,
-			.mem_base = 16,
-			.mem_size = 28,
-			.module_refcnt = 800,
-			.module_source_list = 808,
-			.module_exit = 824,
-			.module_notes_attrs = 832,
-			.mod_kallsyms_size = 32,
-			.mod_kallsyms_symtab = 0,
-			.mod_kallsyms_num_symtab = 8,
-			.mod_kallsyms_strtab = 16,
-			.mod_kallsyms_typetab = 24,
-			.module_use_size = 48,
-			.module_use_source_list = 0,
-			.module_use_source = 32,
-			.kernel_symbol_size = 12,
-			.kernel_symbol_value = 0,
-			.kernel_symbol_name = 4,
-			.kernel_symbol_relative = true,
-			.notes_attrs_count = NONE,
-			.notes_attrs_bin_attrs = 40,
-			.notes_attrs_list = 48,
-			.bin_attribute_size = 72,
-			.bin_attribute_name = 0,
-			.bin_attribute_length = 16,
-			.bin_attribute_private = 24,
-			.bpf_ksym_size = 608,
-			.bpf_ksym_start = 0,
-			.bpf_ksym_name = 16,
-			.bpf_ksym_name_size = 512,
-			.bpf_ksym_lnode = 528,
-			.latch_root_seq = 0,
-			.ksym_name_size = 512,
-		},
-	[MODULEMAKER_PLAIN] =
-		{
-			.module_size = 256,
-			.module_list = 0,
-			.module_name = 16,
-			.module_name_size = 56,
-			.module_state = 72,
-			.module_kallsyms = 80,
-			.module_syms = 88,
-			.module_num_syms = 96,
-			.module_taints = 104,
-			.module_init = 112,
-			.module_core_base = 120,
-			.module_core_size = 128,
-			.module_init_size = 168,
-			.module_mem = NONE,
-			.module_mem_stride = NONE,
-			.module_mem_count = NONE,
-			.mem_base = NONE,
-			.mem_size = NONE,
-			.module_refcnt = NONE,
-			.module_source_list = NONE,
-			.module_exit = NONE,
-			.module_notes_attrs = NONE,
-			.mod_kallsyms_size = 24,
-			.mod_kallsyms_symtab = 0,
-			.mod_kallsyms_num_symtab = 8,
-			.mod_kallsyms_strtab = 16,
-			.mod_kallsyms_typetab = NONE,
-			.module_use_size = NONE,
-			.module_use_source_list = NONE,
-			.module_use_source = NONE,
-			.kernel_symbol_size = 24,
-			.kernel_symbol_value = 0,
-			.kernel_symbol_name = 8,
-			.notes_attrs_count = NONE,
-			.notes_attrs_bin_attrs = NONE,
-			.notes_attrs_list = NONE,
-			.bin_attribute_size = NONE,
-			.bin_attribute_name = NONE,
-			.bin_attribute_length = NONE,
-			.bin_attribute_private = NONE,
-			.bpf_ksym_size = NONE,
-			.bpf_ksym_start = NONE,
-			.bpf_ksym_name = NONE,
-			.bpf_ksym_name_size = NONE,
-			.bpf_ksym_lnode = NONE,
-			.latch_root_seq = NONE,
-			.ksym_name_size = NONE,
-		},
-};
 
 /* ---- BTF ---- */
 
@@ -322,6 +168,20 @@ static void add_bpf(struct types *t, const struct kstructs *s)
 	add_member(t, "name", name, 13);
 }
 
+static void add_tracers(struct types *t, const struct kstructs *s)
+{
+	if (s->ftrace_ops_size == NONE)
+		return;
+	add_struct(t, "ftrace_ops", s->ftrace_ops_size);
+	add_member(t, "trampoline", t->u64, s->ftrace_ops_trampoline);
+	add_member(t, "list", t->list, s->ftrace_ops_list);
+	add_struct(t, "kprobe_insn_cache", 80);
+	add_member(t, "pages", t->list, s->kprobe_insn_cache_pages);
+	add_struct(t, "kprobe_insn_page", s->kprobe_insn_page_size);
+	add_member(t, "list", t->list, s->kprobe_insn_page_list);
+	add_member(t, "insns", t->ptr, s->kprobe_insn_page_insns);
+}
+
 /* The sequence is in a seqcount_t, in new kernels in a seqcount_latch_t around that. */
 static void add_tree(struct types *t, const struct kstructs *s)
 {
@@ -356,6 +216,7 @@ void *modulemaker_btf(const struct kstructs *s, size_t *ret_len)
 	add_use(&t, s);
 	add_notes(&t, s);
 	add_bpf(&t, s);
+	add_tracers(&t, s);
 	add_tree(&t, s);
 	raw = btf__raw_data(t.btf, &n);
 	assert_non_null(raw);
@@ -444,6 +305,12 @@ static void count_change(const struct modulemaker *mm)
 	modulemaker_put_u32(mm, seq, v + 2);
 }
 
+/* The list of a kprobe_insn_cache. */
+static uint64_t pages_of(const struct modulemaker *mm, enum kmodules_root cache)
+{
+	return mm->roots.va[cache] + mm->s->kprobe_insn_cache_pages;
+}
+
 void modulemaker_init(struct modulemaker *mm, const struct kstructs *s, void *mem, size_t size,
 		      uint64_t va)
 {
@@ -453,6 +320,11 @@ void modulemaker_init(struct modulemaker *mm, const struct kstructs *s, void *me
 	modulemaker_list_init(mm, mm->roots.va[KMODULES_ROOT_MODULES]);
 	modulemaker_list_init(mm, mm->roots.va[KMODULES_ROOT_BPF_KALLSYMS]);
 	modulemaker_put_u32(mm, mm->roots.va[KMODULES_ROOT_BPF_JIT_KALLSYMS], 1);
+	modulemaker_list_init(mm, mm->roots.va[KMODULES_ROOT_FTRACE_TRAMPOLINES]);
+	if (s->kprobe_insn_cache_pages == NONE)
+		return;
+	modulemaker_list_init(mm, pages_of(mm, KMODULES_ROOT_KPROBE_SLOTS));
+	modulemaker_list_init(mm, pages_of(mm, KMODULES_ROOT_KPROBE_OPT_SLOTS));
 }
 
 /* Symbols, types and names behind each other, as layout_symtab() does it. */
@@ -630,5 +502,24 @@ uint64_t modulemaker_add_bpf(struct modulemaker *mm, const char *name, uint64_t 
 	strcpy(modulemaker_at(mm, va + mm->s->bpf_ksym_name), name);
 	modulemaker_list_add_tail(mm, mm->roots.va[KMODULES_ROOT_BPF_KALLSYMS],
 				  va + mm->s->bpf_ksym_lnode);
+	return va;
+}
+
+uint64_t modulemaker_add_trampoline(struct modulemaker *mm, uint64_t start)
+{
+	uint64_t va = modulemaker_alloc(mm, mm->s->ftrace_ops_size);
+
+	modulemaker_put_u64(mm, va + mm->s->ftrace_ops_trampoline, start);
+	modulemaker_list_add_tail(mm, mm->roots.va[KMODULES_ROOT_FTRACE_TRAMPOLINES],
+				  va + mm->s->ftrace_ops_list);
+	return va;
+}
+
+uint64_t modulemaker_add_kprobes(struct modulemaker *mm, enum kmodules_root cache, uint64_t start)
+{
+	uint64_t va = modulemaker_alloc(mm, mm->s->kprobe_insn_page_size);
+
+	modulemaker_put_u64(mm, va + mm->s->kprobe_insn_page_insns, start);
+	modulemaker_list_add_tail(mm, pages_of(mm, cache), va + mm->s->kprobe_insn_page_list);
 	return va;
 }

@@ -16,7 +16,7 @@
 /* As kernels since 5.10, 6.14 and 7.0 have them; and one that cannot unload modules, has no
  * BPF, and pointers in its exports. */
 enum { MODULEMAKER_OLD, MODULEMAKER_NEW, MODULEMAKER_PLAIN, MODULEMAKER_LAYOUTS };
-extern const struct kstructs modulemaker_layouts[MODULEMAKER_LAYOUTS];
+extern const struct kstructs modulemaker_layouts[MODULEMAKER_LAYOUTS]; /* modulelayouts.h */
 
 /* The BTF of a layout, to be freed with free(). */
 void *modulemaker_btf(const struct kstructs *s, size_t *ret_len);
@@ -71,6 +71,12 @@ void modulemaker_remove(struct modulemaker *mm, uint64_t module);
 uint64_t modulemaker_use(struct modulemaker *mm, uint64_t module, uint64_t user);
 
 uint64_t modulemaker_add_bpf(struct modulemaker *mm, const char *name, uint64_t start);
+
+/* An ftrace_ops; 0: one without a trampoline. */
+uint64_t modulemaker_add_trampoline(struct modulemaker *mm, uint64_t start);
+
+/* A page of kprobes, of one of their two caches. */
+uint64_t modulemaker_add_kprobes(struct modulemaker *mm, enum kmodules_root cache, uint64_t start);
 
 /* The links of a list head or entry. */
 void modulemaker_list_init(const struct modulemaker *mm, uint64_t head);

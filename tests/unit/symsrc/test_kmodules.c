@@ -95,6 +95,7 @@ static const struct modulemaker_symbol virtio_symbols[] = {
 	{"__UNIQUE_ID_license.0", 0xffffffffc0448000, 'r', false},
 	{"ABS", 0x1f, 'A', false}, /* becomes lower case */
 	{"odd", 0xffffffffc0448010, '?', false},
+	{"virtio_first", 0xffffffffc0446000, 't', true}, /* before the others' values */
 };
 static const struct modulemaker_symbol net_symbols[] = {
 	{"virtnet_poll", 0xffffffffc045f000, 't', false},
@@ -128,7 +129,8 @@ static const char two_kallsyms[] = "ffffffffc045f000 t virtnet_poll\t[virtio_net
 				   "ffffffffc0446010 t virtio_dev_alias\t[virtio]\n"
 				   "ffffffffc0448000 r __UNIQUE_ID_license.0\t[virtio]\n"
 				   "000000000000001f a ABS\t[virtio]\n"
-				   "ffffffffc0448010 ? odd\t[virtio]\n";
+				   "ffffffffc0448010 ? odd\t[virtio]\n"
+				   "ffffffffc0446000 T virtio_first\t[virtio]\n";
 static const char two_modules[] = "virtio_net 73728 0 - Live 0xffffffffc045f000\n"
 				  "virtio 20480 2 virtio_net, Live 0xffffffffc0446000\n";
 
@@ -329,6 +331,34 @@ static void test_bpf(void **state)
 	g.mm.roots.va[KMODULES_ROOT_BPF_KALLSYMS] = 0;
 	assert_shows(&g, "", "");
 	scene_deinit(&g);
+}
+
+/* What else the kernel makes while it runs, in its order; each list stands for itself. */
+static void test_tracers(void **state)
+{
+	static const char lines[] =
+		"ffffffffc0900000 t ftrace_trampoline\t[__builtin__ftrace]\n"
+		"ffffffffc0800000 t bpf_prog_1\t[bpf]\n"
+		"ffffffffc0700000 t kprobe_insn_page\t[__builtin__kprobes]\n"
+		"ffffffffc0701000 t kprobe_insn_page\t[__builtin__kprobes]\n"
+		"ffffffffc0702000 t kprobe_optinsn_page\t[__builtin__kprobes]\n";
+
+	(void)state;
+	for (int layout = MODULEMAKER_OLD; layout <= MODULEMAKER_NEW; layout++) {
+		struct scene g;
+
+		scene_init(&g, layout, SIZE);
+		modulemaker_add_kprobes(&g.mm, KMODULES_ROOT_KPROBE_OPT_SLOTS, 0xffffffffc0702000);
+		modulemaker_add_kprobes(&g.mm, KMODULES_ROOT_KPROBE_SLOTS, 0xffffffffc0700000);
+		modulemaker_add_kprobes(&g.mm, KMODULES_ROOT_KPROBE_SLOTS, 0xffffffffc0701000);
+		modulemaker_add_bpf(&g.mm, "bpf_prog_1", 0xffffffffc0800000);
+		modulemaker_add_trampoline(&g.mm, 0);
+		modulemaker_add_trampoline(&g.mm, 0xffffffffc0900000);
+		assert_shows(&g, "", lines);
+		g.mm.roots.va[KMODULES_ROOT_FTRACE_TRAMPOLINES] = VA - 4096;
+		assert_shows(&g, "", strchr(lines, '\n') + 1);
+		scene_deinit(&g);
+	}
 }
 
 /* ---- forged ---- */
@@ -862,6 +892,7 @@ int main(void)
 		cmocka_unit_test(test_bad_note),
 		cmocka_unit_test(test_long_names),
 		cmocka_unit_test(test_bpf),
+		cmocka_unit_test(test_tracers),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_too_many_modules),
 		cmocka_unit_test(test_unload_meanwhile),
