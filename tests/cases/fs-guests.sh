@@ -9,18 +9,25 @@ make_guest_files "$files" 20000
 start_daemon "$mnt" -F 49 -o allow_other -s "$name*=dir:$files" -s "nosym=dir:$work/none" -s '*=dir:/nonexistent'
 
 # -- they come
-start_vmm "$name"
+# comes NAME: a new guest is there within a second after its VMM
+comes() {
+	start_vmm "$1"
+	wait_for $patience vmm_is_up
+	wait_for $((1 * slow)) test -d "$mnt/$vmm" && return
+	end_vmm "$vmm"
+	return 1
+}
+check "a new guest is there within a second" tries comes "$name"
 first=$vmm g=$mnt/$vmm
-within "a new guest is there within a second" $((1 * slow)) test -d "$g"
-within "its name is known" $((5 * slow)) test "$(readlink "$mnt/by-name/$name")" = "../$first"
-within "its symbols come" $((10 * slow)) has_symbols "$g"
+within "its name is known" $patience test "$(readlink "$mnt/by-name/$name")" = "../$first"
+within "its symbols come" $patience has_symbols "$g"
 start_vmm "$name"
 second=$vmm
-within "a second one of the same name" $((5 * slow)) test -L "$mnt/by-name/$name.$second"
+within "a second one of the same name" $patience test -L "$mnt/by-name/$name.$second"
 start_vmm "evil$$"$'\n# x/../\e[2J'
 evil=$vmm
-within "one with an odd name" $((5 * slow)) test -d "$mnt/$evil"
-wait_for 5 grep -q "^name evil$$" "$mnt/$evil/info"
+within "one with an odd name" $patience test -d "$mnt/$evil"
+wait_for $patience grep -q "^name evil$$" "$mnt/$evil/info"
 check "its name cannot forge a line" grep -q "^name evil$$"'\\x0a# x/../\\x1b\[2J$' "$mnt/$evil/info"
 check "by-name has it as one component" test "$(find "$mnt/by-name" -type l -name "evil$$*" -exec readlink {} +)" = "../$evil"
 check "each link leads to a guest" test -e "$mnt/by-name/$name/info" -a -e "$mnt/by-name/$name.$second/info"
@@ -29,7 +36,7 @@ check "types are in the listing" test "$(find "$mnt" -maxdepth 1 -type d -name '
 
 # -- a guest without symbols
 start_vmm nosym
-within "a guest without symbols says why" $((10 * slow)) state_is "$mnt/$vmm" failed
+within "a guest without symbols says why" $patience state_is "$mnt/$vmm" failed
 check "info has the reason" grep -q '^source_error [^-]' "$mnt/$vmm/info"
 faster "kallsyms fails at once" $((1 * slow)) cat "$mnt/$vmm/kallsyms"
 check "kallsyms fails" bash -c '! cat "$1" 2>/dev/null' - "$mnt/$vmm/kallsyms"
@@ -65,7 +72,7 @@ check "control: anything else is refused" bash -c '! echo explode >"$1" 2>/dev/n
 check "control: half a command too" bash -c '! printf res >"$1" 2>/dev/null' - "$g/control"
 check "control: the log says so" grep -q "control of pid $first: 'explode' is no command" "$work/daemon.log"
 check "control: reading it helps" grep -q '^#.*reset' "$g/control"
-within "control: refresh has fetched again" $((10 * slow)) has_symbols "$g"
+within "control: refresh has fetched again" $patience has_symbols "$g"
 
 # -- permissions
 mode_is() { [ "$(stat -c %a "$2")" = "$1" ]; }
@@ -108,8 +115,17 @@ exec 7<"$g/kallsyms" 8<"$g/profile"
 head -c 5000 <&7 >"$work/part"
 cd "$g/proc" || exit 1
 gone() { [ ! -e "$mnt/$1" ] && [ -z "$(find "$mnt" -maxdepth 1 -name "$1")" ]; }
-kill -KILL "$first"
-within "a guest that ends is gone within a second" $((1 * slow)) gone "$first"
+# goes: another one, if it was not the first that went within a second
+goes() {
+	kill -KILL "$vmm"
+	wait_for $((1 * slow)) gone "$vmm" && return
+	start_vmm goer
+	wait_for $patience test -d "$mnt/$vmm"
+	return 1
+}
+vmm=$first
+check "a guest that ends is gone within a second" tries goes
+wait_for $patience gone "$first"
 wait "$first" 2>/dev/null
 check "what was open is readable to its end" cmp "$files/proc/kallsyms" <(cat "$work/part" - <&7)
 check "so is a text" grep -q "^# guest: $name" <&8
@@ -120,14 +136,14 @@ check "the name passes to the other one" test "$(readlink "$mnt/by-name/$name")"
 end_vmm "$second"
 end_vmm "$evil"
 all_gone() { gone "$second" && gone "$evil" && [ ! -L "$mnt/by-name/$name" ]; }
-within "all are gone" $((2 * slow)) all_gone
+within "all are gone" $patience all_gone
 check "the log has no line that a guest made" bash -c '! grep -q -P "\x1b" "$1"' - "$work/daemon.log"
 stop_daemon "$mnt"
 
 # -- another mode for what carries addresses
 start_vmm "$name"
 start_daemon "$mnt" -F 49 -p "$vmm" -o symbols_mode=0440,gid=65534 -s "$name=dir:$files"
-within "again" $((10 * slow)) has_symbols "$mnt/$vmm"
+within "again" $patience has_symbols "$mnt/$vmm"
 check "symbols_mode and gid" test "$(stat -c '%a %g' "$mnt/$vmm/kallsyms" "$mnt/$vmm/info" | tr '\n' ' ')" = "440 65534 444 65534 "
 check "-p shows this guest only" test "$(find "$mnt" -maxdepth 1 -name '[0-9]*')" = "$mnt/$vmm"
 end_vmm "$vmm"

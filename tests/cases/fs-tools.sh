@@ -9,7 +9,7 @@ want=$files/proc/kallsyms
 start_vmm fixture
 start_daemon "$mnt" -F 49 -p "$vmm" -s "fixture=dir:$files"
 g=$mnt/$vmm k=$mnt/$vmm/kallsyms
-within "symbols come" $((10 * slow)) has_symbols "$g"
+within "symbols come" $patience has_symbols "$g"
 
 # tool NAME PROGRAM COMMAND: the shell command must make $out a copy of $k
 tool() {
@@ -130,7 +130,7 @@ if have "sshfs over the mount" sshfs && [ -x $server ]; then
 	mkdir "$work/sshfs"
 	printf '#!/bin/sh\nexec %s\n' $server >"$work/no-ssh"
 	chmod +x "$work/no-ssh"
-	if timeout 10 sshfs -o "ssh_command=$work/no-ssh" "here:$mnt" "$work/sshfs" </dev/null >"$work/said" 2>&1; then
+	if timeout $patience sshfs -o "ssh_command=$work/no-ssh" "here:$mnt" "$work/sshfs" </dev/null >"$work/said" 2>&1; then
 		check "sshfs over the mount" cmp "$want" "$work/sshfs/$vmm/kallsyms"
 		check "sshfs: a text is whole" whole "$work/sshfs/status"
 		fusermount3 -u "$work/sshfs"

@@ -6,34 +6,42 @@
 files=$work/files
 make_guest_files "$files" 1000
 silent_port
-start_vmm hung
-hung=$vmm
+start_hung() {
+	local other=${vmm-}
+	start_vmm hung
+	hung=$vmm vmm=$other
+}
+start_hung
 start_vmm fixture
 sources=(-s "hung=ssh://root@127.0.0.1:$port?known_hosts=/dev/null" -s "fixture=dir:$files")
 # afresh: a daemon whose first attempt to get symbols of the hung guest is under way. That attempt
 # ends after some seconds, in which a busy machine may not get as far as this.
-afresh() {
-	local try
+begins_afresh() {
 	h=$mnt/$hung
-	for try in 1 2 3; do
-		[ -z "$daemon" ] || stop_daemon "$mnt"
-		start_daemon "$mnt" -F 49 -p "$hung" -p "$vmm" "${sources[@]}"
-		wait_for 5 state_is "$h" waiting && return
-	done
-	give_up "the hung guest is waiting" "$(info "$h" source_error), $try times"
+	[ -z "$daemon" ] || stop_daemon "$mnt"
+	start_daemon "$mnt" -F 49 -p "$hung" -p "$vmm" "${sources[@]}"
+	wait_for 5 state_is "$h" waiting
 }
-afresh
-within "the other guest's symbols come" $((10 * slow)) has_symbols "$mnt/$vmm"
-check "the hung one is waiting" state_is "$h" waiting
+afresh() { tries begins_afresh || give_up "the hung guest is waiting" "$(info "$h" source_error)"; }
+still_waiting() { state_is "$h" waiting || afresh; }
+# no_wait NAME SECONDS COMMAND...: like faster, while the hung guest is waiting
+no_wait() { check "$1" tries at_most_meanwhile "${@:2}"; }
+at_most_meanwhile() { still_waiting; at_most "$@"; }
 
-faster "ls does not wait" $((1 * slow)) ls -l "$mnt" "$h" "$h/proc"
-faster "stat does not wait" $((1 * slow)) stat "$h/kallsyms" "$h/modules" "$h/buildids"
+other_has_symbols_meanwhile() {
+	afresh
+	wait_for $patience has_symbols "$mnt/$vmm" && state_is "$h" waiting
+}
+check "the other guest's symbols come, and the hung one is waiting" tries other_has_symbols_meanwhile
+
+no_wait "ls does not wait" $((1 * slow)) ls -l "$mnt" "$h" "$h/proc"
+no_wait "stat does not wait" $((1 * slow)) stat "$h/kallsyms" "$h/modules" "$h/buildids"
 for f in proc/kallsyms proc/modules proc/version sys/kernel/notes; do
-	faster "$f does not wait" $((1 * slow)) cat "$h/$f"
+	no_wait "$f does not wait" $((1 * slow)) cat "$h/$f"
 	check "$f is empty" cmp /dev/null "$h/$f"
 done
-faster "profile does not wait" $((1 * slow)) cat "$h/profile"
-faster "info does not wait" $((1 * slow)) cat "$h/info"
+no_wait "profile does not wait" $((1 * slow)) cat "$h/profile"
+no_wait "info does not wait" $((1 * slow)) cat "$h/info"
 
 # A reader that is parked. Its open is under way once it sleeps in the kernel for an answer.
 # shellcheck disable=SC2317
@@ -41,66 +49,94 @@ opening() {
 	grep -qs kallsyms "/proc/$1/cmdline" && grep -qs '^State:.*[SD]' "/proc/$1/status" &&
 		! readlink "/proc/$1/fd"/* | grep -q kallsyms
 }
+# park: sets $parked; false when it found nothing to wait for
 park() {
+	still_waiting
 	cat "$h/kallsyms" >/dev/null 2>"$work/parked" &
 	parked=$!
-	wait_for 2 opening $parked
+	wait_for 2 opening $parked && running $parked && return
+	wait $parked
+	return 1
 }
-park
-check "open waits" running $parked
-faster "another guest does not wait for it" $((1 * slow)) cat "$mnt/$vmm/kallsyms"
-kill -TERM $parked
-within "a signal interrupts open" $((1 * slow)) ended $parked
-wait $parked
+unpark() { kill -KILL "$parked" 2>/dev/null; wait "$parked" 2>/dev/null; }
+check "open waits" tries park
+no_wait_for_parked() {
+	running "$parked" || park
+	at_most $((1 * slow)) cat "$mnt/$vmm/kallsyms"
+}
+check "another guest does not wait for it" tries no_wait_for_parked
+unpark
+# interrupted SIGNAL: within a second; the wait itself is five
+interrupted() {
+	tries park || return 1
+	kill "-$1" "$parked"
+	wait_for $((1 * slow)) ended "$parked" && return
+	unpark
+	return 1
+}
+check "a signal interrupts open" tries interrupted TERM
+wait "$parked"
 check "open ended by the signal" test $? = 143
-park
-kill -KILL $parked
-within "SIGKILL ends it too" $((1 * slow)) ended $parked
-wait $parked 2>/dev/null
+check "SIGKILL ends it too" tries interrupted KILL
+wait "$parked" 2>/dev/null
 
 # It gives up.
-afresh
-took=$(seconds cat "$h/kallsyms")
-check "open waits at most five seconds ($took)" awk -v t="$took" -v s="$slow" 'BEGIN { exit t > 5 + s }'
+gives_up() {
+	afresh
+	took=$(seconds cat "$h/kallsyms")
+	awk -v t="$took" -v s="$slow" 'BEGIN { exit t > 5 + s }'
+}
+check "open waits at most five seconds" tries gives_up
 check "then it fails" bash -c '! cat "$1" 2>/dev/null' - "$h/kallsyms"
-within "info tells the reason" $((40 * slow)) bash -c 'grep -q "^source_error [^-]" "$1"' - "$h/info"
+within "info tells the reason" $patience bash -c 'grep -q "^source_error [^-]" "$1"' - "$h/info"
 
 # Many at once do not eat the workers.
-afresh
-many=()
-for _ in {1..40}; do
-	cat "$h/kallsyms" >/dev/null 2>&1 &
-	many+=($!)
-done
-faster "40 waiting readers block nobody" $((2 * slow)) cat "$mnt/$vmm/kallsyms" "$mnt/status"
-kill "${many[@]}" 2>/dev/null
-wait "${many[@]}" 2>/dev/null
+many_block_nobody() {
+	local many=() took
+	afresh
+	for _ in {1..40}; do
+		cat "$h/kallsyms" >/dev/null 2>&1 &
+		many+=($!)
+	done
+	at_most $((2 * slow)) cat "$mnt/$vmm/kallsyms" "$mnt/status"
+	took=$?
+	kill "${many[@]}" 2>/dev/null
+	wait "${many[@]}" 2>/dev/null
+	return $took
+}
+check "40 waiting readers block nobody" tries many_block_nobody
 
 # The guest ends while somebody waits for it.
-afresh
-park
-end_vmm "$hung"
-within "the end of the guest ends the waiting" $((2 * slow)) ended $parked
-wait $parked 2>/dev/null
+the_end_ends_the_waiting() {
+	afresh
+	tries park
+	end_vmm "$hung"
+	wait_for $((2 * slow)) ended "$parked"
+	took=$?
+	unpark
+	[ $took = 0 ] && return
+	start_hung
+	return 1
+}
+check "the end of the guest ends the waiting" tries the_end_ends_the_waiting
 
 # The daemon ends while somebody waits.
-start_vmm hung
-hung=$vmm
+start_hung
 afresh
-park
+tries park
 end_daemon TERM && ok "the daemon ends well while a reader waits"
-within "and so does the reader" $((2 * slow)) ended $parked
-wait $parked 2>/dev/null
+within "and so does the reader" $patience ended "$parked"
+wait "$parked" 2>/dev/null
 
 # It is unmounted while somebody waits: lazily, so that the mount lives for as long as the reader.
 afresh
-park
+tries park
 umount -l "$mnt"
-within "a lazy unmount ends it when the waiting is over" $((10 * slow)) ended "$daemon"
+within "a lazy unmount ends it when the waiting is over" $patience ended "$daemon"
 wait "$daemon"
 check "and it ends well" test $? = 0
 daemon=
-wait $parked 2>/dev/null
+wait "$parked" 2>/dev/null
 
 # Symbols that come while readers wait for them. The source is a folder that answers when it is
 # told to: the mount of another kvmprofs, which is stopped.
@@ -109,17 +145,13 @@ start_vmm late
 late=$vmm
 start_daemon "$work/slow" --sampler qmp -p "$late" -s "late=dir:$files"
 slow_daemon=$daemon
-within "the folder is there" $((10 * slow)) cmp -s "$files/proc/kallsyms" "$work/slow/$late/proc/kallsyms"
+within "the folder is there" $patience cmp -s "$files/proc/kallsyms" "$work/slow/$late/proc/kallsyms"
 stopped() { grep -q '^State:.T' "/proc/$1/status"; }
-kill -STOP "$slow_daemon"
-within "the folder does not answer" 5 stopped "$slow_daemon"
-start_daemon "$mnt" -F 49 -p "$late" -s "late=dir:$work/slow/$late"
 l=$mnt/$late/kallsyms
-within "waiting for the folder" 5 state_is "$mnt/$late" waiting
-gos=() python_pids=()
 readers=('cat:cat "$l" >"$o"' 'cp:cp "$l" "$o"' 'tail:{ head -c 1000 "$l" && tail -c +1001 "$l"; } >"$o"' 'dd:dd if="$l" of="$o" bs=64k'
 	'tac:tac "$l" | tac >"$o"' 'tee:tee <"$l" "$o" >/dev/null' 'install:install -m 600 "$l" "$o"')
-# This one is told apart from a reader of a finished file by opening first: python takes long to start.
+# These are told apart from readers of a finished file by opening when they are told to: python takes
+# long to start.
 cat >"$work/reader.py" <<'END'
 import mmap, os, sys
 how, path, out = sys.argv[1:]
@@ -131,35 +163,58 @@ if how == "mmap":
 else:
     while os.sendfile(o, i, None, 1 << 20): pass
 END
-if have "mmap and sendfile after waiting" python3; then
-	for how in mmap sendfile; do
+have "mmap and sendfile after waiting" python3 && readers=(mmap: sendfile: "${readers[@]}")
+# begin_readers: sets $pids
+begin_readers() {
+	local r how o go gos=()
+	pids=()
+	rm -f "$work"/late.* "$work"/ready.* "$work"/go.*
+	for r in "${readers[@]}"; do
+		[ -z "${r#*:}" ] || continue
+		how=${r%:}
 		mkfifo "$work/go.$how"
-		python3 "$work/reader.py" $how "$l" "$work/late.$how" <"$work/go.$how" >"$work/ready.$how" 2>&1 &
+		python3 "$work/reader.py" "$how" "$l" "$work/late.$how" <"$work/go.$how" >"$work/ready.$how" 2>&1 &
+		pids+=($!)
 		exec {go}>"$work/go.$how"
-		wait_for 10 test -s "$work/ready.$how"
-		readers+=("$how:")
 		gos+=("$go")
-		python_pids+=($!)
+		wait_for $patience test -s "$work/ready.$how"
 	done
-	for go in "${gos[@]}"; do echo >&"$go"; done
-fi
-pids=("${python_pids[@]}")
-for r in "${readers[@]}"; do
-	[ -n "${r#*:}" ] || continue
-	# shellcheck disable=SC2034
-	o=$work/late.${r%%:*}
-	(eval "${r#*:}") >/dev/null 2>&1 &
+	began=$(uptime_ms)
+	for go in "${gos[@]}"; do
+		echo >&"$go"
+		exec {go}>&-
+	done
+	for r in "${readers[@]}"; do
+		[ -n "${r#*:}" ] || continue
+		# shellcheck disable=SC2034
+		o=$work/late.${r%%:*}
+		(eval "${r#*:}") >/dev/null 2>&1 &
+		pids+=($!)
+	done
+	cat "$mnt/$late/modules" >"$work/late.modules" &
 	pids+=($!)
-done
-cat "$mnt/$late/modules" >"$work/late.modules" &
-pids+=($!)
-cat "$mnt/$late/buildids" >"$work/late.buildids" &
-pids+=($!)
-sleep 0.5
-check "they wait" running "${pids[0]}"
-check "all of them" running "${pids[1]}"
-kill -CONT "$slow_daemon"
-wait "${pids[@]}"
+	cat "$mnt/$late/buildids" >"$work/late.buildids" &
+	pids+=($!)
+}
+# readers_wait_for_symbols: false when it took so long that their opens may have given up
+readers_wait_for_symbols() {
+	local in_time
+	[ -z "$daemon" ] || [ "$daemon" = "$slow_daemon" ] || stop_daemon "$mnt"
+	kill -STOP "$slow_daemon"
+	wait_for $patience stopped "$slow_daemon"
+	start_daemon "$mnt" -F 49 -p "$late" -s "late=dir:$work/slow/$late"
+	wait_for $patience state_is "$mnt/$late" waiting
+	begin_readers
+	sleep 0.5
+	running "${pids[0]}" && running "${pids[1]}"
+	waiting=$?
+	kill -CONT "$slow_daemon"
+	in_time=$(($(uptime_ms) - began < 4000))
+	wait "${pids[@]}"
+	[ "$in_time" = 1 ]
+}
+check "readers begin before the symbols come" tries readers_wait_for_symbols
+check "they wait" test "$waiting" = 0
 for r in "${readers[@]}"; do
 	check "a waiting reader gets the whole: ${r%%:*}" cmp "$files/proc/kallsyms" "$work/late.${r%%:*}"
 done
@@ -176,17 +231,17 @@ end_vmm "$late"
 mkdir "$work/late"
 start_daemon "$mnt" -F 49 -p "$hung" -s "hung=dir:$work/late"
 h=$mnt/$hung
-within "nothing there yet" $((10 * slow)) state_is "$h" failed
+within "nothing there yet" $patience state_is "$h" failed
 check "open says so" bash -c '! cat "$1" 2>/dev/null' - "$h/kallsyms"
 cp -r "$files/." "$work/late"
 echo refresh >"$h/control"
-within "symbols that came late are served" $((20 * slow)) cmp -s "$files/proc/kallsyms" "$h/kallsyms"
+within "symbols that came late are served" $patience cmp -s "$files/proc/kallsyms" "$h/kallsyms"
 
 # A source that would block for ever.
 rm -r "$work/late/proc/kallsyms"
 mkfifo "$work/late/proc/kallsyms"
 echo refresh >"$h/control"
-within "a fifo is refused" $((10 * slow)) grep -q '^source_error [^-]' "$h/info"
+within "a fifo is refused" $patience grep -q '^source_error [^-]' "$h/info"
 faster "and blocks nobody" $((1 * slow)) cat "$mnt/status"
 end_vmm "$hung"
 stop_daemon "$mnt"
