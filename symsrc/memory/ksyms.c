@@ -37,15 +37,15 @@ static int try_guess(struct search *s, const struct ksyms_guess *g, const int32_
 {
 	const struct kernel_image *image = &s->candidate->image;
 	struct ksyms *k = s->k;
-	const struct ksyms_case c = {.ram = s->ram,
-				     .candidate = s->candidate,
-				     .tokens = &k->tokens,
-				     .names = &k->names,
-				     .guess = g,
-				     .index = index,
-				     .addresses = k->addresses};
+	struct ksyms_case c = {.ram = s->ram,
+			       .candidate = s->candidate,
+			       .tokens = &k->tokens,
+			       .names = &k->names,
+			       .guess = g,
+			       .index = index,
+			       .addresses = k->addresses};
 	int r = ksyms_load_addresses(s->ram, g, image->va ? image->va - image->pa : 0,
-				     k->names.count, k->addresses);
+				     k->names.count, &c.base, k->addresses);
 
 	if (r == 0)
 		r = ksyms_check(&c, ret_image, verdict);

@@ -36,25 +36,29 @@
 struct ksyms;
 
 /* Finds, decodes and checks the tables of this candidate. Where candidate->image has no va yet
- * (signature) it is completed: va, pa, size, root and levels. In any case image.root becomes the
- * kernel's own top table, init_top_pgt (or swapper_pg_dir, init_level4_pgt): what a trampoline
- * has is only sure to lead to the image, not to modules and the direct map.
+ * (signature) it is completed: va, pa, size, root and levels. image.root becomes the kernel's own
+ * top table, init_top_pgt (to 4.12 init_level4_pgt), if kallsyms has it: what a trampoline has is
+ * only sure to lead to the image, not to modules and the direct map.
  *
  * Anchors, of which at least KSYMS_ANCHORS_MIN must be there and every one that is there must
- * agree: linux_banner leads to "Linux version ", init_uts_ns to "Linux", image_find() from
- * init_top_pgt comes to this same image, _text is the image's first byte, the addresses ascend,
- * and what VMCOREINFO says of _stext, init_uts_ns and kallsyms' own tables.
+ * agree: linux_banner leads to "Linux version ", init_uts_ns to "Linux", init_top_pgt maps _text
+ * and linux_banner to where they are, _text is the image's first byte, kallsyms' own symbols lead
+ * to where its tables were found, the addresses ascend, and what VMCOREINFO says of _stext,
+ * init_uts_ns, the page table and kallsyms' tables. One of them must be such that a table shifted
+ * by an entry could not agree. A kernel with functions alone (without CONFIG_KALLSYMS_ALL) has few
+ * of these; then relative_base and seqs_of_names count, too, where the image is known.
  *
  * 0, or negative errno and why: -ENOENT: no tables there; -EBADMSG: tables, but they do not fit
- * together (a kernel that is being unpacked, a dead one, a forged one); or as ram_read(). */
+ * together (a kernel that is being unpacked, a dead one, a forged one); -EBUSY: what is needed is
+ * swapped out; or as ram_read(). candidate is unchanged on failure. */
 int ksyms_read(struct ram *ram, struct kernel_candidate *candidate, struct ksyms **ret,
 	       struct errmsg *why);
 void ksyms_destroy(struct ksyms *k); /* accepts NULL */
 
 size_t ksyms_count(const struct ksyms *k);
 
-/* How many anchors agreed, and how the tables were laid out ("6.4+, place-relative"), for
- * people. */
+/* How many anchors agreed, and how the tables were laid out ("7.0 and newer: behind the
+ * tokens, place-relative"), for people. */
 unsigned ksyms_anchors(const struct ksyms *k);
 const char *ksyms_layout(const struct ksyms *k);
 

@@ -111,7 +111,7 @@ static int load_base(struct ram *ram, const struct ksyms_guess *g, uint64_t *ret
 }
 
 int ksyms_load_addresses(struct ram *ram, const struct ksyms_guess *g, uint64_t slide, size_t n,
-			 uint64_t *ret)
+			 uint64_t *ret_base, uint64_t *ret)
 {
 	size_t size = n * (g->meaning == KSYMS_ABSOLUTE ? sizeof(uint64_t) : sizeof(uint32_t));
 	struct ksyms_window w;
@@ -127,5 +127,7 @@ int ksyms_load_addresses(struct ram *ram, const struct ksyms_guess *g, uint64_t 
 	if (r == 0)
 		r = decode(w.bytes, n, g->meaning, base, g->offsets + slide, ret);
 	ksyms_window_deinit(&w);
+	if (r == 0)
+		*ret_base = base;
 	return r;
 }

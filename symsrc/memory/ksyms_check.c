@@ -3,10 +3,13 @@
 #include "symsrc/memory/ksyms_impl.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/memory/paging.h"
+
+#define UTS_WINDOW 512u /* about the size of struct uts_namespace */
 
 enum anchor_name {
 	SYM_TEXT,
@@ -91,12 +94,13 @@ static int check_banner(const struct ksyms_case *c, struct kernel_image *image)
 	return memcmp(got, start, sizeof(got)) == 0 ? AGREES : -EBADMSG;
 }
 
-/* struct uts_namespace begins with the names, or to 5.10 with a kref of 4 bytes. */
+/* struct uts_namespace begins with the names, or to 5.10 with a kref of 4 bytes. With
+ * CONFIG_RANDSTRUCT they are somewhere in it, which says little. */
 static int check_uts(const struct ksyms_case *c, struct kernel_image *image)
 {
 	static const char sysname[] = "Linux";
 	uint64_t va = address_of(c, SYM_UTS);
-	char got[4 + sizeof(sysname)];
+	char got[UTS_WINDOW];
 	int r;
 
 	if (!has(c, SYM_UTS))
@@ -104,10 +108,10 @@ static int check_uts(const struct ksyms_case *c, struct kernel_image *image)
 	r = ram_read(c->ram, to_pa(image, va), got, sizeof(got));
 	if (r < 0)
 		return r;
-	return memcmp(got, sysname, sizeof(sysname)) == 0 ||
-			       memcmp(got + 4, sysname, sizeof(sysname)) == 0
-		       ? AGREES
-		       : -EBADMSG;
+	for (size_t at = 0; at + sizeof(sysname) <= sizeof(got); at += 4)
+		if (memcmp(got + at, sysname, sizeof(sysname)) == 0)
+			return at <= 4 ? AGREES : ABSENT;
+	return -EBADMSG;
 }
 
 static int check_text(const struct ksyms_case *c, struct kernel_image *image)
@@ -228,21 +232,80 @@ static int check_info_tables(const struct ksyms_case *c, struct kernel_image *im
 	return r;
 }
 
-/* strong: a table shifted by an entry could not agree. */
+/* What a kernel with functions alone (without CONFIG_KALLSYMS_ALL) still has. relative_base is
+ * its first address, and next to the addresses: between them is what aligns it, zeros. */
+static int check_base(const struct ksyms_case *c, struct kernel_image *image)
+{
+	uint64_t end = c->guess->offsets + (uint64_t)c->names->count * 4;
+	uint32_t between = 0;
+	int r = 0;
+
+	if (c->base == 0 || c->base != image->va)
+		return ABSENT;
+	if (c->guess->base != end)
+		r = ram_read_u32(c->ram, c->guess->base - sizeof(between), &between);
+	if (r < 0)
+		return r;
+	return between == 0 ? AGREES : -EBADMSG;
+}
+
+/* The symbols' numbers sorted by name, 3 bytes each, high byte first: each of them once. */
+static bool is_permutation(const uint8_t *p, uint32_t n, uint8_t *seen)
+{
+	for (uint32_t i = 0; i < n; i++, p += 3) {
+		uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+
+		if (v >= n || (seen[v / 8] >> v % 8 & 1))
+			return false;
+		seen[v / 8] |= (uint8_t)(1u << v % 8);
+	}
+	return true;
+}
+
+/* seqs_of_names, in 6.4 and newer right behind: so the addresses end where they were thought to. */
+static int check_seqs(const struct ksyms_case *c, struct kernel_image *image)
+{
+	uint64_t at = c->guess->base ? c->guess->base + 8
+				     : c->guess->offsets + (uint64_t)c->names->count * 4;
+	uint32_t n = c->names->count;
+	struct ksyms_window w;
+	uint8_t *seen;
+	int r;
+
+	(void)image;
+	if (c->guess->meaning == KSYMS_ABSOLUTE || c->guess->offsets < c->tokens->index)
+		return ABSENT;
+	r = ksyms_window_read(c->ram, at, (size_t)n * 3, &w);
+	if (r < 0)
+		return r;
+	seen = calloc(1, n / 8 + 1);
+	if (!seen)
+		r = -ENOMEM;
+	else if (is_permutation(w.bytes, n, seen))
+		r = AGREES;
+	free(seen);
+	ksyms_window_deinit(&w);
+	return r;
+}
+
+/* strong: a table shifted by an entry could not agree. last: asked only where the others are too
+ * few, and where the image is; it says nothing on that. */
 static const struct anchor {
 	int (*check)(const struct ksyms_case *c, struct kernel_image *image);
-	bool strong, of_info;
+	bool strong, of_info, last;
 	const char *against;
 } anchors[] = {
-	{check_banner, true, false, "linux_banner does not lead to the kernel's banner"},
-	{check_text, false, false, "_text is not where the image begins"},
-	{check_uts, true, false, "init_uts_ns does not lead to the name Linux"},
-	{check_root, true, false, "the kernel's page table does not lead to its image"},
-	{check_own, true, false, "kallsyms' own symbols lead elsewhere"},
-	{check_info_text, false, true, "VMCOREINFO has another _stext"},
-	{check_info_uts, true, true, "VMCOREINFO has another init_uts_ns"},
-	{check_info_root, true, true, "VMCOREINFO has another page table"},
-	{check_info_tables, true, true, "VMCOREINFO has the tables elsewhere"},
+	{check_banner, true, false, false, "linux_banner does not lead to the kernel's banner"},
+	{check_text, false, false, false, "_text is not where the image begins"},
+	{check_uts, true, false, false, "init_uts_ns does not lead to the name Linux"},
+	{check_root, true, false, false, "the kernel's page table does not lead to its image"},
+	{check_own, true, false, false, "kallsyms' own symbols lead elsewhere"},
+	{check_info_text, false, true, false, "VMCOREINFO has another _stext"},
+	{check_info_uts, true, true, false, "VMCOREINFO has another init_uts_ns"},
+	{check_info_root, true, true, false, "VMCOREINFO has another page table"},
+	{check_info_tables, true, true, false, "VMCOREINFO has the tables elsewhere"},
+	{check_base, true, false, true, "there are more addresses than symbols"},
+	{check_seqs, true, false, true, ""},
 };
 
 /* Of several that fail, the one that came furthest says why. */
@@ -263,6 +326,8 @@ static int check_all(const struct ksyms_case *c, struct kernel_image *image,
 
 	for (size_t i = 0; i < ARRAY_SIZE(anchors); i++) {
 		if (anchors[i].of_info && !c->candidate->has_info)
+			continue;
+		if (anchors[i].last && (agreed >= KSYMS_ANCHORS_MIN || c->candidate->image.va == 0))
 			continue;
 		r = anchors[i].check(c, image);
 		if (r < 0) {

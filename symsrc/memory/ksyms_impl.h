@@ -151,10 +151,10 @@ size_t ksyms_list_guesses(const struct ksyms_tokens *t, const struct ksyms_names
 			  struct ksyms_guess *list);
 
 /* Decodes n addresses under this guess. slide: what to add to a guest-physical address of the
- * image to get a virtual one; only for KSYMS_PLACE. 0; -EBADMSG: they do not ascend; -ENOMEM;
- * or as ram_read(). */
+ * image to get a virtual one; only for KSYMS_PLACE. *ret_base: relative_base; 0: there is none.
+ * 0; -EBADMSG: they do not ascend; -ENOMEM; or as ram_read(). */
 int ksyms_load_addresses(struct ram *ram, const struct ksyms_guess *g, uint64_t slide, size_t n,
-			 uint64_t *ret);
+			 uint64_t *ret_base, uint64_t *ret);
 
 /* ---- check ---------------------------------------------------------------------------------- */
 
@@ -165,6 +165,7 @@ struct ksyms_case {
 	const struct ksyms_tokens *tokens;
 	const struct ksyms_names *names;
 	const struct ksyms_guess *guess;
+	uint64_t base;	      /* relative_base; 0: there is none */
 	const int32_t *index; /* of the names that ksyms_anchor_names() gave */
 	uint64_t *addresses;  /* places of KSYMS_PLACE are physical where the image is not known */
 };

@@ -19,6 +19,7 @@
 
 #include "symsrc/memory/findkernel.h"
 #include "symsrc/memory/image.h"
+#include "symsrc/memory/kmodules.h"
 #include "symsrc/memory/ram.h"
 
 #define KERNELMAKER_LOW_SIZE (1u << 20) /* RAM below 1 MiB; the rest begins with the image */
@@ -86,9 +87,11 @@ struct kernelmaker_options {
 	bool vmcoreinfo;      /* at the beginning of a page, and as a note */
 	bool info_has_tables; /* it says where kallsyms is (6.0 and newer) */
 	unsigned uts_offset;  /* of the names in struct uts_namespace: 4 to 5.10, then 0 */
-	/* BTF, which is copied. */
+	/* BTF, which is copied; and where a test has put lists of modules instead (modulemaker.h).
+	 */
 	const void *btf;
 	size_t btf_len;
+	const struct kmodules_roots *roots;
 };
 
 struct kernelmaker {

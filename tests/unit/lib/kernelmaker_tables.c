@@ -278,12 +278,33 @@ static void put_tokens(struct writer *w, const struct kernelmaker_table *t)
 	put(w, index, sizeof(index));
 }
 
-/* Sorted by name in reality; here any numbers of three bytes do. */
-static void put_seqs(struct writer *w, const struct kernelmaker_table *t)
+static int by_name(const void *a, const void *b, void *ctx)
 {
+	const struct kernelmaker_table *t = ctx;
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	int r = strcmp(t->symbols[x].name, t->symbols[y].name);
+
+	return r ? r : (x > y) - (x < y);
+}
+
+/* The symbols' numbers, sorted by name: 3 bytes each, high byte first. */
+static void put_seqs(struct writer *w, struct kernelmaker_table *t)
+{
+	uint32_t *seqs = calloc(t->count, sizeof(*seqs));
+
+	if (!seqs)
+		abort();
+	for (uint32_t i = 0; i < t->count; i++)
+		seqs[i] = i;
+	qsort_r(seqs, t->count, sizeof(*seqs), by_name, t);
 	w->km->seqs = label(w, w->km->o.align);
-	for (size_t i = 0; i < t->count; i++)
-		put_number(w, (i * 7919 % t->count) << 8, 3);
+	for (size_t i = 0; i < t->count; i++) {
+		uint8_t bytes[3] = {(uint8_t)(seqs[i] >> 16), (uint8_t)(seqs[i] >> 8),
+				    (uint8_t)seqs[i]};
+
+		put(w, bytes, sizeof(bytes));
+	}
+	free(seqs);
 }
 
 static uint64_t encode(const struct kernelmaker *km, uint64_t address, uint64_t place_gpa)
@@ -315,7 +336,7 @@ static void put_addresses(struct writer *w, const struct kernelmaker_table *t)
 	put_number(w, km->o.text_va, 8);
 }
 
-static void put_tables(const struct kernelmaker_table *t, struct kernelmaker *km)
+static void put_tables(struct kernelmaker_table *t, struct kernelmaker *km)
 {
 	struct writer w = {km, KERNELMAKER_TABLES};
 

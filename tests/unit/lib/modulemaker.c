@@ -3,16 +3,20 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <elf.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "symsrc/base/cleanup.h"
 #include "tests/unit/lib/modulelayouts.h"
 
 #define NONE KSTRUCT_NONE
+
+/* No cmocka: a fuzzer uses this, too. */
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
 
 /* ---- BTF ---- */
 
@@ -24,14 +28,14 @@ struct types {
 static void add_member(struct types *t, const char *name, int type, uint32_t offset)
 {
 	if (offset != NONE)
-		assert_int_equal(btf__add_field(t->btf, name, type, offset * 8, 0), 0);
+		must(btf__add_field(t->btf, name, type, offset * 8, 0) == 0);
 }
 
 static int add_struct(struct types *t, const char *name, uint32_t size)
 {
 	int id = btf__add_struct(t->btf, name, size);
 
-	assert_true(id > 0);
+	must(id > 0);
 	return id;
 }
 
@@ -208,7 +212,7 @@ void *modulemaker_btf(const struct kstructs *s, size_t *ret_len)
 	uint32_t n;
 	void *copy;
 
-	assert_non_null(t.btf);
+	must(t.btf != NULL);
 	add_basics(&t);
 	btf__add_fwd(t.btf, "module", BTF_FWD_STRUCT);
 	add_module(&t, s);
@@ -219,9 +223,9 @@ void *modulemaker_btf(const struct kstructs *s, size_t *ret_len)
 	add_tracers(&t, s);
 	add_tree(&t, s);
 	raw = btf__raw_data(t.btf, &n);
-	assert_non_null(raw);
+	must(raw != NULL);
 	copy = malloc(n);
-	assert_non_null(copy);
+	must(copy != NULL);
 	memcpy(copy, raw, n);
 	btf__free(t.btf);
 	*ret_len = n;
@@ -232,7 +236,7 @@ void *modulemaker_btf(const struct kstructs *s, size_t *ret_len)
 
 void *modulemaker_at(const struct modulemaker *mm, uint64_t va)
 {
-	assert_true(va >= mm->va && va - mm->va < mm->size);
+	must(va >= mm->va && va - mm->va < mm->size);
 	return mm->mem + (va - mm->va);
 }
 
@@ -258,7 +262,7 @@ uint64_t modulemaker_alloc(struct modulemaker *mm, size_t n)
 {
 	uint64_t va = mm->va + mm->used;
 
-	assert_true(n <= mm->size - mm->used);
+	must(n <= mm->size - mm->used);
 	mm->used += (n + 15) / 16 * 16;
 	return va;
 }
@@ -497,7 +501,7 @@ uint64_t modulemaker_add_bpf(struct modulemaker *mm, const char *name, uint64_t 
 {
 	uint64_t va = modulemaker_alloc(mm, mm->s->bpf_ksym_size);
 
-	assert_true(strlen(name) < mm->s->bpf_ksym_name_size);
+	must(strlen(name) < mm->s->bpf_ksym_name_size);
 	modulemaker_put_u64(mm, va + mm->s->bpf_ksym_start, start);
 	strcpy(modulemaker_at(mm, va + mm->s->bpf_ksym_name), name);
 	modulemaker_list_add_tail(mm, mm->roots.va[KMODULES_ROOT_BPF_KALLSYMS],

@@ -34,7 +34,7 @@ struct modulemaker {
 void modulemaker_init(struct modulemaker *mm, const struct kstructs *s, void *mem, size_t size,
 		      uint64_t va);
 
-/* n zero bytes, 16-aligned; fails the test when there is no room. Returns their address. */
+/* n zero bytes, 16-aligned; ends the process when there is no room. Returns their address. */
 uint64_t modulemaker_alloc(struct modulemaker *mm, size_t n);
 void *modulemaker_at(const struct modulemaker *mm, uint64_t va); /* the bytes at an address */
 uint64_t modulemaker_u64(const struct modulemaker *mm, uint64_t va);

@@ -316,29 +316,65 @@ static void shifted_addresses(void **state)
 	}
 }
 
-/* Functions alone: nothing but VMCOREINFO tells where the tables really are. */
+/* Without CONFIG_KALLSYMS_ALL: the image must be known, and what kallsyms has beside symbols tells
+ * whether it is in place. */
 static void functions_alone(void **state)
 {
+	(void)state;
+	for (size_t i = 0; i < VERSIONS; i++) {
+		struct kernelmaker_options o =
+			kernelmaker_like(versions[i].major, versions[i].minor);
+		struct kernelmaker *km;
+		struct kernel_candidate c;
+		struct ksyms *k = NULL;
+
+		o.data_symbols = false;
+		km = kernelmaker_create(&o);
+		free(assert_refused(km, KERNEL_BY_SIGNATURE, -EBADMSG));
+		if (o.meaning == KERNELMAKER_ABSOLUTE) {
+			assert_refused_for(km, KERNEL_BY_TRAMPOLINE, -EBADMSG, "too little");
+		} else {
+			assert_int_equal(read_way(km, KERNEL_BY_TRAMPOLINE, &c, &k, NULL), 0);
+			assert_text(k, km);
+			assert_int_equal(c.image.root, km->o.trampoline);
+			ksyms_destroy(k);
+		}
+		kernelmaker_destroy(km);
+	}
+}
+
+/* Nor is then a table in the wrong place believed, wherever 8 bytes end. */
+static void functions_alone_shifted(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 24; i++) {
+		struct kernelmaker_options o = kernelmaker_like(i % 2 ? 6 : 7, 12);
+		struct kernelmaker *km;
+		struct kernel_candidate c;
+		struct ksyms *k = NULL;
+
+		o.data_symbols = false;
+		o.fillers = 900 + i;
+		km = kernelmaker_create(&o);
+		assert_int_equal(read_way(km, KERNEL_BY_TRAMPOLINE, &c, &k, NULL), 0);
+		assert_text(k, km);
+		ksyms_destroy(k);
+		kernelmaker_destroy(km);
+		o.junk = i % 2 ? 4 : 12;
+		km = kernelmaker_create(&o);
+		free(assert_refused(km, KERNEL_BY_TRAMPOLINE, -EBADMSG));
+		kernelmaker_destroy(km);
+	}
+}
+
+/* CONFIG_RANDSTRUCT moves the name: then it is no anchor, but no contradiction either. */
+static void a_name_elsewhere(void **state)
+{
 	struct kernelmaker_options o = kernelmaker_like(6, 12);
-	struct kernelmaker *km;
-	struct kernel_candidate c;
-	struct ksyms *k = NULL;
 
 	(void)state;
-	o.data_symbols = false;
-	km = kernelmaker_create(&o);
-	assert_refused_for(km, KERNEL_BY_TRAMPOLINE, -EBADMSG, "too little");
-	free(assert_refused(km, KERNEL_BY_SIGNATURE, -EBADMSG));
-	assert_int_equal(read_way(km, KERNEL_BY_VMCOREINFO, &c, &k, NULL), 0);
-	assert_text(k, km);
-	ksyms_destroy(k);
-	kernelmaker_destroy(km);
-
-	/* _stext, _text and order: a table shifted by one has all three, too. */
-	o.info_has_tables = false;
-	km = kernelmaker_create(&o);
-	assert_refused_for(km, KERNEL_BY_VMCOREINFO, -EBADMSG, "too little");
-	kernelmaker_destroy(km);
+	o.uts_offset = 64;
+	assert_reads(&o, KERNEL_BY_TRAMPOLINE);
 }
 
 static void anchors_that_disagree(void **state)
@@ -618,6 +654,8 @@ int main(void)
 		cmocka_unit_test(delivers_in_chunks),
 		cmocka_unit_test(shifted_addresses),
 		cmocka_unit_test(functions_alone),
+		cmocka_unit_test(functions_alone_shifted),
+		cmocka_unit_test(a_name_elsewhere),
 		cmocka_unit_test(anchors_that_disagree),
 		cmocka_unit_test(another_image),
 		cmocka_unit_test(vmcoreinfo_that_disagrees),
