@@ -118,6 +118,7 @@ static void source_lines(const struct symsrc_status *st, const struct symbols *s
 	/* Clean already; escaping it again would double its backslashes. */
 	buf_printf(out, "source_error %s\n", st->error.code ? st->error.text : "-");
 	render_line_u64(out, "source_attempts", st->attempts);
+	render_line_u64(out, "source_looks", st->looks);
 	next_try_line(st, when, out);
 	line_age(out, "source_age", when, st->fetched_ns);
 }

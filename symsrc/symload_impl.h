@@ -47,7 +47,8 @@ struct load {
 	struct source_mark mark; /* of the current boot, as a look brought it up to date */
 	struct source_mark dead; /* of the boot before, until there are symbols of this one */
 	struct errmsg error;	 /* of the last attempt */
-	unsigned attempts;	 /* of this epoch */
+	unsigned attempts;	 /* to fetch, of this epoch */
+	unsigned looks;		 /* likewise */
 	unsigned failures;	 /* in a row */
 	uint64_t next_ns;	 /* when to try again; NEVER */
 	uint64_t thorough_ns;	 /* before that only quick attempts */

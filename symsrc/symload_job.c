@@ -285,6 +285,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 		return false;
 	}
 	l->attempts += job->whole;
+	l->looks += !job->whole;
 	l->slow = was_slow(job);
 	news = with_lock__is_news(l, job);
 	if (job->result == 0)

@@ -192,6 +192,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->epoch = e->epoch;
 	l->epoch_start_ns = e->epoch_start_ns;
 	l->attempts = 0;
+	l->looks = 0;
 	l->failures = 0;
 	l->said = NOTHING_SAID;
 	l->error = (struct errmsg){0};

@@ -39,6 +39,7 @@ static void test_info_while_it_waits(void **state)
 	struct symsrc_status st = {.state = SYMSRC_FAILED,
 				   .source_uri = "auto",
 				   .attempts = 3,
+				   .looks = 4,
 				   .next_try_ns = 102 * NSEC_PER_SEC};
 	struct buf b;
 
@@ -62,6 +63,7 @@ static void test_info_while_it_waits(void **state)
 	assert_true(has(&b, "source_state failed"));
 	assert_true(has(&b, "source_error ssh web1: no route to host"));
 	assert_true(has(&b, "source_attempts 3"));
+	assert_true(has(&b, "source_looks 4"));
 	assert_true(has(&b, "source_next_try in 2.000 s"));
 	assert_true(has(&b, "source_how -"));
 	assert_true(has(&b, "source_note -"));

@@ -468,7 +468,7 @@ static void test_changes_are_noticed(void **state)
 	wait_ready(1);
 	first = status_of(1).fetched_ns;
 	guestroot_set(root, "proc/modules", used, sizeof(used) - 1); /* use counts only */
-	wait_until(status_of(1).attempts > 5);
+	wait_until(status_of(1).looks > 5);
 	assert_true(status_of(1).fetched_ns == first);
 	guestroot_set(root, "proc/modules", more, sizeof(more) - 1);
 	wait_until(status_of(1).fetched_ns != first);

@@ -288,7 +288,7 @@ static void test_all_stays_as_it_is(void **state)
 	start("memory");
 	wait_until(is_ready(1));
 	fetched_ns = status().fetched_ns;
-	usleep(20 * LOOK_MS * 1000);
+	wait_until(status().looks > 20);
 	assert_int_equal(status().attempts, 1);
 	assert_int_equal(status().fetched_ns, fetched_ns);
 	assert_true(is_ready(1));
