@@ -76,6 +76,17 @@ static int take_name(const struct kmodules_reader *r, struct kmodule *mod)
 	return 0;
 }
 
+/* Saves a read later. */
+static void take_own_tables(const struct kmodules_reader *r, struct kmodule *mod)
+{
+	uint64_t offset = mod->kallsyms - mod->va;
+
+	if (offset > r->s->module_size || r->s->mod_kallsyms_size > r->s->module_size - offset)
+		return;
+	mod->has_tables = true;
+	kmodules_take_tables(r, (uint32_t)offset, &mod->tables);
+}
+
 /* Of the struct module in raw. */
 static int take_module(const struct kmodules_reader *r, uint64_t va, struct kmodule *mod)
 {
@@ -89,11 +100,13 @@ static int take_module(const struct kmodules_reader *r, uint64_t va, struct kmod
 	mod->base = base_of(r);
 	mod->taints = raw_u64(r, s->module_taints);
 	mod->kallsyms = raw_u64(r, s->module_kallsyms);
+	take_own_tables(r, mod);
 	mod->syms = raw_u64(r, s->module_syms);
 	mod->num_syms = raw_u32(r, s->module_num_syms);
 	if (s->module_notes_attrs != KSTRUCT_NONE)
 		mod->notes_attrs = raw_u64(r, s->module_notes_attrs);
 	if (s->module_source_list != KSTRUCT_NONE) {
+		mod->first_use = raw_u64(r, s->module_source_list);
 		/* MODULE_REF_BASE is 1 */
 		mod->use_count = (int32_t)(raw_u32(r, s->module_refcnt) - 1);
 		mod->permanent = raw_u64(r, s->module_init) && !raw_u64(r, s->module_exit);
@@ -157,13 +170,20 @@ static int walk_modules(struct kmodules_reader *r, struct walk *w)
 	return err;
 }
 
+static bool is_same_tables(const struct ktables *a, const struct ktables *b)
+{
+	return a->symtab == b->symtab && a->strtab == b->strtab && a->typetab == b->typetab &&
+	       a->count == b->count;
+}
+
 /* All but the use counts, which move without anything else. */
 static bool is_same_module(const struct kmodule *a, const struct kmodule *b)
 {
 	return a->va == b->va && strcmp(a->name, b->name) == 0 && a->state == b->state &&
 	       a->size == b->size && a->base == b->base && a->taints == b->taints &&
-	       a->permanent == b->permanent && a->kallsyms == b->kallsyms && a->syms == b->syms &&
-	       a->num_syms == b->num_syms && a->notes_attrs == b->notes_attrs;
+	       a->permanent == b->permanent && a->first_use == b->first_use &&
+	       is_same_tables(&a->tables, &b->tables) && a->kallsyms == b->kallsyms &&
+	       a->syms == b->syms && a->num_syms == b->num_syms && a->notes_attrs == b->notes_attrs;
 }
 
 static bool is_same_list(const struct kmodules *m, const struct walk *w)
@@ -240,14 +260,13 @@ static int use_step(struct kmodules_reader *r, const struct by_va *index, uint64
 static int read_uses(struct kmodules_reader *r, const struct by_va *index, struct kmodule *mod)
 {
 	uint64_t head = mod->va + r->s->module_source_list, at = head;
-	struct links links = {0, 0};
-	int err;
+	struct links links = {.next = mod->first_use};
+	int err = 0;
 
 	if (r->s->module_source_list == KSTRUCT_NONE)
 		return 0;
 	r->what = "the users";
 	mod->uses = (uint32_t)r->m->uses_count;
-	err = paging_read(r->p, head, &links, sizeof(links));
 	while (err == 0 && links.next != head)
 		err = use_step(r, index, &at, &links, mod);
 	return err;

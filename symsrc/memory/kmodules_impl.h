@@ -15,6 +15,12 @@
 /* enum module_state, since 3.8 */
 enum { STATE_LIVE, STATE_COMING, STATE_GOING, STATE_UNFORMED };
 
+/* struct mod_kallsyms */
+struct ktables {
+	uint64_t symtab, strtab, typetab; /* typetab 0: there is none */
+	uint32_t count;
+};
+
 struct kmodule {
 	/* Of struct module itself. */
 	uint64_t va;
@@ -24,9 +30,12 @@ struct kmodule {
 	uint64_t base;
 	uint64_t taints;
 	int32_t use_count;
-	bool permanent; /* has an init and no exit */
+	bool permanent;	    /* has an init and no exit */
+	uint64_t first_use; /* source_list.next */
 	uint64_t kallsyms, syms, notes_attrs;
 	uint32_t num_syms;
+	bool has_tables; /* kallsyms lies in struct module, as it does when it is loaded: */
+	struct ktables tables;
 
 	/* Of what hangs on it: first and number of entries in kmodules.uses and .exports;
 	 * offsets in kmodules.bytes. */
@@ -111,6 +120,9 @@ int kmodules_take(struct kmodules_reader *r, uint64_t va, uint64_t n, uint32_t *
 /* The same for strings that begin between lo and hi: up to the end of the one at hi, of which
  * at most name_max + 1 bytes are taken. A NUL follows. */
 int kmodules_take_strings(struct kmodules_reader *r, uint64_t lo, uint64_t hi, uint32_t *ret_at);
+
+/* The struct mod_kallsyms that is in raw at this offset. */
+void kmodules_take_tables(const struct kmodules_reader *r, uint32_t offset, struct ktables *ret);
 
 /* Fill in what hangs on a module. */
 int kmodules_read_symbols(struct kmodules_reader *r, struct kmodule *mod);

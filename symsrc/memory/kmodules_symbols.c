@@ -31,22 +31,45 @@ int kmodules_take(struct kmodules_reader *r, uint64_t va, uint64_t n, uint32_t *
 	return 0;
 }
 
+/* The rest of a string that did not end in the page in which it began: at most n bytes, which
+ * the NUL follows. */
+static int read_rest(struct kmodules_reader *r, uint64_t va, char *to, size_t n)
+{
+	int err = paging_read_str(r->p, va, to, n + 1);
+
+	if (err != -ENAMETOOLONG)
+		return err;
+	/* The kernel cuts it, too (strscpy()). */
+	to[n] = '\0';
+	return paging_read(r->p, va, to, n);
+}
+
 int kmodules_take_strings(struct kmodules_reader *r, uint64_t lo, uint64_t hi, uint32_t *ret_at)
 {
-	char last[SYMTAB_NAME_MAX + 2];
-	size_t max = r->m->name_max + 1;
-	int err = paging_read_str(r->p, hi, last, max + 1);
+	struct buf *b = &r->m->bytes;
+	size_t max = r->m->name_max + 1; /* one more tells that a name is longer */
+	size_t here = RAM_PAGE - hi % RAM_PAGE;
+	uint64_t before = hi - lo;
+	char *to, *last;
+	int err;
 
-	if (err == -ENAMETOOLONG) {
-		/* The kernel cuts it, too (strscpy()); one more tells that it was longer. */
-		err = paging_read(r->p, hi, last, max);
-		last[max] = '\0';
-	}
-	if (err == 0)
-		err = kmodules_take(r, lo, hi - lo, ret_at);
-	if (err == 0)
-		err = buf_append(&r->m->bytes, last, strlen(last) + 1);
-	return err;
+	if (here > max)
+		here = max;
+	if (before > b->max - b->len || max + 1 > b->max - b->len - before)
+		return -EBADMSG;
+	to = buf_reserve(b, before + max + 1);
+	if (!to)
+		return b->err;
+	last = to + before;
+	err = paging_read(r->p, lo, to, before + here);
+	last[here] = '\0';
+	if (err == 0 && here < max && !memchr(last, '\0', here))
+		err = read_rest(r, hi + here, last + here, max - here);
+	if (err < 0)
+		return err;
+	*ret_at = (uint32_t)b->len;
+	buf_commit(b, before + strlen(last) + 1);
+	return 0;
 }
 
 static Elf64_Sym symbol_at(const struct kmodules *m, const struct kmodule *mod, uint32_t i)
@@ -120,40 +143,51 @@ static int check_symbols(const struct kmodules *m, const struct kmodule *mod)
 	return 0;
 }
 
-/* struct mod_kallsyms in raw. */
-static int take_symbols(struct kmodules_reader *r, struct kmodule *mod)
+void kmodules_take_tables(const struct kmodules_reader *r, uint32_t offset, struct ktables *ret)
 {
 	const struct kstructs *s = r->s;
-	uint64_t symtab = raw_u64(r, s->mod_kallsyms_symtab);
-	uint64_t strtab = raw_u64(r, s->mod_kallsyms_strtab), typetab = 0;
-	uint32_t n = raw_u32(r, s->mod_kallsyms_num_symtab);
+
+	*ret = (struct ktables){.symtab = raw_u64(r, offset + s->mod_kallsyms_symtab),
+				.strtab = raw_u64(r, offset + s->mod_kallsyms_strtab),
+				.count = raw_u32(r, offset + s->mod_kallsyms_num_symtab)};
+	if (s->mod_kallsyms_typetab != KSTRUCT_NONE)
+		ret->typetab = raw_u64(r, offset + s->mod_kallsyms_typetab);
+}
+
+static int take_symbols(struct kmodules_reader *r, const struct ktables *t, struct kmodule *mod)
+{
 	int err;
 
-	if (s->mod_kallsyms_typetab != KSTRUCT_NONE)
-		typetab = raw_u64(r, s->mod_kallsyms_typetab);
-	if (n > KMODULES_SYMBOLS_MAX - r->m->symbols_count)
+	if (t->count > KMODULES_SYMBOLS_MAX - r->m->symbols_count)
 		return -EBADMSG;
-	mod->symbols_count = n;
-	r->m->symbols_count += n;
-	if (n == 0)
+	mod->symbols_count = t->count;
+	r->m->symbols_count += t->count;
+	if (t->count == 0)
 		return 0;
-	err = kmodules_take(r, symtab, n * sizeof(Elf64_Sym), &mod->symtab);
+	err = kmodules_take(r, t->symtab, t->count * sizeof(Elf64_Sym), &mod->symtab);
 	if (err == 0)
-		err = take_types(r, typetab, mod);
+		err = take_types(r, t->typetab, mod);
 	if (err == 0)
-		err = take_names(r, strtab, mod);
+		err = take_names(r, t->strtab, mod);
 	if (err == 0)
 		err = check_symbols(r->m, mod);
 	return err;
 }
 
+/* A module that is being loaded has its tables elsewhere. */
 int kmodules_read_symbols(struct kmodules_reader *r, struct kmodule *mod)
 {
+	struct ktables t = mod->tables;
 	int err;
 
 	r->what = "the symbol table";
-	err = paging_read(r->p, mod->kallsyms, r->raw, r->s->mod_kallsyms_size);
-	return err < 0 ? err : take_symbols(r, mod);
+	if (!mod->has_tables) {
+		err = paging_read(r->p, mod->kallsyms, r->raw, r->s->mod_kallsyms_size);
+		if (err < 0)
+			return err;
+		kmodules_take_tables(r, 0, &t);
+	}
+	return take_symbols(r, &t, mod);
 }
 
 static int reserve_exports(struct kmodules *m, uint32_t n)

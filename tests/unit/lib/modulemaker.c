@@ -331,11 +331,14 @@ void modulemaker_init(struct modulemaker *mm, const struct kstructs *s, void *me
 	modulemaker_list_init(mm, pages_of(mm, KMODULES_ROOT_KPROBE_OPT_SLOTS));
 }
 
-/* Symbols, types and names behind each other, as layout_symtab() does it. */
-static uint64_t put_kallsyms(struct modulemaker *mm, const struct modulemaker_module *m)
+/* Symbols, types and names behind each other, as layout_symtab() does it; the struct mod_kallsyms
+ * is part of struct module unless the module is being loaded. */
+static uint64_t put_kallsyms(struct modulemaker *mm, const struct modulemaker_module *m,
+			     uint64_t module)
 {
 	const struct kstructs *s = mm->s;
-	uint64_t va = modulemaker_alloc(mm, s->mod_kallsyms_size);
+	uint64_t va = m->state == 1 ? modulemaker_alloc(mm, s->mod_kallsyms_size)
+				    : module + (s->module_size - s->mod_kallsyms_size) / 16 * 16;
 	uint64_t symtab = modulemaker_alloc(mm, (m->count + 1) * sizeof(Elf64_Sym)), strtab;
 	uint64_t typetab = modulemaker_alloc(mm, m->count + 1);
 	size_t len = 1;
@@ -466,7 +469,7 @@ uint64_t modulemaker_add(struct modulemaker *mm, const struct modulemaker_module
 	modulemaker_put_u32(mm, va + s->module_state, m->state);
 	modulemaker_put_u64(mm, va + s->module_taints, m->taints);
 	modulemaker_put_u64(mm, va + s->module_init, m->base);
-	modulemaker_put_u64(mm, va + s->module_kallsyms, put_kallsyms(mm, m));
+	modulemaker_put_u64(mm, va + s->module_kallsyms, put_kallsyms(mm, m, va));
 	put_exports(mm, m, va);
 	put_sizes(mm, m, va);
 	put_unload(mm, m, va);
