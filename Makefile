@@ -130,7 +130,7 @@ FUZZ_CC    ?= clang
 fuzz_src   := $(wildcard tests/fuzz/fuzz_*.c)
 fuzz_bin   := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(fuzz_src))
 FUZZ_FLAGS := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-fuzz_makers := $(addprefix tests/unit/lib/,kernelmaker.c kernelmaker_tables.c modulemaker.c)
+fuzz_makers := $(addprefix tests/unit/lib/,fakeram.c kernelmaker.c kernelmaker_tables.c modulemaker.c)
 fuzz_objs   = $(patsubst %.c,build-fuzz/%.o,$(symsrc_src) $(profiler_src) fs/control.c fs/options.c fs/mountpoint.c \
 	$(fuzz_makers))
 fuzz: $(fuzz_bin)
