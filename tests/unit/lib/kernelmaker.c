@@ -284,13 +284,25 @@ static void put_info(struct kernelmaker *km)
 /* ---- symbols ----------------------------------------------------------------------------------
  */
 
-/* 0 when the test's own roots leave it out. */
-static uint64_t variable_va(const struct kernelmaker *km, size_t i)
+static bool is_root(const char *name)
 {
-	for (size_t k = 0; km->o.roots && k < KMODULES_ROOT_COUNT; k++)
-		if (strcmp(kmodules_root_names[k], variables[i].name) == 0)
-			return km->o.roots->va[k];
-	return km->o.text_va + KERNELMAKER_VARS + i * 64;
+	for (size_t i = 0; i < KMODULES_ROOT_COUNT; i++)
+		if (strcmp(kmodules_root_names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void add_variables(struct kernelmaker_table *t, const struct kernelmaker *km)
+{
+	const struct kmodules_roots *roots = km->o.roots;
+
+	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+		if (!roots || !is_root(variables[i].name))
+			kernelmaker_table_add(t, km->o.text_va + KERNELMAKER_VARS + i * 64, 'd',
+					      variables[i].name);
+	for (size_t i = 0; roots && i < KMODULES_ROOT_COUNT; i++)
+		if (roots->va[i])
+			kernelmaker_table_add(t, roots->va[i], 'd', kmodules_root_names[i]);
 }
 
 static void add_data_symbols(struct kernelmaker_table *t, const struct kernelmaker *km)
@@ -307,9 +319,7 @@ static void add_data_symbols(struct kernelmaker_table *t, const struct kernelmak
 	}
 	kernelmaker_table_add(t, va + KERNELMAKER_PGT, 'D', "init_top_pgt");
 	kernelmaker_table_add(t, va + KERNELMAKER_UTS, 'D', "init_uts_ns");
-	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-		if (variable_va(km, i))
-			kernelmaker_table_add(t, variable_va(km, i), 'd', variables[i].name);
+	add_variables(t, km);
 	kernelmaker_table_add(t, va + KERNELMAKER_END, 'B', "_end");
 }
 
