@@ -17,7 +17,7 @@
 #include "tests/unit/lib/pagedram.h"
 
 #define VA   0xffffffffc0000000ULL
-#define SIZE (1u << 20)
+#define SIZE (2u << 20)
 
 /* A guest with a stretch of memory that holds modules. */
 struct scene {
@@ -360,6 +360,8 @@ static void test_bpf(void **state)
 	modulemaker_put_u32(&g.mm, g.mm.roots.va[shown], 1);
 
 	/* A list that makes no sense is left out. */
+	modulemaker_put_u64(&g.mm, second + g.mm.s->bpf_ksym_lnode + 8, VA);
+	assert_shows(&g, "", "");
 	modulemaker_put_u64(&g.mm, second + g.mm.s->bpf_ksym_lnode,
 			    second + g.mm.s->bpf_ksym_lnode);
 	assert_shows(&g, "", "");
@@ -533,6 +535,17 @@ static void forge_export_name(struct scene *g, uint64_t module)
 	modulemaker_put_u32(&g->mm, syms + g->mm.s->kernel_symbol_name, 0x70000000);
 }
 
+/* Each is there, and what lies between them, too. */
+static void forge_export_names_apart(struct scene *g, uint64_t module)
+{
+	uint64_t syms = modulemaker_u64(&g->mm, module + g->mm.s->module_syms);
+	uint64_t at = syms + g->mm.s->kernel_symbol_name;
+
+	modulemaker_put_u32(&g->mm, at, (uint32_t)(VA + SIZE - 64 - at));
+	at += g->mm.s->kernel_symbol_size;
+	modulemaker_put_u32(&g->mm, at, (uint32_t)(VA - at));
+}
+
 static void forge_use_loop(struct scene *g, uint64_t module)
 {
 	uint64_t use = modulemaker_u64(&g->mm, module + g->mm.s->module_source_list);
@@ -565,6 +578,8 @@ static const struct forgery forgeries[] = {
 	{"a type that is a newline", forge_symbol_type, "the symbol table of module virtio "},
 	{"billions of exports", forge_export_count, "the table of exports of module virtio "},
 	{"exports outside", forge_exports, "the table of exports of module virtio "},
+	{"exports' names far apart", forge_export_names_apart,
+	 "the table of exports of module virtio "},
 	{"an export's name outside", forge_export_name, "the table of exports of module virtio "},
 	{"a loop of users", forge_use_loop, "the users of module virtio "},
 	{"a user that is no module", forge_user, "the users of module virtio "},
