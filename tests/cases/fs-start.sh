@@ -3,7 +3,8 @@
 # shellcheck source=tests/cases/lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
-run=("$KVMPROFS" --config "$work/empty.conf" --sampler qmp) # no perf: this is about mounts
+# No perf and, since this script is no guest, no guests: this is about mounts.
+run=("$KVMPROFS" --config "$work/empty.conf" --sampler qmp -p $$)
 
 # -- usage
 check "--help" bash -c '"$1" --help | grep -q "^Usage: kvmprofs"' - "$KVMPROFS"
@@ -47,7 +48,7 @@ refuse "one that is not empty" 1 "$work/full is not empty" "${run[@]}" "$work/fu
 refuse "one where something is mounted" 1 "a proc file system is mounted" "${run[@]}" /proc
 
 # -- the background
-out=$(timeout $patience "${run[@]}" -p $$ "$mnt" 2>&1) # this script is no guest
+out=$(timeout $patience "${run[@]}" "$mnt" 2>&1)
 status=$?
 check "goes into the background" test "$status$out" = 0
 check "exit status 0 means that it answers" grep -q '^version' "$mnt/status"
@@ -78,7 +79,7 @@ wait_for $patience vmm_is_up
 # The start waits for them for a second.
 starts_with_them() {
 	if mountpoint -q "$mnt"; then umount "$mnt"; fi
-	"${run[@]}" "$mnt"
+	"$KVMPROFS" --config "$work/empty.conf" --sampler qmp "$mnt"
 	test -d "$mnt/$vmm"
 }
 check "exit status 0 means that they are there" tries starts_with_them
@@ -107,10 +108,10 @@ fi
 
 # -- signals
 for signal in INT TERM HUP QUIT USR1 USR2 ALRM ABRT VTALRM PROF IO PWR XCPU RTMIN RTMAX; do
-	start_daemon "$mnt" --sampler qmp
+	start_daemon "$mnt" --sampler qmp -p $$
 	end_daemon $signal && check "SIG$signal ends it well" bash -c '! mountpoint -q "$1"' - "$mnt"
 done
-start_daemon "$mnt" --sampler qmp
+start_daemon "$mnt" --sampler qmp -p $$
 kill -PIPE "$daemon"
 kill -WINCH "$daemon"
 check "SIGPIPE and others do not" grep -q '^version' "$mnt/status"
@@ -118,13 +119,13 @@ kill -TERM "$daemon"
 kill -INT "$daemon" 2>/dev/null
 kill -TERM "$daemon" 2>/dev/null
 end_daemon HUP 2>/dev/null && ok "more signals while it ends do not matter"
-(trap '' INT TERM HUP; exec "$KVMPROFS" -f --config "$work/empty.conf" --sampler qmp "$mnt") 2>>"$work/daemon.log" &
+(trap '' INT TERM HUP; exec "$KVMPROFS" -f --config "$work/empty.conf" --sampler qmp -p $$ "$mnt") 2>>"$work/daemon.log" &
 daemon=$!
 wait_for $patience is_mounted "$mnt"
 end_daemon TERM && ok "a signal ends it though the caller ignored it"
 
 # -- SIGKILL, and the next one
-start_daemon "$mnt" --sampler qmp
+start_daemon "$mnt" --sampler qmp -p $$
 exec 7<"$mnt/status"
 kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null

@@ -100,7 +100,8 @@ many_block_nobody() {
 	done
 	at_most $((2 * slow)) cat "$mnt/$vmm/kallsyms" "$mnt/status"
 	took=$?
-	kill "${many[@]}" 2>/dev/null
+	# Not TERM: a shell that has not come to its exec yet would run our trap, and remove $work.
+	kill -KILL "${many[@]}" 2>/dev/null
 	wait "${many[@]}" 2>/dev/null
 	return $took
 }
