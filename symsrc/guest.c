@@ -31,6 +31,24 @@ struct guest *guest_create(void)
 	return g;
 }
 
+static bool same_parts(const struct guest_ram *a, const struct guest_ram *b)
+{
+	for (size_t i = 0; i < a->part_count; i++) {
+		if (a->parts[i].bytes != b->parts[i].bytes || a->parts[i].made != b->parts[i].made)
+			return false;
+	}
+	return true;
+}
+
+bool guest_ram_equals(const struct guest_ram *a, const struct guest_ram *b)
+{
+	return a->machine == b->machine && a->encryption == b->encryption &&
+	       a->below_4g_max == b->below_4g_max && a->base_bytes == b->base_bytes &&
+	       a->part_count == b->part_count && a->block_count == b->block_count &&
+	       same_parts(a, b) &&
+	       memcmp(a->blocks, b->blocks, a->block_count * sizeof(a->blocks[0])) == 0;
+}
+
 const struct guest *guest_get(const struct guest *g)
 {
 	if (g)

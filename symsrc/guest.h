@@ -94,6 +94,9 @@ struct guest {
 	struct guest_vcpu *vcpus; /* by index, ascending */
 };
 
+/* Whether the same is known of both. */
+bool guest_ram_equals(const struct guest_ram *a, const struct guest_ram *b);
+
 /* One reference, everything zero. NULL when out of memory. The maker fills it and publishes. */
 struct guest *guest_create(void);
 const struct guest *guest_get(const struct guest *g); /* accepts NULL */

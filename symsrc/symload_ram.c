@@ -1,8 +1,5 @@
 /* The guest's RAM for a fetch: opened here, where the privilege is, by the thread that fetches,
  * and kept with the guest. */
-#include <errno.h>
-#include <string.h>
-
 #include "symsrc/base/clock.h"
 #include "symsrc/base/log.h"
 #include "symsrc/symload_impl.h"
@@ -10,8 +7,7 @@
 
 bool symload_ram_facts_same(const struct guest *a, const struct guest *b)
 {
-	return a == b || (a->memory_bytes == b->memory_bytes &&
-			  memcmp(&a->ram, &b->ram, sizeof(a->ram)) == 0);
+	return a->memory_bytes == b->memory_bytes && guest_ram_equals(&a->ram, &b->ram);
 }
 
 void load_ram_deinit(struct load_ram *ram)

@@ -91,30 +91,13 @@ static bool same_vcpus(const struct guest *a, const struct guest *b)
 	return true;
 }
 
-static bool same_parts(const struct guest_ram *a, const struct guest_ram *b)
-{
-	for (size_t i = 0; i < a->part_count; i++) {
-		if (a->parts[i].bytes != b->parts[i].bytes || a->parts[i].made != b->parts[i].made)
-			return false;
-	}
-	return true;
-}
-
-static bool same_ram(const struct guest_ram *a, const struct guest_ram *b)
-{
-	return a->machine == b->machine && a->encryption == b->encryption &&
-	       a->below_4g_max == b->below_4g_max && a->base_bytes == b->base_bytes &&
-	       a->part_count == b->part_count && a->block_count == b->block_count &&
-	       same_parts(a, b) &&
-	       memcmp(a->blocks, b->blocks, a->block_count * sizeof(a->blocks[0])) == 0;
-}
-
 static bool same_guest(const struct guest *a, const struct guest *b)
 {
 	return strcmp(a->name, b->name) == 0 && strcmp(a->uuid, b->uuid) == 0 &&
 	       strcmp(a->vmm, b->vmm) == 0 && strcmp(a->state, b->state) == 0 &&
 	       a->accel == b->accel && a->memory_bytes == b->memory_bytes &&
-	       same_ram(&a->ram, &b->ram) && same_links(&a->links, &b->links) && same_vcpus(a, b);
+	       guest_ram_equals(&a->ram, &b->ram) && same_links(&a->links, &b->links) &&
+	       same_vcpus(a, b);
 }
 
 /* Makes the guest anew; keeps the one that there is when nothing differs, or there is no

@@ -8,7 +8,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/memory/kernel_impl.h"
 
-#define CHUNK (64u << 10)
+#define CHUNK (16u << 10)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -195,14 +195,12 @@ static int put_range(const struct delivery *d, enum guest_file file, enum kernel
 {
 	const struct kernel *k = d->k;
 	size_t left = range_of(k, start, stop, guest_file_max(file));
-	CLEANUP_FREE char *chunk = malloc(CHUNK);
 	uint64_t at = k->at[start];
-	int r = 0;
+	char chunk[CHUNK];
+	int r;
 
 	if (left == 0)
 		return 0;
-	if (!chunk)
-		return -ENOMEM;
 	r = d->sink->begin(d->sink->ctx, file, NULL);
 	while (r == 0 && left > 0) {
 		size_t n = left < CHUNK ? left : CHUNK;
