@@ -1,7 +1,9 @@
 #include "symsrc/frames.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/modules.h"
@@ -27,6 +29,17 @@ static const struct frame_kind kinds[] = {
 	{"failed", FRAME_FAILED, GUEST_FILE_COUNT},
 	{"end", FRAME_LAST, GUEST_FILE_COUNT},
 };
+
+int frames_draw_boundary(char text[static FRAMES_BOUNDARY_LEN + 1])
+{
+	unsigned char bytes[FRAMES_BOUNDARY_LEN / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
 
 void frames_init(struct frames *f, const char *boundary, const struct source_sink *sink)
 {

@@ -48,6 +48,9 @@ struct frames {
 	struct buf names, notes, failed;
 };
 
+/* A boundary for one fetch. 0 or -EIO. */
+int frames_draw_boundary(char text[static FRAMES_BOUNDARY_LEN + 1]);
+
 /* boundary: FRAMES_BOUNDARY_LEN lower-case hexadecimal digits. sink must outlive f. */
 void frames_init(struct frames *f, const char *boundary, const struct source_sink *sink);
 void frames_deinit(struct frames *f);

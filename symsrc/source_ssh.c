@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/source_impl.h"
@@ -25,17 +24,6 @@ struct source_ssh {
 int source_ssh_init(struct errmsg *why)
 {
 	return ssh_init() == SSH_OK ? 0 : errmsg_set(why, -EIO, "libssh does not start");
-}
-
-static int draw_boundary(char text[static FRAMES_BOUNDARY_LEN + 1])
-{
-	unsigned char bytes[FRAMES_BOUNDARY_LEN / 2];
-
-	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
-		return -EIO;
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	return 0;
 }
 
 static int read_answer(struct ssh_link *l, struct wire *w, struct errmsg *why)
@@ -76,7 +64,7 @@ static int run_command(struct ssh_link *l, unsigned want, const struct source_si
 	char boundary[FRAMES_BOUNDARY_LEN + 1];
 	CLEANUP_BUF struct buf command;
 	struct wire w;
-	int r = draw_boundary(boundary);
+	int r = frames_draw_boundary(boundary);
 
 	buf_init(&command, SSH_SCRIPT_MAX);
 	if (r == 0)
