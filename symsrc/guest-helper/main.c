@@ -1,0 +1,116 @@
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "symsrc/guest-helper/guest.h"
+
+#define REOPEN_MS 1000 /* until the port is tried again */
+#define CLOSED_MS 500  /* until a host is looked for again, should no SIGIO come */
+#define LOOK_MS	  3000 /* until the state is looked at, should no event come */
+
+#ifndef KVMPROFS_VERSION
+#define KVMPROFS_VERSION "?"
+#endif
+
+static const char usage[] = "kvmprofs-guest [-p PORT] [-r ROOT]\n"
+			    "Hands this guest's kernel symbols to kvmprofs on its host.\n"
+			    "  -p PORT  the serial port (default: the virtio port " PORT_NAME ")\n"
+			    "  -r ROOT  where proc/ and sys/ are (default: /)\n"
+			    "  -V  -h   the version; this\n";
+
+struct watches {
+	int signals; /* SIGIO */
+	int modules; /* -1: none */
+};
+
+/* Waits until there is something to do. */
+static void wait_for_news(struct port *p, const struct watches *w)
+{
+	struct pollfd f[] = {{.fd = p->closed ? -1 : p->fd, .events = POLLIN},
+			     {.fd = w->signals, .events = POLLIN},
+			     {.fd = w->modules, .events = POLLIN}};
+	int ms = p->closed ? CLOSED_MS : p->pushes ? LOOK_MS : -1;
+	int ready = poll(f, 3, ms);
+	struct signalfd_siginfo info;
+
+	if (ready < 0)
+		return;
+	if (f[1].revents)
+		(void)!read(w->signals, &info, sizeof(info));
+	/* A closed port is tried at each of its signals and now and then. */
+	if (f[0].revents || p->closed)
+		port_receive(p);
+	if (ready == 0 || (f[2].revents && state_watched(w->modules)))
+		request_push(p);
+}
+
+static void serve(struct port *p, const struct watches *w)
+{
+	while (!p->broken) {
+		request_serve(p);
+		if (!p->wanted && !p->has_request)
+			wait_for_news(p, w);
+	}
+}
+
+static int watch_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	sigprocmask(SIG_BLOCK, &set, NULL); // NOLINT(concurrency-mt-unsafe): one thread
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void serve_for_ever(const char *path, const struct watches *w)
+{
+	static struct port port;
+	int last = 0;
+
+	for (;;) {
+		int fd = port_open(path);
+
+		if (fd < 0 && fd != last)
+			fprintf(stderr, "kvmprofs-guest: %s: %s; waiting for it\n",
+				path ? path : PORT_NAME, strerror(-fd)); // NOLINT: one thread
+		last = fd < 0 ? fd : 0;
+		if (fd >= 0) {
+			port_init(&port, fd);
+			serve(&port, w);
+			close(fd);
+		}
+		poll(NULL, 0, REOPEN_MS);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = NULL, *root = "/";
+	struct watches w;
+	int c, r;
+
+	while ((c = getopt(argc, argv, "p:r:Vh")) != -1) { // NOLINT: one thread
+		switch (c) {
+		case 'p': path = optarg; break;
+		case 'r': root = optarg; break;
+		case 'V': puts("kvmprofs-guest " KVMPROFS_VERSION); return 0;
+		case 'h': fputs(usage, stdout); return 0;
+		default: fputs(usage, stderr); return 2;
+		}
+	}
+	r = files_open_root(root);
+	if (r < 0) {
+		fprintf(stderr, "kvmprofs-guest: %s: %s\n", root, strerror(-r)); // NOLINT
+		return 1;
+	}
+	w.signals = watch_signals();
+	w.modules = state_watch();
+	serve_for_ever(path, &w);
+}
