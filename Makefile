@@ -70,6 +70,17 @@ $(BUILD)/lib$(1).a: $(call objs,$($(1)_src))
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
 
+# ---- the program for guests: static and small, needs nothing there but a kernel --------------------
+# GUEST_CC=musl-gcc makes it a tenth of the size.
+GUEST_CC ?= $(CC)
+guest_flags := -std=gnu11 -D_GNU_SOURCE -DKVMPROFS_VERSION='"$(VERSION)"' -I. $(WARNINGS) -Os -ffunction-sections \
+	-fdata-sections $(if $(findstring address,$(SANITIZE)),-g -fsanitize=$(SANITIZE),-static -s -Wl$(comma)--gc-sections)
+.PHONY: guest-helper
+guest-helper: $(BUILD)/kvmprofs-guest
+$(BUILD)/kvmprofs-guest: $(wildcard symsrc/guest-helper/*.[ch]) $(BUILD)/flags
+	$(call say,GUESTCC,$@)
+	$(Q)$(GUEST_CC) $(guest_flags) -o $@ $(filter %.c,$^)
+
 # Everything is rebuilt when the flags change.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(BUILD)
@@ -94,6 +105,8 @@ $(BUILD)/tests/unit/$(1)/test_%: $(BUILD)/tests/unit/$(1)/test_%.o $(unit_libs) 
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $$@ $$^ $(LIB_LDLIBS) $$(TEST_LDLIBS)
 endef
 $(foreach r,$(ROOMS),$(eval $(call unit_rule,$(r))))
+
+$(BUILD)/tests/unit/symsrc/test_virtio_guest: | $(BUILD)/kvmprofs-guest
 
 .PHONY: unit-tests check check-unit demo bench deps fuzz lint
 unit-tests: $(unit_bin)
@@ -174,5 +187,6 @@ help:
 	@echo 'make bench          speed beside the peers'
 	@echo 'make lint           clang-format, clang-tidy, cppcheck, the include direction, function length'
 	@echo 'make fuzz           the fuzzers, as build-fuzz/fuzz_*'
+	@echo 'make guest-helper   the program for guests without an agent, as build/kvmprofs-guest (see examples/)'
 	@echo 'make install        DESTDIR=$(DESTDIR) PREFIX=$(PREFIX); make uninstall'
 	@echo 'make clean          SANITIZE=address,undefined or thread builds into a directory of its own'
