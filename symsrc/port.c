@@ -1,0 +1,220 @@
+#include "symsrc/port.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symsrc/base/buf.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/modules.h"
+
+#define RECEIVE_CHUNK (64u << 10)
+
+/* In the order in which they are asked for: what is asked twice (modules) encloses what takes
+ * long. */
+static const struct {
+	enum port_file code;
+	enum guest_file file;
+} files[] = {
+	{PORT_VERSION_FILE, GUEST_FILE_VERSION},    {PORT_BOOT_ID, GUEST_FILE_BOOT_ID},
+	{PORT_NOTES, GUEST_FILE_KERNEL_NOTES},	    {PORT_MODULES, GUEST_FILE_MODULES},
+	{PORT_MODULE_NOTE, GUEST_FILE_MODULE_NOTE}, {PORT_KALLSYMS, GUEST_FILE_KALLSYMS},
+};
+static const char *const names[] = PORT_FILE_NAMES;
+
+/* ---- what comes ---------------------------------------------------------------------------- */
+
+static int unexpected(struct errmsg *why, const char *what)
+{
+	return errmsg_set(why, -EBADMSG, "kvmprofs in the guest sends what it should not: %s",
+			  what);
+}
+
+static int take_hello(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	if (p->greeted || n < 1)
+		return unexpected(why, "a greeting");
+	if (payload[0] != PORT_VERSION)
+		return errmsg_set(
+			why, -EPROTONOSUPPORT,
+			"kvmprofs in the guest speaks version %u, this one %u: install one "
+			"that fits",
+			payload[0], PORT_VERSION);
+	p->greeted = true;
+	return 0;
+}
+
+static bool find_file(uint8_t code, enum guest_file *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		if ((uint8_t)files[i].code == code) {
+			*ret = files[i].file;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* How often a file may come. */
+static unsigned times_max(enum guest_file file)
+{
+	if (file == GUEST_FILE_MODULE_NOTE)
+		return GUEST_MODULES_MOST;
+	return file == GUEST_FILE_MODULES ? 2 : 1;
+}
+
+static int take_file(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	char module[MODULE_NAME_MAX];
+	bool is_note;
+
+	if (!p->sink || n < 1 || !find_file(payload[0], &p->file))
+		return unexpected(why, "a file that was not asked for");
+	if (++p->times[p->file] > times_max(p->file))
+		return unexpected(why, "a file too often");
+	is_note = p->file == GUEST_FILE_MODULE_NOTE;
+	if (is_note ? !module_name_is_valid((const char *)payload + 1, n - 1) || n > sizeof(module)
+		    : n != 1)
+		return unexpected(why, "a strange name");
+	memcpy(module, payload + 1, n - 1);
+	module[n - 1] = '\0';
+	p->in_file = true;
+	p->left = guest_file_max(p->file);
+	return p->sink->begin(p->sink->ctx, p->file, is_note ? module : NULL);
+}
+
+static int take_data(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	if (!p->in_file || n == 0)
+		return unexpected(why, "bytes of no file");
+	if (n > p->left || (p->file == GUEST_FILE_MODULE_NOTE && n > p->notes_left))
+		return errmsg_set(why, -EFBIG, "the guest's %s is above the limit of %zu bytes",
+				  guest_file_path(p->file), guest_file_max(p->file));
+	p->left -= n;
+	if (p->file == GUEST_FILE_MODULE_NOTE)
+		p->notes_left -= n;
+	return p->sink->data(p->sink->ctx, payload, n);
+}
+
+static int take_state(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	if (n != PORT_STATE_LEN)
+		return unexpected(why, "a state of another length");
+	if (!p->has_state)
+		memcpy(p->state, payload, PORT_STATE_LEN);
+	p->has_state = true;
+	return 0;
+}
+
+static int take_packet(void *ctx, enum port_packet type, const uint8_t *payload, size_t n,
+		       struct errmsg *why)
+{
+	struct port *p = ctx;
+
+	if (!p->greeted && type != PORT_HELLO)
+		return unexpected(why, "no greeting");
+	if (p->ended)
+		return type == PORT_STATE ? 0 : unexpected(why, "more after the end");
+	switch (type) {
+	case PORT_HELLO: return take_hello(p, payload, n, why);
+	case PORT_FILE: return take_file(p, payload, n, why);
+	case PORT_DATA: return take_data(p, payload, n, why);
+	case PORT_STATE: return take_state(p, payload, n, why);
+	case PORT_FAILED:
+		return errmsg_set(why, -EIO, "kvmprofs in the guest: %.*s", (int)n,
+				  (const char *)payload);
+	case PORT_END: p->ended = true; return 0;
+	default: return unexpected(why, "a packet of an unknown kind");
+	}
+}
+
+void port_init(struct port *p, uint32_t session, const struct source_sink *sink)
+{
+	memset(p, 0, offsetof(struct port, packets)); /* which is large, and begins itself */
+	p->sink = sink;
+	p->notes_left = PORT_NOTES_TOTAL_MAX;
+	port_packets_init(&p->packets, session, take_packet, p);
+}
+
+int port_feed(struct port *p, const void *bytes, size_t n, struct errmsg *why)
+{
+	return port_packets_feed(&p->packets, bytes, n, why);
+}
+
+/* ---- asking -------------------------------------------------------------------------------- */
+
+static int receive(struct port *p, struct serial_link *link, char *chunk, struct errmsg *why)
+{
+	ssize_t n = serial_link_recv(link, chunk, RECEIVE_CHUNK, serial_link_silence_ns(link), why);
+
+	if (n == -ETIME)
+		return errmsg_set(why, -ETIMEDOUT, "kvmprofs in the guest fell silent");
+	return n < 0 ? (int)n : port_feed(p, chunk, (size_t)n, why);
+}
+
+static int ask(struct port *p, struct serial_link *link, const char *line, const bool *done,
+	       struct errmsg *why)
+{
+	CLEANUP_FREE char *chunk = malloc(RECEIVE_CHUNK);
+	int r = chunk ? serial_link_send(link, line, strlen(line), why) : -ENOMEM;
+
+	while (r == 0 && !*done)
+		r = receive(p, link, chunk, why);
+	return r;
+}
+
+static void get_line(struct buf *b, unsigned want)
+{
+	const unsigned twice =
+		GUEST_FILE_BIT(GUEST_FILE_MODULES) | GUEST_FILE_BIT(GUEST_FILE_KALLSYMS);
+
+	buf_append_str(b, "get");
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		if (want & GUEST_FILE_BIT(files[i].file))
+			buf_printf(b, " %s", names[files[i].code]);
+	}
+	if ((want & twice) == twice)
+		buf_printf(b, " %s", names[PORT_MODULES]);
+	buf_append_str(b, "\n");
+}
+
+int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
+	       unsigned want, const struct source_sink *sink, uint8_t state[static PORT_STATE_LEN],
+	       struct errmsg *why)
+{
+	CLEANUP_FREE struct port *p = malloc(sizeof(*p));
+	CLEANUP_BUF struct buf line;
+	int r;
+
+	buf_init(&line, PORT_LINE_MAX);
+	get_line(&line, want);
+	if (!p || line.err < 0)
+		return -ENOMEM;
+	port_init(p, session, sink);
+	r = port_feed(p, first, n, why);
+	if (r == 0)
+		r = ask(p, link, line.data, &p->ended, why);
+	if (r == 0 && !p->has_state)
+		r = unexpected(why, "no state");
+	if (r == 0)
+		memcpy(state, p->state, PORT_STATE_LEN);
+	return r;
+}
+
+int port_state(struct serial_link *link, uint32_t session, const void *first, size_t n,
+	       uint8_t state[static PORT_STATE_LEN], struct errmsg *why)
+{
+	CLEANUP_FREE struct port *p = malloc(sizeof(*p));
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	port_init(p, session, NULL);
+	r = port_feed(p, first, n, why);
+	if (r == 0)
+		r = ask(p, link, "state\n", &p->has_state, why);
+	if (r == 0)
+		memcpy(state, p->state, PORT_STATE_LEN);
+	return r;
+}
