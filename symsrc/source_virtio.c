@@ -1,0 +1,310 @@
+/* virtio-serial:SOCKET - the unix socket of a guest's serial port, where qemu-guest-agent answers
+ * or our own program in the guest (symsrc/guest-helper). One line tells which. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "symsrc/agent.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/text.h"
+#include "symsrc/modules.h"
+#include "symsrc/port.h"
+#include "symsrc/serial_probe.h"
+#include "symsrc/source_impl.h"
+
+#define SCHEME	    "virtio-serial:"
+#define PROBE_CHUNK 4096
+
+struct source_virtio {
+	struct source base;
+	char *path;
+};
+
+/* A connection on which it is known who answers. */
+struct session {
+	struct serial_link link;
+	struct serial_probe probe;
+	char rest[PROBE_CHUNK]; /* what came behind the answer */
+	size_t rest_len;
+};
+
+/* ---- who is there -------------------------------------------------------------------------- */
+
+static int no_answer(const struct session *s, struct errmsg *why)
+{
+	if (serial_link_is_queued(&s->link))
+		return errmsg_set(
+			why, -EBUSY,
+			"is in use by somebody else (libvirt?), and the VMM serves one "
+			"client at a time: give the guest a port org.kvmprofs.0 of its own");
+	return errmsg_set(
+		why, -ETIMEDOUT,
+		"nobody answers in the guest: neither qemu-guest-agent nor kvmprofs' guest "
+		"helper runs there (or another client talks to it)");
+}
+
+static int listen_once(struct session *s, uint64_t until_ns, struct errmsg *why)
+{
+	ssize_t n = serial_link_recv(&s->link, s->rest, sizeof(s->rest), until_ns, why);
+	ptrdiff_t took;
+
+	if (n < 0)
+		return (int)n;
+	took = serial_probe_feed(&s->probe, s->rest, (size_t)n, why);
+	if (took < 0)
+		return (int)took;
+	s->rest_len = (size_t)(n - took);
+	memmove(s->rest, s->rest + took, s->rest_len);
+	return 0;
+}
+
+static int ask_who(struct session *s, struct errmsg *why)
+{
+	uint64_t until_ns = serial_link_hello_ns(&s->link);
+	char line[SERIAL_PROBE_REQUEST];
+	size_t n = serial_probe_request(&s->probe, line);
+	int r = serial_link_send(&s->link, line, n, why);
+
+	while (r == 0 && s->probe.who == SERIAL_NOBODY)
+		r = listen_once(s, until_ns, why);
+	return r == -ETIME || r == -ETIMEDOUT ? no_answer(s, why) : r;
+}
+
+static int open_session(const char *path, const struct source_limits *limits, struct session *s,
+			struct errmsg *why)
+{
+	uint32_t id;
+	int r;
+
+	if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
+		return -EIO;
+	serial_probe_init(&s->probe, id);
+	s->rest_len = 0;
+	r = serial_link_open(path, limits, &s->link, why);
+	if (r < 0)
+		return r;
+	r = ask_who(s, why);
+	if (r < 0)
+		serial_link_close(&s->link);
+	return r;
+}
+
+/* ---- what the mark is made of --------------------------------------------------------------- */
+
+/* The same for both dialects, though each makes its own sum of the modules. */
+_Static_assert(PORT_STATE_LEN <= SOURCE_MARK_MAX, "a state is a mark");
+
+static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct source_mark *ret)
+{
+	ret->len = PORT_STATE_LEN;
+	memcpy(ret->bytes, state, PORT_STATE_LEN);
+}
+
+/* Makes a state of what passes by. */
+struct tap {
+	const struct source_sink *sink; /* NULL: nobody else wants it */
+	unsigned want;
+	bool pass;
+	struct buf *to; /* of these two, or NULL */
+	struct buf boot_id, modules;
+};
+
+static int tap_begin(void *ctx, enum guest_file file, const char *module)
+{
+	struct tap *t = ctx;
+
+	t->to = NULL;
+	if (file == GUEST_FILE_BOOT_ID)
+		t->to = &t->boot_id;
+	if (file == GUEST_FILE_MODULES)
+		t->to = &t->modules;
+	if (t->to)
+		buf_clear(t->to); /* the newer modules count */
+	t->pass = t->sink && t->want & GUEST_FILE_BIT(file);
+	return t->pass ? t->sink->begin(t->sink->ctx, file, module) : 0;
+}
+
+static int tap_data(void *ctx, const void *bytes, size_t n)
+{
+	struct tap *t = ctx;
+	int r = t->to ? buf_append(t->to, bytes, n) : 0;
+
+	return r == 0 && t->pass ? t->sink->data(t->sink->ctx, bytes, n) : r;
+}
+
+static uint64_t add_bytes(uint64_t sum, const void *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sum = (sum ^ ((const uint8_t *)bytes)[i]) * 1099511628211ULL; /* FNV-1a */
+	return sum;
+}
+
+static int add_module(void *ctx, const struct module_line *m)
+{
+	uint64_t *sum = ctx;
+
+	*sum = add_bytes(*sum, m->name, strlen(m->name) + 1);
+	*sum = add_bytes(*sum, &m->base, sizeof(m->base));
+	*sum = add_bytes(*sum, &m->size, sizeof(m->size));
+	return 0;
+}
+
+/* False: nothing is known by which a boot is recognised. */
+static bool make_state(const struct tap *t, uint8_t ret[static PORT_STATE_LEN])
+{
+	uint64_t sum = 14695981039346656037ULL;
+	size_t n = strcspn(t->boot_id.data, "\n");
+
+	if (n != PORT_BOOT_ID_LEN || !text_is_word(t->boot_id.data, n))
+		return false;
+	if (modules_parse(t->modules.data, t->modules.len, add_module, &sum, NULL) < 0)
+		return false;
+	memcpy(ret, t->boot_id.data, PORT_BOOT_ID_LEN);
+	memcpy(ret + PORT_BOOT_ID_LEN, &sum, sizeof(sum));
+	return true;
+}
+
+static int tapped_fetch(struct session *s, unsigned want, const struct source_sink *sink,
+			struct source_mark *mark, struct errmsg *why)
+{
+	const unsigned needed =
+		GUEST_FILE_BIT(GUEST_FILE_BOOT_ID) | GUEST_FILE_BIT(GUEST_FILE_MODULES);
+	struct tap t = {.sink = sink, .want = want};
+	const struct source_sink tap = {tap_begin, tap_data, &t};
+	uint8_t state[PORT_STATE_LEN];
+	struct agent *a = NULL;
+	int r;
+
+	buf_init(&t.boot_id, guest_file_max(GUEST_FILE_BOOT_ID));
+	buf_init(&t.modules, guest_file_max(GUEST_FILE_MODULES));
+	r = agent_create(&s->link, &a, why);
+	if (r == 0)
+		r = agent_fetch(a, want | needed, &tap, why);
+	mark->len = 0;
+	if (r == 0 && make_state(&t, state))
+		mark_from_state(state, mark);
+	agent_destroy(a);
+	buf_deinit(&t.boot_id);
+	buf_deinit(&t.modules);
+	return r;
+}
+
+/* ---- the source ----------------------------------------------------------------------------- */
+
+static int fetch_from(struct session *s, unsigned want, const struct source_sink *sink,
+		      struct source_mark *mark, struct errmsg *why)
+{
+	uint8_t state[PORT_STATE_LEN];
+	int r;
+
+	if (s->probe.who == SERIAL_AGENT)
+		return tapped_fetch(s, want, sink, mark, why);
+	r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, want, sink, state, why);
+	if (r == 0)
+		mark_from_state(state, mark);
+	return r;
+}
+
+static int look_at(struct session *s, struct source_mark *mark, struct errmsg *why)
+{
+	uint8_t state[PORT_STATE_LEN];
+	int r;
+
+	if (s->probe.who == SERIAL_AGENT)
+		return tapped_fetch(s, 0, NULL, mark, why);
+	r = port_state(&s->link, s->probe.id, s->rest, s->rest_len, state, why);
+	if (r == 0)
+		mark_from_state(state, mark);
+	return r;
+}
+
+/* "virtio-serial:/path: " in front of what went wrong. What the sink refused has no text yet. */
+static int with_name(const struct source_virtio *v, int r, struct errmsg *why)
+{
+	struct errmsg e;
+
+	if (r == 0 || !why || why->code == 0)
+		return r;
+	e = *why;
+	return errmsg_set(why, r, SCHEME "%s: %s", v->path, e.text);
+}
+
+static int virtio_fetch(struct source *base, unsigned want, const struct source_limits *limits,
+			const struct source_sink *sink, struct errmsg *why)
+{
+	struct source_virtio *v = (struct source_virtio *)base;
+	struct source_mark mark = {0};
+	struct session s;
+	int r = open_session(v->path, limits, &s, why);
+
+	if (r < 0)
+		return with_name(v, r, why);
+	r = fetch_from(&s, want, sink, &mark, why);
+	serial_link_close(&s.link);
+	if (r == 0) {
+		snprintf(base->used, sizeof(base->used), SCHEME "%s", v->path);
+		base->mark = mark;
+	}
+	return with_name(v, r, why);
+}
+
+static enum source_news compare(const struct source_mark *had, const struct source_mark *now)
+{
+	if (memcmp(had->bytes, now->bytes, PORT_BOOT_ID_LEN) != 0)
+		return SOURCE_REBOOTED;
+	return memcmp(had->bytes, now->bytes, PORT_STATE_LEN) == 0 ? SOURCE_SAME : SOURCE_CHANGED;
+}
+
+static int virtio_look(struct source *base, const struct source_limits *limits, struct errmsg *why)
+{
+	struct source_virtio *v = (struct source_virtio *)base;
+	struct source_mark now = {0};
+	struct session s;
+	int r = open_session(v->path, limits, &s, why);
+
+	if (r < 0)
+		return with_name(v, r, why);
+	r = look_at(&s, &now, why);
+	serial_link_close(&s.link);
+	if (r == 0 && (now.len != PORT_STATE_LEN || base->mark.len != PORT_STATE_LEN))
+		r = errmsg_set(why, -ENODATA, "the guest has no boot_id to recognise its boot by");
+	return r < 0 ? with_name(v, r, why) : (int)compare(&base->mark, &now);
+}
+
+static void virtio_destroy(struct source *base)
+{
+	struct source_virtio *v = (struct source_virtio *)base;
+
+	free(v->path);
+	free(v);
+}
+
+static const struct source_ops virtio_ops = {"virtio-serial", virtio_fetch, virtio_destroy,
+					     virtio_look};
+
+int source_virtio_create(const char *uri, const struct source_target *target, struct source **ret,
+			 struct errmsg *why)
+{
+	const char *path = uri + strlen(SCHEME);
+	struct source_virtio *v;
+
+	(void)target;
+	if (*path != '/')
+		return errmsg_set(
+			why, -EINVAL,
+			"symbol source \"%s\": " SCHEME " wants a path that begins with /", uri);
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	v->base.ops = &virtio_ops;
+	v->path = strdup(path);
+	if (!v->path) {
+		free(v);
+		return -ENOMEM;
+	}
+	*ret = &v->base;
+	return 0;
+}

@@ -1,0 +1,246 @@
+#include "tests/unit/lib/serialtry.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
+#include "symsrc/source_impl.h"
+#include "tests/unit/lib/guestroot.h"
+#include "tests/unit/lib/realagent.h"
+#include "tests/unit/lib/wait.h"
+
+void try_init(struct attempt *t, const char *path)
+{
+	*t = (struct attempt){.limits = {.cancel_fd = -1}};
+	t->limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
+	snprintf(t->uri, sizeof(t->uri), "virtio-serial:%s", path);
+	collect_init(&t->got);
+	t->sink = collect_sink(&t->got);
+}
+
+void try_deinit(struct attempt *t)
+{
+	collect_deinit(&t->got);
+}
+
+void try_run(struct attempt *t, unsigned want)
+{
+	const struct source_target target = {.pid = 1};
+	uint64_t began = clock_now_ns();
+	struct source *s;
+
+	collect_deinit(&t->got);
+	collect_init(&t->got);
+	t->why = (struct errmsg){0};
+	assert_int_equal(source_virtio_create(t->uri, &target, &s, &t->why), 0);
+	s->mark = t->mark;
+	t->result = want ? s->ops->fetch(s, want, &t->limits, &t->sink, &t->why)
+			 : s->ops->look(s, &t->limits, &t->why);
+	t->seconds = (double)(clock_now_ns() - began) / NSEC_PER_SEC;
+	t->mark = s->mark;
+	snprintf(t->used, sizeof(t->used), "%s", s->used);
+	source_destroy(s);
+}
+
+void assert_why(const struct attempt *t, int code, const char *text)
+{
+	if (t->result != code || !strstr(t->why.text, text))
+		fail_msg("%d \"%s\", but expected %d and \"%s\"", t->result, t->why.text, code,
+			 text);
+	assert_int_equal(t->why.code, code);
+	assert_memory_equal(t->why.text, t->uri, strlen(t->uri));
+}
+
+void assert_worked(const struct attempt *t)
+{
+	if (t->result != 0)
+		fail_msg("%d: %s", t->result, t->why.text);
+}
+
+void assert_whole_guest(const struct attempt *t)
+{
+	size_t n, note_len;
+	CLEANUP_FREE char *kallsyms = guestroot_kallsyms(&n);
+	CLEANUP_FREE char *ext4 = guestroot_note("ext4", &note_len);
+	CLEANUP_FREE char *jbd2 = guestroot_note("jbd2", &note_len);
+	CLEANUP_FREE char *kernel = guestroot_note("vmlinux", &note_len);
+	CLEANUP_BUF struct buf both;
+	bool swapped;
+
+	assert_worked(t);
+	assert_string_equal(t->used, t->uri);
+	swapped = strcmp(t->got.modules.data, "jbd2 ext4 ") == 0;
+	buf_init(&both, 1000);
+	buf_append(&both, swapped ? jbd2 : ext4, note_len);
+	buf_append(&both, swapped ? ext4 : jbd2, note_len);
+	collect_assert(&t->got, GUEST_FILE_KALLSYMS, 1, kallsyms, n);
+	collect_assert(&t->got, GUEST_FILE_VERSION, 1, GUESTROOT_VERSION,
+		       strlen(GUESTROOT_VERSION));
+	collect_assert(&t->got, GUEST_FILE_BOOT_ID, 1, GUESTROOT_BOOT_ID "\n", 37);
+	collect_assert(&t->got, GUEST_FILE_MODULES, 2, GUESTROOT_MODULES GUESTROOT_MODULES,
+		       2 * strlen(GUESTROOT_MODULES));
+	collect_assert(&t->got, GUEST_FILE_KERNEL_NOTES, 1, kernel, note_len);
+	collect_assert(&t->got, GUEST_FILE_MODULE_NOTE, 2, both.data, both.len);
+	assert_string_equal(t->got.modules.data, swapped ? "jbd2 ext4 " : "ext4 jbd2 ");
+}
+
+int other_client(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void hear_more(int fd, struct buf *b, const char *text)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char chunk[512];
+	ssize_t n;
+
+	if (poll(&p, 1, PATIENCE_S * 1000) != 1)
+		fail_msg("\"%s\" does not come, but \"%s\"", text, b->data);
+	n = read(fd, chunk, sizeof(chunk));
+	assert_true(n > 0);
+	assert_int_equal(buf_append(b, chunk, (size_t)n), 0);
+}
+
+void hear(int fd, const char *text)
+{
+	CLEANUP_BUF struct buf b;
+
+	buf_init(&b, 1 << 20);
+	while (!memmem(b.data, b.len, text, strlen(text)))
+		hear_more(fd, &b, text);
+}
+
+long hear_number(int fd, const char *text)
+{
+	CLEANUP_BUF struct buf b;
+	char *at = NULL;
+
+	buf_init(&b, 1 << 20);
+	while (!at || !memchr(at, '\n', b.len - (size_t)(at - b.data))) {
+		hear_more(fd, &b, text);
+		at = memmem(b.data, b.len, text, strlen(text));
+	}
+	return strtol(at + strlen(text), NULL, 10);
+}
+
+static void read_whole(const char *path, struct buf *b)
+{
+	buf_init(b, 64 << 20);
+	assert_int_equal(io_read_file(AT_FDCWD, path, b), 0);
+}
+
+/* It may be changing. */
+void assert_this_machine(const char *path)
+{
+	struct buf before, after;
+	struct attempt t;
+	bool settled = false;
+
+	for (int i = 0; i < 5 && !settled; i++) {
+		try_init(&t, path);
+		read_whole("/proc/kallsyms", &before);
+		try_run(&t, GUEST_FILES_ALL);
+		read_whole("/proc/kallsyms", &after);
+		assert_worked(&t);
+		settled =
+			before.len == after.len && memcmp(before.data, after.data, after.len) == 0;
+		if (settled)
+			collect_assert(&t.got, GUEST_FILE_KALLSYMS, 1, after.data, after.len);
+		print_message("kallsyms: %zu bytes in %.3f s\n", after.len, t.seconds);
+		try_deinit(&t);
+		buf_deinit(&before);
+		buf_deinit(&after);
+	}
+	assert_true(settled);
+}
+
+static int stopper_begin(void *ctx, enum guest_file file, const char *module)
+{
+	struct stopper *s = ctx;
+
+	(void)module;
+	s->counts = file == GUEST_FILE_KALLSYMS;
+	return 0;
+}
+
+static int stopper_data(void *ctx, const void *bytes, size_t n)
+{
+	struct stopper *s = ctx;
+
+	(void)bytes;
+	if (!s->counts)
+		return 0;
+	s->after -= n < s->after ? n : s->after;
+	if (s->after > 0)
+		return 0;
+	if (s->wake > 0)
+		io_wake(s->wake);
+	if (s->victim) {
+		realagent_stop(*s->victim);
+		*s->victim = 0;
+		s->victim = NULL;
+	}
+	return s->fail;
+}
+
+struct source_sink stopper_sink(struct stopper *s)
+{
+	return (struct source_sink){stopper_begin, stopper_data, s};
+}
+
+static void set_text(const char *root, const char *path, const char *text)
+{
+	guestroot_set(root, path, text, strlen(text));
+}
+
+static void assert_look(struct attempt *t, enum source_news news)
+{
+	try_run(t, 0);
+	if (t->result != (int)news)
+		fail_msg("%d \"%s\", but expected %d", t->result, t->why.text, (int)news);
+}
+
+void assert_looks(struct attempt *t, const char *root)
+{
+	assert_look(t, SOURCE_SAME);
+	set_text(root, "proc/modules",
+		 "ext4 8192 7 - Live 0xffffffffc0100000\n"
+		 "jbd2 4096 1 ext4, Live 0xffffffffc0000000\n");
+	assert_look(t, SOURCE_SAME); /* use counts are no change */
+	set_text(root, "proc/modules", "ext4 8192 1 - Live 0xffffffffc0100000\n");
+	assert_look(t, SOURCE_CHANGED);
+	set_text(root, "proc/modules", GUESTROOT_MODULES);
+	set_text(root, "proc/sys/kernel/random/boot_id", "22222222-2222-3333-4444-555555555555\n");
+	assert_look(t, SOURCE_REBOOTED);
+	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
+	assert_look(t, SOURCE_SAME);
+	guestroot_set(root, "proc/sys/kernel/random/boot_id", NULL, 0);
+	try_run(t, 0);
+	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
+}
