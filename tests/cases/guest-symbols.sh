@@ -23,8 +23,14 @@ guest_build_ids() { # as buildids should say
 }
 
 start_daemon "$mnt" -p "$pid" -s "one=auto?identity=$SSH_KEY&known_hosts=$GUESTS/one/known_hosts"
-within "symbols come through what the VMM's command line reveals" 60 has_symbols "$g"
-check "info names the source that worked" grep -q "ssh://.*127.0.0.1:$(cat "$GUESTS/one/port")" <<<"$(info "$g" source_used)"
+within "auto: symbols come" 60 has_symbols "$g"
+check "auto: info names the source that worked" test "$(info "$g" source_used)" = memory
+same kallsyms kallsyms proc/kallsyms
+stop_daemon "$mnt"
+
+start_daemon "$mnt" -p "$pid" -s "one=$(uri_of one)"
+within "ssh: symbols come" 60 has_symbols "$g"
+check "ssh: info names it" grep -q "ssh://.*127.0.0.1:$(cat "$GUESTS/one/port")" <<<"$(info "$g" source_used)"
 check "info tells the guest's kernel" test "$(info "$g" kernel)" = "$(cat "$KVMPROFS_CACHE/cloud/version")"
 same kallsyms kallsyms proc/kallsyms
 same modules modules proc/modules
