@@ -15,9 +15,11 @@
 #ifndef KVMPROFS_MEMORY_KSYMS_IMPL_H
 #define KVMPROFS_MEMORY_KSYMS_IMPL_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "symsrc/memory/ksyms.h"
 
@@ -52,17 +54,26 @@ bool ksyms_is_about_content(int r);
 
 static inline unsigned ksyms_u16(const uint8_t *p)
 {
-	return (unsigned)p[0] | (unsigned)p[1] << 8;
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le16toh(v);
 }
 
 static inline uint32_t ksyms_u32(const uint8_t *p)
 {
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
 }
 
 static inline uint64_t ksyms_u64(const uint8_t *p)
 {
-	return (uint64_t)ksyms_u32(p) | (uint64_t)ksyms_u32(p + 4) << 32;
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
 }
 
 /* ---- tokens --------------------------------------------------------------------------------- */

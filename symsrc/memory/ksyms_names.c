@@ -68,23 +68,35 @@ static int copy_markers(const uint8_t *p, unsigned width, size_t n, struct marke
 	return 0;
 }
 
-/* The last ones in the window that begin below *below, which goes down to where they are. 8 bytes
- * each to 4.19, then 4. -ENOENT when there are none. */
+/* What looks like 0 and the next marker, at a place with room for four: how wide they are. 8 bytes
+ * to 4.19, then 4. Most of what is searched is zeros, or text. */
+static unsigned guess_width(const uint8_t *p, uint64_t gpa)
+{
+	uint32_t next = ksyms_u32(p + 4);
+
+	if (ksyms_u32(p) != 0)
+		return 0;
+	if (is_step(0, next))
+		return 4;
+	return next == 0 && gpa % 8 == 0 && is_step(0, ksyms_u64(p + 8)) ? 8 : 0;
+}
+
+/* The last ones in the window that begin below *below, which goes down to where they are.
+ * -ENOENT when there are none. */
 static int find_markers(const struct ksyms_window *w, size_t *below, struct markers *ret)
 {
-	size_t n, at = *below - (size_t)((w->gpa + *below) % 4);
+	size_t n, room = (size_t)4 * (MARKERS_MIN - 1), at = *below;
 	unsigned width;
 
+	if (w->len < room + 4)
+		return -ENOENT;
+	if (at > w->len - room)
+		at = w->len - room;
+	at -= (size_t)((w->gpa + at) % 4);
 	while (at >= 4 && at <= w->len) {
 		at -= 4;
-		if (ksyms_u32(w->bytes + at) != 0)
-			continue;
-		width = 4;
-		n = count_markers(w->bytes + at, w->len - at, width);
-		if (n == 0 && (w->gpa + at) % 8 == 0) {
-			width = 8;
-			n = count_markers(w->bytes + at, w->len - at, width);
-		}
+		width = guess_width(w->bytes + at, w->gpa + at);
+		n = width ? count_markers(w->bytes + at, w->len - at, width) : 0;
 		if (n == 0)
 			continue;
 		*below = at;
