@@ -453,11 +453,28 @@ static void choose_parts(struct choosing *c, int (*compare)(const void *, const 
 	add_choice(c, &choice);
 }
 
-static void add_both_orders(struct choosing *c, struct choice *choice)
+/* Others than QEMU map what is below the hole by itself, or make the hole unreadable: what is as
+ * long as that comes first. */
+static void lowmem_first(struct choice *c)
 {
-	sort_choice(choice, compare_down);
-	add_choice(c, choice);
-	sort_choice(choice, compare_up);
+	struct ram_block low;
+	size_t i = 0;
+
+	while (i < c->count && !is_other_lowmem(c->pieces[i].len))
+		i++;
+	if (i == c->count)
+		return;
+	low = c->pieces[i];
+	memmove(&c->pieces[1], &c->pieces[0], i * sizeof(low));
+	c->pieces[0] = low;
+}
+
+static void add_in_order(struct choosing *c, struct choice *choice,
+			 int (*compare)(const void *, const void *))
+{
+	sort_choice(choice, compare);
+	if (!c->is_qemu)
+		lowmem_first(choice);
 	add_choice(c, choice);
 }
 
@@ -475,8 +492,10 @@ static void choose_sum(struct choosing *c)
 		choice.pieces[choice.count++] = block_of(r, 0, r->len);
 		left -= r->len;
 	}
-	if (left == 0)
-		add_both_orders(c, &choice);
+	if (left == 0) {
+		add_in_order(c, &choice, compare_down);
+		add_in_order(c, &choice, compare_up);
+	}
 }
 
 /* Where nobody says how much there is, a mapping that ends where others than QEMU let RAM below
@@ -572,7 +591,7 @@ static void qemu_splits(const struct guest *g, uint64_t ram, struct splits *ret)
 		add_split(ret, ram, max ? max : 0xe0000000, 4 * GIB);
 }
 
-/* Others than QEMU map what is below the hole by itself: then its length says where it is. */
+/* The length of what is below the hole, where that is mapped by itself, says where the hole is. */
 static void other_splits(const struct choice *c, uint64_t ram, struct splits *ret)
 {
 	if (c->count > 1 && is_other_lowmem(c->pieces[0].len))

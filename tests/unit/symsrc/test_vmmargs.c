@@ -445,6 +445,154 @@ static void test_long_command_lines_are_quick(void **state)
 	free(bytes);
 }
 
+static void test_machines(void **state)
+{
+	static const struct {
+		const char *options;
+		enum guest_machine machine;
+	} cases[] = {
+		{"-m 1G", GUEST_MACHINE_PC},
+		{"-M pc", GUEST_MACHINE_PC},
+		{"-machine pc-i440fx-7.2,accel=kvm", GUEST_MACHINE_PC},
+		{"-machine type=pc+pve0", GUEST_MACHINE_PC},
+		{"-M pc-i440fx-rhel7.6.0", GUEST_MACHINE_PC},
+		{"-M ubuntu", GUEST_MACHINE_PC},
+		{"-machine accel=tcg,type=q35", GUEST_MACHINE_Q35},
+		{"-machine accel=tcg -M q35", GUEST_MACHINE_Q35},
+		{"-M pc-q35-rhel9.2.0", GUEST_MACHINE_Q35},
+		{"-M ubuntu-q35", GUEST_MACHINE_Q35},
+		{"-M microvm,pit=off", GUEST_MACHINE_MICROVM},
+		{"-M isapc", GUEST_MACHINE_UNKNOWN},
+		{"-readconfig /etc/vm.cfg", GUEST_MACHINE_UNKNOWN},
+		{"-readconfig /usr/share/pve-q35-4.0.cfg -machine type=q35+pve0",
+		 GUEST_MACHINE_Q35},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(qemu(cases[i].options).ram.machine, cases[i].machine);
+}
+
+static void test_memory_below_4g(void **state)
+{
+	(void)state;
+	assert_int_equal(qemu("-M pc").ram.below_4g_max, 0);
+	assert_int_equal(qemu("-M pc,max-ram-below-4g=2G").ram.below_4g_max, 2048 * MIB);
+	assert_int_equal(qemu("-M pc,max-ram-below-4g=2147483648").ram.below_4g_max, 2048 * MIB);
+	assert_int_equal(qemu("-M pc,max-ram-below-4g=x").ram.below_4g_max, 0);
+}
+
+static void test_base_memory(void **state)
+{
+	struct vmm_args a;
+
+	(void)state;
+	assert_int_equal(qemu("-m 1G,slots=4,maxmem=8G").ram.base_bytes, 1024 * MIB);
+	assert_int_equal(qemu("-nodefaults").ram.base_bytes, 128 * MIB);
+	assert_int_equal(qemu("-readconfig a").ram.base_bytes, 0);
+	/* The backend says how much there is when -m does not. */
+	a = qemu("-machine q35,memory-backend=ram -object memory-backend-memfd,id=ram,size=3G");
+	assert_int_equal(a.ram.base_bytes, 3072 * MIB);
+	assert_int_equal(a.memory_bytes, 3072 * MIB);
+	a = qemu("-object "
+		 "{\"qom-type\":\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":1073741824} "
+		 "-machine pc,memory-backend=pc.ram -m 1024");
+	assert_int_equal(a.ram.base_bytes, 1024 * MIB);
+	assert_int_equal(a.ram.part_count, 0);
+	assert_int_equal(parse("/usr/bin/cloud-hypervisor", "ch --memory size=2G").ram.base_bytes,
+			 2048 * MIB);
+}
+
+static void test_numa_backends(void **state)
+{
+	struct vmm_args a = qemu("-m 4G -object memory-backend-ram,id=b,size=3G "
+				 "-object memory-backend-ram,id=a,size=1G "
+				 "-numa node,nodeid=0,memdev=a -numa node,nodeid=1,memdev=b");
+
+	(void)state;
+	assert_int_equal(a.ram.part_count, 2);
+	assert_int_equal(a.ram.parts[0].bytes, 1024 * MIB);
+	assert_int_equal(a.ram.parts[0].made, 1);
+	assert_int_equal(a.ram.parts[1].bytes, 3072 * MIB);
+	assert_int_equal(a.ram.parts[1].made, 0);
+
+	/* The other way round, as libvirt writes it, and before the backends. */
+	a = qemu("-numa node,nodeid=1,cpus=1,memdev=ram-node1 "
+		 "-numa {\"type\":\"node\",\"nodeid\":0,\"memdev\":\"ram-node0\"} "
+		 "-object "
+		 "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\",\"size\":1048576} "
+		 "-object "
+		 "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node1\",\"size\":2097152}");
+	assert_int_equal(a.ram.part_count, 2);
+	assert_int_equal(a.ram.parts[0].bytes, MIB);
+	assert_int_equal(a.ram.parts[0].made, 0);
+	assert_int_equal(a.ram.parts[1].bytes, 2 * MIB);
+	assert_int_equal(a.ram.parts[1].made, 1);
+
+	/* Numbered as they come; nodes without memory; one node alone is no part. */
+	a = qemu("-object memory-backend-ram,id=a,size=1G -numa node,cpus=0 -numa node,memdev=a "
+		 "-numa dist,src=0,dst=1,val=20");
+	assert_int_equal(a.ram.part_count, 0);
+	assert_int_equal(qemu("-numa node,nodeid=99,memdev=a").ram.part_count, 0);
+	assert_int_equal(qemu("-numa node,memdev=a -numa node,memdev=b").ram.part_count, 0);
+}
+
+static enum guest_encryption encryption(const char *options)
+{
+	return qemu(options).ram.encryption;
+}
+
+static void test_encryption(void **state)
+{
+	(void)state;
+	assert_int_equal(encryption("-M q35"), GUEST_PLAIN);
+	assert_int_equal(encryption("-object sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=1 "
+				    "-M q35,confidential-guest-support=sev0"),
+			 GUEST_ENCRYPTED_SEV);
+	assert_int_equal(
+		encryption("-M q35,memory-encryption=sev0 -object sev-guest,id=sev0,policy=0x1"),
+		GUEST_ENCRYPTED_SEV);
+	assert_int_equal(
+		encryption("-M q35,memory-encryption=sev0 -object sev-guest,id=sev0,policy=0x5"),
+		GUEST_ENCRYPTED_SEV_ES);
+	assert_int_equal(
+		encryption("-object {\"qom-type\":\"sev-guest\",\"id\":\"lsec0\",\"policy\":7} "
+			   "-machine q35,confidential-guest-support=lsec0"),
+		GUEST_ENCRYPTED_SEV_ES);
+	assert_int_equal(encryption("-object sev-snp-guest,id=s,policy=0x30000 "
+				    "-machine q35 -machine confidential-guest-support=s"),
+			 GUEST_ENCRYPTED_SEV_SNP);
+	assert_int_equal(encryption("-object {\"qom-type\":\"tdx-guest\",\"id\":\"tdx0\"} "
+				    "-M q35,kernel-irqchip=split,confidential-guest-support=tdx0"),
+			 GUEST_ENCRYPTED_TDX);
+	/* An object that nothing uses encrypts nothing. */
+	assert_int_equal(encryption("-object tdx-guest,id=tdx0 -M q35"), GUEST_PLAIN);
+	assert_int_equal(encryption("-object tdx-guest,id=tdx0 -M q35,memory-encryption=tdx1"),
+			 GUEST_PLAIN);
+	assert_int_equal(parse("/usr/bin/cloud-hypervisor", "ch --platform tdx=on").ram.encryption,
+			 GUEST_ENCRYPTED_TDX);
+	assert_int_equal(parse("/usr/bin/cloud-hypervisor", "ch --platform num_pci_segments=1")
+				 .ram.encryption,
+			 GUEST_PLAIN);
+}
+
+static void test_many_objects(void **state)
+{
+	enum { COUNT = 200 };
+	char *line = malloc(COUNT * 64);
+	size_t n = (size_t)sprintf(line, "qemu-system-x86_64");
+	struct vmm_args a;
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++)
+		n += (size_t)sprintf(line + n, " -object memory-backend-ram,id=r%d,size=1M", i);
+	for (int i = 0; i < 64; i++)
+		n += (size_t)sprintf(line + n, " -numa node,memdev=r%d", i);
+	a = parse(QEMU, line);
+	assert_int_equal(a.ram.part_count, GUEST_RAM_PARTS_MAX);
+	free(line);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +613,12 @@ int main(void)
 		cmocka_unit_test(test_other_vmms),
 		cmocka_unit_test(test_what_is_qemu),
 		cmocka_unit_test(test_hostile_bytes),
+		cmocka_unit_test(test_machines),
+		cmocka_unit_test(test_memory_below_4g),
+		cmocka_unit_test(test_base_memory),
+		cmocka_unit_test(test_numa_backends),
+		cmocka_unit_test(test_encryption),
+		cmocka_unit_test(test_many_objects),
 		cmocka_unit_test(test_long_command_lines_are_quick),
 	};
 

@@ -38,9 +38,10 @@ static char *answer(void *ctx, const char *command, const char *line)
 {
 	const char *const *pairs = ctx;
 
-	(void)line;
+	/* "gpa2hva 0x0" and the like stand for the commands of the human monitor. */
 	for (; *pairs; pairs += 2) {
-		if (strcmp(command, pairs[0]) == 0)
+		if (strcmp(command, pairs[0]) == 0 ||
+		    (strcmp(command, "human-monitor-command") == 0 && strstr(line, pairs[0])))
 			return strdup(pairs[1]);
 	}
 	return NULL;
@@ -60,18 +61,23 @@ static int run(struct vmm_query *q)
 	return r;
 }
 
-static struct vmm_answers ask(const char *const *pairs)
+static struct vmm_answers ask_known(const char *const *pairs, uint64_t known_bytes)
 {
 	struct fakeqmp *server = fakeqmp_start(path, FAKEQMP_OK, answer, (void *)pairs);
 	struct vmm_query *q = NULL;
 	struct vmm_answers a;
 
-	assert_int_equal(vmm_query_start(path, 0, &q, NULL), 0);
+	assert_int_equal(vmm_query_start(path, known_bytes, &q, NULL), 0);
 	assert_int_equal(run(q), 1);
 	a = vmm_query_take(q);
 	vmm_query_destroy(q);
 	fakeqmp_stop(server);
 	return a;
+}
+
+static struct vmm_answers ask(const char *const *pairs)
+{
+	return ask_known(pairs, 0);
 }
 
 static void test_answers(void **state)
@@ -102,12 +108,103 @@ static void test_answers(void **state)
 	vmm_answers_deinit(&a);
 }
 
+#define VIEW                                                                            \
+	"\"FlatView #1\\r\\n AS \\\"memory\\\", root: system\\r\\n"                     \
+	"  0000000000000000-000000000009ffff (prio 0, ram): n0\\r\\n"                   \
+	"  0000000000100000-000000003fffffff (prio 0, ram): n0 @0000000000100000\\r\\n" \
+	"  0000000100000000-000000013fffffff (prio 0, ram): n1\\r\\n"                   \
+	"  0000000180000000-00000001bfffffff (prio 0, ram): d0\\r\\n"                   \
+	"  0000000200000000-000000023fffffff (prio 0, ram): vm\\r\\n\""
+#define DEVICES                                                                               \
+	"[{\"type\": \"dimm\", \"data\": {\"addr\": 6442450944, \"size\": 1073741824}},"      \
+	" {\"type\": \"nvdimm\", \"data\": {\"addr\": 1, \"size\": 1}}, {}, 5,"               \
+	" {\"type\": \"dimm\", \"data\": {\"addr\": 0, \"size\": -1}}, {\"type\": \"dimm\"}," \
+	" {\"type\": \"virtio-mem\","                                                         \
+	"  \"data\": {\"memaddr\": 8589934592, \"max-size\": 1073741824, \"size\": 0}}]"
+
+static const char *const memory_pairs[] = {
+	"query-memory-size-summary",
+	"{\"base-memory\": 2147483648, \"plugged-memory\": 1073741824}",
+	"query-memory-devices",
+	DEVICES,
+	"info mtree -f",
+	VIEW,
+	"gpa2hva 0x0",
+	"\"Host virtual address for 0x0 (n0) is 0x7f0000000000\\r\\n\"",
+	"gpa2hva 0x100000000",
+	"\"Host virtual address for 0x100000000 (n1) is 0x7f1000000000\\r\\n\"",
+	"gpa2hva 0x180000000",
+	"\"Memory at address 0x180000000 is not RAM\\r\\n\"",
+	"gpa2hva 0x200000000",
+	"\"Host virtual address for 0x200000000 (vm) is 0x7f2000000000\\r\\n\"",
+	NULL};
+
+static void test_where_memory_lies(void **state)
+{
+	struct vmm_answers a = ask(memory_pairs);
+
+	(void)state;
+	assert_int_equal(a.base_bytes, 2147483648);
+	assert_int_equal(a.memory_bytes, 3221225472);
+	assert_true(a.blocks_told);
+	assert_int_equal(a.block_count, 3); /* one is not there any more */
+	assert_int_equal(a.blocks[0].gpa, 0);
+	assert_int_equal(a.blocks[0].len, 0x40000000);
+	assert_int_equal(a.blocks[0].hva, 0x7f0000000000);
+	assert_int_equal(a.blocks[1].gpa, 0x100000000);
+	assert_int_equal(a.blocks[1].hva, 0x7f1000000000);
+	assert_int_equal(a.blocks[2].gpa, 0x200000000);
+	assert_int_equal(a.blocks[2].hva, 0x7f2000000000);
+	vmm_answers_deinit(&a);
+}
+
+static void test_memory_is_known(void **state)
+{
+	struct vmm_answers a = ask_known(memory_pairs, 3221225472);
+
+	(void)state;
+	assert_false(a.blocks_told);
+	assert_int_equal(a.block_count, 0);
+	assert_int_equal(a.memory_bytes, 3221225472);
+	vmm_answers_deinit(&a);
+}
+
+/* No human monitor, or one that says something else. */
+static void test_memory_is_not_told(void **state)
+{
+	static const char *const odd[] = {"query-memory-size-summary",
+					  "{\"base-memory\": 2147483648}", "info mtree -f",
+					  "{\"a\": 1}", NULL};
+	static const char *const no_hva[] = {"query-memory-size-summary",
+					     "{\"base-memory\": 2147483648}",
+					     "info mtree -f",
+					     VIEW,
+					     "gpa2hva",
+					     "[]",
+					     NULL};
+	struct vmm_answers a;
+
+	(void)state;
+	for (const char *const *const *p = (const char *const *const[]){odd, no_hva, NULL}; *p;
+	     p++) {
+		a = ask(*p);
+		assert_int_equal(a.block_count, 0);
+		vmm_answers_deinit(&a);
+	}
+	a = ask((const char *const[]){odd[0], odd[1], NULL});
+	assert_int_equal(a.base_bytes, 2147483648);
+	assert_int_equal(a.block_count, 0);
+	vmm_answers_deinit(&a);
+}
+
 static void is_empty(struct vmm_answers a)
 {
 	assert_string_equal(a.name, "");
 	assert_string_equal(a.uuid, "");
 	assert_string_equal(a.state, "");
 	assert_int_equal(a.memory_bytes, 0);
+	assert_int_equal(a.base_bytes, 0);
+	assert_int_equal(a.block_count, 0);
 	assert_int_equal(a.vcpu_count, 0);
 	vmm_answers_deinit(&a);
 }
@@ -195,6 +292,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_where_memory_lies),
+		cmocka_unit_test(test_memory_is_known),
+		cmocka_unit_test(test_memory_is_not_told),
 		cmocka_unit_test(test_nothing_is_known),
 		cmocka_unit_test(test_answers_of_the_wrong_kind),
 		cmocka_unit_test(test_long_answers_are_cut),
