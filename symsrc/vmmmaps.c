@@ -19,6 +19,7 @@
 #define CHOICES_MAX    8
 #define LARGEST_MAX    4 /* of mappings that are tried where nobody says how large RAM is */
 #define PIECES_MAX     GUEST_RAM_PARTS_MAX
+#define PAGE	       4096
 #define MAPS_MIN       256 /* first allocation */
 
 /* -- /proc/PID/maps ------------------------------------------------------------------------- */
@@ -367,6 +368,8 @@ static void find_larger(const struct choosing *c, uint64_t len, struct places *r
 static void find_places(const struct choosing *c, uint64_t len, struct places *ret)
 {
 	ret->count = 0;
+	if (len == 0 || len % PAGE)
+		return;
 	find_exact(c, len, true, ret);
 	find_exact(c, len, false, ret);
 	find_larger(c, len, ret);
@@ -565,7 +568,8 @@ struct splits {
 
 static void add_split(struct splits *s, uint64_t ram, uint64_t lowmem, uint64_t high)
 {
-	struct split split = {smaller(ram, lowmem), lowmem < ram ? high : 4 * GIB};
+	uint64_t low = smaller(ram, smaller(lowmem, 4 * GIB));
+	struct split split = {low, low < ram ? high : 4 * GIB};
 
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->v[i].lowmem == split.lowmem && s->v[i].high == split.high)
@@ -777,6 +781,11 @@ static void make_layouts(const struct choosing *c, struct ram_plan *p)
 
 /* -- all ------------------------------------------------------------------------------------ */
 
+static uint64_t round_up(uint64_t n, uint64_t to)
+{
+	return n > ADDRESS_MAX ? 0 : (n + to - 1) / to * to;
+}
+
 static void choose(struct choosing *c)
 {
 	if (c->guest->ram.part_count) {
@@ -803,8 +812,7 @@ static int make_plan(const struct guest *g, const struct maps *maps, const struc
 	c->runs = runs;
 	c->is_qemu = vmmargs_is_qemu(g->vmm);
 	c->ram_bytes = g->ram.base_bytes;
-	if (c->is_qemu)
-		c->ram_bytes = (c->ram_bytes + QEMU_RAM_ALIGN - 1) & ~(QEMU_RAM_ALIGN - 1ULL);
+	c->ram_bytes = round_up(c->ram_bytes, c->is_qemu ? QEMU_RAM_ALIGN : PAGE);
 	lay_out_told(c, ret);
 	if (ret->layout_count == 0) {
 		choose(c);
