@@ -2,9 +2,10 @@
  *
  * Above this line (symload.c and everything over it) the daemon holds privilege: perf rings,
  * /proc/PID, the mount. Behind it are connections and parsers: source*.c, ssh_*.c, wire.c,
- * frames.c, kallsyms.c, modules.c, notes.c, symbols.c. They are handed a struct fetch_request,
- * which is plain data, read nothing else than what it names (and, for ssh, the keys, known
- * hosts and configuration of the user), know no guest registry, no perf and no mount, and hand
+ * frames.c, kallsyms.c, modules.c, notes.c, symbols.c, memory/. They are handed a struct
+ * fetch_request, which is plain data and descriptors (a guest's RAM, opened above), read nothing
+ * else than what it names (and, for ssh, the keys, known hosts and configuration of the user),
+ * know no guest registry, no perf and no mount, and hand
  * back immutable plain data (a struct symtab is one block without pointers for this reason).
  *
  * So moving the second half into a process of its own means: these functions become a

@@ -5,9 +5,14 @@
  * or when the loader stops.
  *
  * When: at once for a new guest or epoch; after a failure again, with growing pauses (short
- * ones while the guest is young: it is still booting); once a minute a look at boot id and
- * module list, and all of it anew when those changed. A different boot id begins a new epoch
- * (guests_new_epoch()).
+ * ones while the guest is young: it is still booting). A guest that is not ready, as its memory
+ * shows, is tried twice a second by what costs next to nothing, and thoroughly only as often as
+ * that takes a few per cent of a CPU.
+ *
+ * Then: where the source can look (source_ops.look(): memory), every three seconds; else once a
+ * minute at boot id and module list; and all of it anew when something changed. Another boot
+ * begins a new epoch (guests_new_epoch()). What is known of the boot that is over goes along with
+ * the next fetches, so that its remains are not taken for the new one.
  *
  * One hung guest must not delay another: the first attempt gives up soon when nobody answers,
  * and guests whose last attempt ran out of time, or took long, share at most half of the threads.

@@ -41,8 +41,8 @@ struct pick {
 	struct kernel_candidate list[KERNEL_CANDIDATES_MAX];
 	size_t candidates;
 	struct kernel_mark trampolines; /* those alone */
-	struct kernel *found[KERNEL_CANDIDATES_MAX];
-	size_t count;
+	struct kernel *current;		/* of this layout's candidates so far */
+	struct kernel_image dead_image;
 
 	struct kernel *best; /* of the layouts so far */
 	enum fit fit;
@@ -51,6 +51,52 @@ struct pick {
 	struct ram_sights sights;
 	bool scanned;
 };
+
+/* ---- which of several ----------------------------------------------------------------------- */
+
+static bool advances(const struct kernel *k)
+{
+	uint64_t now;
+
+	return k->mark.jiffies_va &&
+	       image_read(k->ram, &k->mark.image, k->mark.jiffies_va, &now, sizeof(now)) == 0 &&
+	       now > k->mark.jiffies;
+}
+
+static void wait_a_tick(const struct ram *ram)
+{
+	struct pollfd cancel = {.fd = ram->limits ? ram->limits->cancel_fd : -1, .events = POLLIN};
+
+	poll(&cancel, 1, CLOCK_STEP_MS);
+}
+
+/* Whether b's clock advances and a's does not, for as long as it takes to see one of them. */
+static bool only_second_runs(const struct kernel *a, const struct kernel *b)
+{
+	uint64_t until_ns = clock_now_ns() + KERNEL_ALIVE_MS * NSEC_PER_MSEC;
+
+	log_debug("guest memory: two kernels: which one runs?");
+	do {
+		if (advances(a))
+			return false;
+		if (advances(b))
+			return true;
+		wait_a_tick(a->ram);
+	} while (clock_now_ns() < until_ns);
+	return false;
+}
+
+/* Takes k over. Never more than two are held at a time: each takes up to some 100 MB. */
+static void compare(struct pick *p, struct kernel *k)
+{
+	struct kernel *other = k;
+
+	if (!p->current || only_second_runs(p->current, k)) {
+		other = p->current;
+		p->current = k;
+	}
+	kernel_destroy(other);
+}
 
 /* ---- one candidate -------------------------------------------------------------------------- */
 
@@ -80,31 +126,43 @@ static int read_candidate(const struct pick *p, struct kernel *k, struct errmsg 
 	return r < 0 ? ram_explain(r, why) : 0;
 }
 
+static bool is_at(const struct kernel_image *a, const struct kernel_image *b)
+{
+	return a->va && a->va == b->va && a->pa == b->pa;
+}
+
+/* One kernel is found in several ways. */
 static bool is_known(const struct pick *p, const struct kernel_image *image)
 {
-	for (size_t i = 0; i < p->count; i++) {
-		const struct kernel_image *have = &p->found[i]->candidate.image;
+	return is_at(image, &p->dead_image) ||
+	       (p->current && is_at(image, &p->current->candidate.image));
+}
 
-		if (image->va && have->va == image->va && have->pa == image->pa)
-			return true;
+static void take(struct pick *p, struct kernel *k)
+{
+	if (!p->dead || !kernel_is_dead(&k->mark, p->dead)) {
+		compare(p, k);
+		return;
 	}
-	return false;
+	p->saw_dead = true;
+	p->dead_image = k->candidate.image;
+	kernel_destroy(k);
 }
 
 /* 0 also when it is refused. */
 static int try_candidate(struct pick *p, const struct kernel_candidate *c)
 {
-	struct kernel *k = is_known(p, &c->image) ? NULL : calloc(1, sizeof(*k));
+	struct kernel *k = calloc(1, sizeof(*k));
 	struct errmsg why = {0};
 	int r;
 
 	if (!k)
-		return is_known(p, &c->image) ? 0 : -ENOMEM;
+		return -ENOMEM;
 	k->ram = p->ram;
 	k->candidate = *c;
 	r = read_candidate(p, k, &why);
 	if (r == 0 && !is_known(p, &k->candidate.image)) {
-		p->found[p->count++] = k;
+		take(p, k);
 		return 0;
 	}
 	kernel_destroy(k);
@@ -117,66 +175,14 @@ static int try_candidates(struct pick *p)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < p->candidates; i++)
-		r = try_candidate(p, &p->list[i]);
-	return r;
-}
-
-/* ---- which of several ----------------------------------------------------------------------- */
-
-static void drop(struct pick *p, size_t i)
-{
-	kernel_destroy(p->found[i]);
-	p->count--;
-	memmove(&p->found[i], &p->found[i + 1], (p->count - i) * sizeof(void *));
-}
-
-static void drop_dead(struct pick *p)
-{
-	for (size_t i = p->count; p->dead && i-- > 0;) {
-		if (!kernel_is_dead(&p->found[i]->mark, p->dead))
+	for (size_t i = 0; r == 0 && i < p->candidates; i++) {
+		if (is_known(p, &p->list[i].image))
 			continue;
-		p->saw_dead = true;
-		drop(p, i);
+		if (p->current && advances(p->current))
+			return 0; /* that one it is */
+		r = try_candidate(p, &p->list[i]);
 	}
-}
-
-static bool advances(const struct kernel *k)
-{
-	uint64_t now;
-
-	return k->mark.jiffies_va &&
-	       image_read(k->ram, &k->mark.image, k->mark.jiffies_va, &now, sizeof(now)) == 0 &&
-	       now > k->mark.jiffies;
-}
-
-static void wait_a_tick(const struct ram *ram)
-{
-	struct pollfd cancel = {.fd = ram->limits ? ram->limits->cancel_fd : -1, .events = POLLIN};
-
-	poll(&cancel, 1, CLOCK_STEP_MS);
-}
-
-/* Leaves one of those that were found: one that runs. */
-static void drop_others(struct pick *p)
-{
-	uint64_t until_ns = clock_now_ns() + KERNEL_ALIVE_MS * NSEC_PER_MSEC;
-	size_t alive = 0;
-
-	if (p->count < 2)
-		return;
-	log_debug("guest memory: %zu kernels: which one runs?", p->count);
-	for (bool found = false; !found && clock_now_ns() < until_ns;) {
-		wait_a_tick(p->ram);
-		for (size_t i = 0; !found && i < p->count; i++) {
-			found = advances(p->found[i]);
-			alive = found ? i : 0;
-		}
-	}
-	for (size_t i = p->count; i-- > 0;) {
-		if (i != alive)
-			drop(p, i);
-	}
+	return r;
 }
 
 /* ---- layouts -------------------------------------------------------------------------------- */
@@ -210,21 +216,16 @@ static enum fit fit_of(const struct kernel *k)
 /* Keeps what was found in this layout if it is the best so far. */
 static void keep_best(struct pick *p)
 {
-	enum fit fit;
+	struct kernel *other = p->current;
+	enum fit fit = other ? fit_of(other) : FIT_NOT;
 
-	drop_dead(p);
-	drop_others(p);
-	if (p->count == 0)
-		return;
-	fit = fit_of(p->found[0]);
-	if (!p->best || fit > p->fit) {
-		kernel_destroy(p->best);
-		p->best = p->found[0];
+	if (other && (!p->best || fit > p->fit)) {
+		other = p->best;
+		p->best = p->current;
 		p->fit = fit;
-	} else {
-		kernel_destroy(p->found[0]);
 	}
-	p->count = 0;
+	kernel_destroy(other);
+	p->current = NULL;
 }
 
 typedef int find_fn(struct pick *p);
@@ -311,12 +312,11 @@ int kernel_pick(struct ram *ram, struct kernel_mark *dead, bool quick, struct ke
 	p->ram = ram;
 	p->dead = dead;
 	r = pick(p, quick, why);
-	while (p->count > 0)
-		drop(p, p->count - 1);
 	if (r == 0 && p->best)
 		r = ram_use_layout(ram, p->best->mark.layout);
 	if (r == 0 && p->best)
 		*ret = take_ptr(p->best);
+	kernel_destroy(p->current);
 	kernel_destroy(p->best);
 	free(p);
 	return r;
