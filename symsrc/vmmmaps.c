@@ -17,6 +17,7 @@
 #define JOINED_MAX     (256 * MIB)  /* and an anonymous one, by its neighbours */
 #define PLACES_MAX     16
 #define CHOICES_MAX    8
+#define TURNED_MAX     2 /* of other_lowmems, that are tried with the parts turned round */
 #define LARGEST_MAX    4 /* of mappings that are tried where nobody says how large RAM is */
 #define PIECES_MAX     GUEST_RAM_PARTS_MAX
 #define PAGE	       4096
@@ -501,6 +502,22 @@ static void choose_sum(struct choosing *c)
 	}
 }
 
+/* The kernel joins anonymous mappings that lie side by side; what was mapped second, for the
+ * addresses above 4 GiB, then lies first. */
+static void choose_turned(struct choosing *c, const struct run *r)
+{
+	for (size_t i = 0; !c->is_qemu && r->first->inode == 0 && i < TURNED_MAX; i++) {
+		uint64_t low = other_lowmems[i];
+		struct choice choice = {.count = 2};
+
+		if (r->len <= low)
+			continue;
+		choice.pieces[0] = block_of(r, r->len - low, low);
+		choice.pieces[1] = block_of(r, 0, r->len - low);
+		add_choice(c, &choice);
+	}
+}
+
 /* Where nobody says how much there is, a mapping that ends where others than QEMU let RAM below
  * 4 GiB end, and the largest one besides; then the largest ones by themselves. */
 static void choose_largest(struct choosing *c)
@@ -602,6 +619,7 @@ static void other_splits(const struct choice *c, uint64_t ram, struct splits *re
 		add_split(ret, ram, c->pieces[0].len, 4 * GIB);
 	for (size_t i = 0; i < ARRAY_SIZE(other_lowmems); i++)
 		add_split(ret, ram, other_lowmems[i], 4 * GIB);
+	add_split(ret, ram, 4 * GIB, 4 * GIB); /* the hole is mapped too */
 }
 
 /* The index of the block in the plan, or -1 when there are too many. */
@@ -798,6 +816,8 @@ static void choose(struct choosing *c)
 		choose_sum(c);
 	if (c->count == 0)
 		choose_largest(c);
+	if (c->runs->count)
+		choose_turned(c, &c->runs->v[0]);
 }
 
 static int make_plan(const struct guest *g, const struct maps *maps, const struct runs *runs,

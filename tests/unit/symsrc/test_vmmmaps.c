@@ -313,6 +313,18 @@ static void test_firecracker(void **state)
 	assert_layout(0, "0+d0000000=7f0230001000 100000000+230000000=7f0000000000");
 }
 
+/* Without guard pages: the kernel has joined what lies side by side, the upper part first. */
+static void test_joined_by_the_kernel(void **state)
+{
+	(void)state;
+	assert_int_equal(choose("firecracker", GUEST_MACHINE_UNKNOWN, 0,
+				"7f0000000000-7f0140000000 rw-p 00000000 00:00 0 \n"),
+			 0);
+	assert_layout(0, "0+d0000000=7f0000000000 100000000+70000000=7f00d0000000");
+	assert_layout(1, "0+d0000000=7f0070000000 100000000+70000000=7f0000000000");
+	assert_layout(2, "0+c0000000=7f0080000000 100000000+80000000=7f0000000000");
+}
+
 static void test_cloud_hypervisor(void **state)
 {
 	(void)state;
@@ -449,6 +461,7 @@ int main(void)
 		cmocka_unit_test(test_hole_within_a_node),
 		cmocka_unit_test(test_told_over_qmp),
 		cmocka_unit_test(test_firecracker),
+		cmocka_unit_test(test_joined_by_the_kernel),
 		cmocka_unit_test(test_cloud_hypervisor),
 		cmocka_unit_test(test_kvmtool),
 		cmocka_unit_test(test_crosvm),
