@@ -75,6 +75,7 @@ struct kernelmaker_options {
 	/* Which symbols. */
 	unsigned fillers;  /* made up functions */
 	unsigned longest;  /* letters of the longest of them, which do not compress; 0: usual */
+	unsigned tokens;   /* that stand for several letters; 0: as many as there can be */
 	bool data_symbols; /* CONFIG_KALLSYMS_ALL */
 	bool own_symbols;  /* those of kallsyms' own tables (6.4 and newer, with the above) */
 	const struct kernelmaker_symbol *extra;

@@ -133,27 +133,42 @@ static void start_codes(struct kernelmaker_table *t)
 		t->used[c] = true;
 }
 
-static unsigned best_pair(const struct kernelmaker_table *t, unsigned *counts)
+/* Counts the pairs in a symbol: by 1, or by -1 to forget them. */
+static void count_pairs(const struct symbol *s, int by, int *counts)
 {
-	unsigned best = 0;
-
-	memset(counts, 0, 65536 * sizeof(*counts));
-	for (size_t i = 0; i < t->count; i++) {
-		const struct symbol *s = &t->symbols[i];
-
-		for (size_t k = 0; k + 1 < s->len; k++)
-			counts[s->code[k] << 8 | s->code[k + 1]]++;
-	}
-	for (unsigned i = 1; i < 65536; i++)
-		if (counts[i] > counts[best])
-			best = i;
-	return counts[best] > 1 ? best : 0;
+	for (size_t k = 0; k + 1 < s->len; k++)
+		counts[s->code[k] << 8 | s->code[k + 1]] += by;
 }
 
-static void replace_pair(struct symbol *s, unsigned pair, uint8_t code)
+/* 0: none is worth it. */
+static unsigned best_pair(const int *counts)
+{
+	int most = 1;
+
+	/* The compiler makes this one fast. */
+	for (unsigned i = 1; i < 65536; i++)
+		most = counts[i] > most ? counts[i] : most;
+	for (unsigned i = 1; i < 65536 && most > 1; i++)
+		if (counts[i] == most)
+			return i;
+	return 0;
+}
+
+static bool has_pair(const struct symbol *s, unsigned pair)
+{
+	for (size_t k = 0; k + 1 < s->len; k++)
+		if ((unsigned)(s->code[k] << 8 | s->code[k + 1]) == pair)
+			return true;
+	return false;
+}
+
+static void replace_pair(struct symbol *s, unsigned pair, uint8_t code, int *counts)
 {
 	size_t to = 0;
 
+	if (!has_pair(s, pair))
+		return;
+	count_pairs(s, -1, counts);
 	for (size_t k = 0; k < s->len; k++) {
 		bool is = k + 1 < s->len && (unsigned)(s->code[k] << 8 | s->code[k + 1]) == pair;
 
@@ -161,27 +176,31 @@ static void replace_pair(struct symbol *s, unsigned pair, uint8_t code)
 		k += is;
 	}
 	s->len = to;
+	count_pairs(s, 1, counts);
 }
 
-static void compress(struct kernelmaker_table *t)
+static void compress(struct kernelmaker_table *t, unsigned tokens)
 {
-	unsigned *counts = calloc(65536, sizeof(*counts));
+	int *counts = calloc(65536, sizeof(*counts));
 
 	if (!counts)
 		abort();
 	start_codes(t);
-	for (unsigned code = 255; code > 0; code--) {
-		unsigned pair = t->used[code] ? 0 : best_pair(t, counts);
+	for (size_t i = 0; i < t->count; i++)
+		count_pairs(&t->symbols[i], 1, counts);
+	for (unsigned code = 255; code > 0 && tokens > 0; code--) {
+		unsigned pair = t->used[code] ? 0 : best_pair(counts);
 
 		if (t->used[code])
 			continue;
 		if (pair == 0)
 			break;
+		tokens--;
 		t->pair[code] = true;
 		t->first[code] = (uint8_t)(pair >> 8);
 		t->second[code] = (uint8_t)pair;
 		for (size_t i = 0; i < t->count; i++)
-			replace_pair(&t->symbols[i], pair, (uint8_t)code);
+			replace_pair(&t->symbols[i], pair, (uint8_t)code, counts);
 	}
 	free(counts);
 }
@@ -428,7 +447,7 @@ void kernelmaker_table_write(struct kernelmaker_table *t, struct kernelmaker *km
 {
 	add_own(t, km);
 	qsort(t->symbols, t->count, sizeof(*t->symbols), by_address);
-	compress(t);
+	compress(t, km->o.tokens ? km->o.tokens : 256);
 	put_tables(t, km);
 	place_own(t, km);
 	put_tables(t, km);
