@@ -8,6 +8,8 @@
 #include "symsrc/base/log.h"
 #include "symsrc/symload_impl.h"
 
+#define LOOKS_FAILED_MAX 3 /* in a row */
+
 /* Why an epoch began; for people. */
 static const char other_boot_id[] = "boot_id changed";
 static const char other_by_look[] = "guest memory: another boot";
@@ -228,8 +230,9 @@ static void with_lock__failed(struct load *l, const struct job *job)
 		l->error = job->why;
 	l->dead = job->req.dead;
 	l->ram.doubtful = job->result != -EAGAIN;
+	/* What cannot be looked at again and again may have changed where to look. */
 	if (l->next_ns == NEVER)
-		with_lock__schedule(l, next_ns, job->whole);
+		with_lock__schedule(l, next_ns, job->whole || l->failures >= LOOKS_FAILED_MAX);
 }
 
 /* Whether the outcome is worth a line: not while it boots, and not again and again. */
