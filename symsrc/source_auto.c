@@ -5,7 +5,8 @@
  * delivered cannot be taken back.
  *
  * The guest's memory comes first: it needs nothing of the guest. When it holds the core's symbols
- * alone (no BTF), the other ways have their turn, and it is taken when none of them works. When
+ * alone (no BTF), the other ways have their turn, and it is taken when none of them works. Where
+ * there is another way, it gets half of the time: a scan of much RAM must not use up all. When
  * it shows a guest that is only just booting, that is the answer: nobody could answer ssh, whose
  * patience would only delay the next look.
  */
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
 #include "symsrc/source_impl.h"
 #include "symsrc/ssh_uri.h"
 
@@ -175,8 +177,30 @@ static void take_result(struct source *to, const struct source *from)
 	to->mark = from->mark;
 }
 
+static bool has_other_way(const struct auto_fetch *f)
+{
+	char unused[SSH_SHOW_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		if (!ways[i].memory && ways[i].open(&f->a->target, unused, sizeof(unused)))
+			return true;
+	}
+	return false;
+}
+
+static struct source_limits limits_of(const struct auto_fetch *f, const struct way *w)
+{
+	struct source_limits limits = *f->limits;
+	uint64_t now = clock_now_ns();
+
+	if (w->memory && !w->rest && limits.deadline_ns > now && has_other_way(f))
+		limits.deadline_ns = now + (limits.deadline_ns - now) / 2;
+	return limits;
+}
+
 static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, struct errmsg *why)
 {
+	const struct source_limits limits = limits_of(f, w);
 	const struct source_sink sink = {tap_begin, tap_data, &f->tap};
 	struct source *s, *own = &f->a->base;
 	int r = w->create(uri, &f->a->target, &s, why);
@@ -185,7 +209,7 @@ static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, 
 		return r;
 	if (w->memory)
 		s->dead = own->dead;
-	r = s->ops->fetch(s, f->want, f->limits, &sink, why);
+	r = s->ops->fetch(s, f->want, &limits, &sink, why);
 	if (w->memory)
 		own->dead = s->dead;
 	if (r == 0)
