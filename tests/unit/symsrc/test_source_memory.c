@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -14,13 +15,19 @@
 #include "symsrc/source_ssh.h"
 #include "symsrc/vmmram.h"
 #include "tests/unit/lib/collect.h"
+#include "tests/unit/lib/guestroot.h"
+#include "tests/unit/lib/kernelmaker.h"
+#include "tests/unit/lib/modulemaker.h"
 #include "tests/unit/lib/selfvmm.h"
+#include "tests/unit/lib/sshserver.h"
 
 #define RAM_SIZE (512u << 20)
 
 static struct source_limits limits;
 static struct errmsg why;
 static struct collect got;
+static struct kernelmaker *km;
+static char used[SOURCE_USED_MAX], note[SOURCE_NOTE_MAX];
 
 static int set_up(void **state)
 {
@@ -37,6 +44,8 @@ static int tear_down(void **state)
 {
 	(void)state;
 	collect_deinit(&got);
+	kernelmaker_destroy(km);
+	km = NULL;
 	return 0;
 }
 
@@ -48,6 +57,8 @@ static int fetch(const char *uri, const struct source_target *target)
 
 	assert_int_equal(r, 0);
 	r = s->ops->fetch(s, GUEST_FILES_ALL, &limits, &sink, &why);
+	memcpy(used, s->used, sizeof(used));
+	memcpy(note, s->note, sizeof(note));
 	source_destroy(s);
 	return r;
 }
@@ -150,6 +161,115 @@ static void test_auto_scans_no_longer_than_half_of_the_time(void **state)
 	selfvmm_deinit(&v);
 }
 
+/* ---- a kernel ------------------------------------------------------------------------------- */
+
+static void run_kernel(struct selfvmm *v, const void *btf, size_t btf_len)
+{
+	struct kernelmaker_options o = kernelmaker_like(6, 12);
+
+	o.btf = btf;
+	o.btf_len = btf_len;
+	km = kernelmaker_create(&o);
+	memcpy(v->ram + o.text_pa, km->main, KERNELMAKER_END + KERNELMAKER_ROOM);
+	memcpy(v->ram, km->low, KERNELMAKER_LOW_SIZE);
+}
+
+static void assert_core(void)
+{
+	collect_assert(&got, GUEST_FILE_KALLSYMS, 1, km->kallsyms, km->kallsyms_len);
+	assert_int_equal(got.times[GUEST_FILE_MODULES], 0);
+}
+
+static void test_a_kernel(void **state)
+{
+	struct selfvmm v;
+	size_t n;
+	void *btf = modulemaker_btf(&modulemaker_layouts[MODULEMAKER_NEW], &n);
+
+	(void)state;
+	selfvmm_init(&v, RAM_SIZE);
+	run_kernel(&v, btf, n);
+	assert_int_equal(fetch_from("memory", v.guest, 0), 0);
+	assert_string_equal(used, "memory");
+	assert_string_equal(note, "");
+	collect_assert(&got, GUEST_FILE_KALLSYMS, 1, km->kallsyms, km->kallsyms_len);
+	collect_assert(&got, GUEST_FILE_BTF, 1, btf, n);
+	/* auto is content with it, and asks nobody else. */
+	collect_deinit(&got);
+	collect_init(&got);
+	assert_int_equal(fetch_from("auto", v.guest, 1), 0);
+	assert_string_equal(used, "memory");
+	assert_string_equal(note, "");
+	selfvmm_deinit(&v);
+	free(btf);
+}
+
+static void test_a_kernel_without_btf(void **state)
+{
+	struct selfvmm v;
+
+	(void)state;
+	selfvmm_init(&v, RAM_SIZE);
+	run_kernel(&v, NULL, 0);
+	assert_int_equal(fetch_from("memory", v.guest, 0), 0);
+	assert_memory_equal(note, "core symbols only: ", 19);
+	assert_core();
+	selfvmm_deinit(&v);
+}
+
+/* The core's symbols are better than none. */
+static void test_auto_without_btf_and_without_ssh(void **state)
+{
+	struct selfvmm v;
+
+	(void)state;
+	selfvmm_init(&v, RAM_SIZE);
+	run_kernel(&v, NULL, 0);
+	assert_int_equal(fetch_from("auto", v.guest, 1), 0);
+	assert_string_equal(used, "memory");
+	assert_memory_equal(note, "core symbols only: ", 19);
+	assert_core();
+	selfvmm_deinit(&v);
+}
+
+/* All of them are better than the core's. */
+static void test_auto_without_btf_but_with_ssh(void **state)
+{
+	char dir[] = "/tmp/test_memory.XXXXXX", host_key[64], client_key[64], known[64], root[64],
+	     uri[256];
+	struct sshserver_config config = {.host_key = host_key, .client_key = client_key};
+	struct sshserver *server;
+	struct selfvmm v;
+
+	(void)state;
+	if (!sshserver_can_have_root())
+		skip(); /* needs mount namespaces */
+	assert_non_null(mkdtemp(dir));
+	snprintf(root, sizeof(root), "%s/root", dir);
+	snprintf(host_key, sizeof(host_key), "%s/host_key", dir);
+	snprintf(client_key, sizeof(client_key), "%s/client_key", dir);
+	snprintf(known, sizeof(known), "%s/known_hosts", dir);
+	sshserver_make_key(host_key, NULL);
+	sshserver_make_key(client_key, NULL);
+	guestroot_create(root);
+	config.root = root;
+	server = sshserver_start(&config);
+	sshserver_trust(server, host_key, known);
+	selfvmm_init(&v, RAM_SIZE);
+	run_kernel(&v, NULL, 0);
+	snprintf(uri, sizeof(uri), "auto?identity=%s&known_hosts=%s", client_key, known);
+	if (fetch_from(uri, v.guest, sshserver_port(server)) != 0)
+		fail_msg("%s", why.text);
+	assert_memory_equal(used, "ssh://", 6);
+	/* Why it is not memory. */
+	assert_non_null(strstr(note, "core symbols only: "));
+	assert_int_equal(got.times[GUEST_FILE_KALLSYMS], 1);
+	assert_true(got.times[GUEST_FILE_MODULES] > 0);
+	selfvmm_deinit(&v);
+	sshserver_stop(server);
+	guestroot_remove(dir);
+}
+
 static void test_options_are_refused(void **state)
 {
 	(void)state;
@@ -174,6 +294,10 @@ int main(void)
 		TEST(test_a_guest_that_has_not_begun),
 		TEST(test_auto_waits_for_a_guest_that_boots),
 		TEST(test_auto_scans_no_longer_than_half_of_the_time),
+		TEST(test_a_kernel),
+		TEST(test_a_kernel_without_btf),
+		TEST(test_auto_without_btf_and_without_ssh),
+		TEST(test_auto_without_btf_but_with_ssh),
 		TEST(test_options_are_refused),
 	};
 
