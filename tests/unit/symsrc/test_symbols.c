@@ -512,6 +512,38 @@ static void test_shared_by_threads(void **state)
 	symbols_put(NULL);
 }
 
+/* Two guests with the same kernel: what they have in common is held once, and counts once. */
+static void test_what_equal_kernels_share(void **state)
+{
+	struct blobpool *pool = blobpool_create();
+	const struct symbols *s[2];
+	size_t alone;
+	struct errmsg why;
+	char big[10001];
+
+	(void)state;
+	memset(big, 'b', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(BUILD(&s[i], &why, {GUEST_FILE_KALLSYMS, kallsyms},
+				       {GUEST_FILE_BTF, big}, {GUEST_FILE_ORC_IP, "ip"},
+				       {GUEST_FILE_ORC, i ? "one" : "two"}),
+				 0);
+	alone = symbols_size(s[0]);
+	for (int i = 0; i < 2; i++)
+		symbols_share((struct symbols *)s[i], pool);
+	assert_ptr_equal(s[0]->btf, s[1]->btf);
+	assert_ptr_equal(s[0]->orc_ip, s[1]->orc_ip);
+	assert_ptr_not_equal(s[0]->orc, s[1]->orc);
+	assert_string_equal(s[1]->btf->data, big);
+	assert_true(symbols_size(s[0]) <= alone - 5000);
+	symbols_put(s[0]);
+	assert_int_equal(symbols_size(s[1]), alone);
+	symbols_put(s[1]);
+	assert_int_equal(blobpool_count(pool), 0);
+	blobpool_destroy(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -534,6 +566,7 @@ int main(void)
 		cmocka_unit_test(test_notes_without_modules),
 		cmocka_unit_test(test_too_many_notes),
 		cmocka_unit_test(test_shared_by_threads),
+		cmocka_unit_test(test_what_equal_kernels_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
