@@ -60,6 +60,9 @@ int kernel_make_mark(struct kernel *k);
 /* Whether found is the boot that is over. Notes in dead what the clock says. */
 bool kernel_is_dead(const struct kernel_mark *found, struct kernel_mark *dead);
 
+/* The same of what lies where that one lay, by a few reads. False also when they do not tell. */
+bool kernel_lies_dead(struct ram *ram, struct kernel_mark *dead);
+
 /* Notes the trampolines that there are; list: what find_by_trampoline() found. */
 void kernel_note_trampolines(struct kernel_mark *m, const struct kernel_candidate *list, size_t n);
 

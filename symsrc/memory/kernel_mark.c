@@ -217,6 +217,15 @@ bool kernel_is_dead(const struct kernel_mark *found, struct kernel_mark *dead)
 	return true;
 }
 
+bool kernel_lies_dead(struct ram *ram, struct kernel_mark *dead)
+{
+	struct kernel_mark now;
+
+	if (!dead->banner_va && !dead->notes_va)
+		return false;
+	return read_again(ram, dead, &now) == 0 && kernel_is_dead(&now, dead);
+}
+
 /* ---- looking -------------------------------------------------------------------------------- */
 
 static bool is_other_boot(const struct kernel_mark *before, const struct kernel_mark *now)

@@ -171,12 +171,23 @@ static int try_candidate(struct pick *p, const struct kernel_candidate *c)
 	return is_refusal(r) ? 0 : r;
 }
 
+/* Remains lie there for as long as the guest is in its firmware, and are come by at each attempt:
+ * they are not to be decoded each time. */
+static bool is_remains(struct pick *p, const struct kernel_image *image)
+{
+	if (!p->dead || !is_at(image, &p->dead->image) || !kernel_lies_dead(p->ram, p->dead))
+		return false;
+	p->saw_dead = true;
+	p->dead_image = *image;
+	return true;
+}
+
 static int try_candidates(struct pick *p)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < p->candidates; i++) {
-		if (is_known(p, &p->list[i].image))
+		if (is_known(p, &p->list[i].image) || is_remains(p, &p->list[i].image))
 			continue;
 		if (p->current && advances(p->current))
 			return 0; /* that one it is */

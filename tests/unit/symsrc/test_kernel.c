@@ -342,6 +342,23 @@ static void test_remains(void **state)
 		assert_nothing_but_dead(&dead);
 }
 
+/* A guest may stay in its firmware for long: each attempt comes by them. */
+static void test_remains_cost_little(void **state)
+{
+	struct kernelmaker_options o = usual();
+	struct kernel_mark dead;
+	struct kernel *k;
+	uint64_t budget;
+
+	(void)state;
+	boot(0, &o);
+	dead = mark_of_the_dead();
+	budget = ram.budget;
+	assert_int_equal(kernel_read(&ram, &dead, true, &k, &why), -EAGAIN);
+	assert_non_null(strstr(why.text, "the boot before"));
+	assert_in_range(budget - ram.budget, 1, 512 << 10);
+}
+
 static void test_a_false_alarm(void **state)
 {
 	struct kernelmaker_options o = usual();
@@ -495,6 +512,7 @@ int main(void)
 		TEST(test_quick_means_no_scan),
 		TEST(test_a_reboot_while_it_is_delivered),
 		TEST(test_remains),
+		TEST(test_remains_cost_little),
 		TEST(test_a_false_alarm),
 		TEST(test_the_same_kernel_once_more),
 		TEST(test_the_next_one_is_elsewhere),
