@@ -47,7 +47,7 @@ struct kmodule {
 	uint32_t note, note_len;	/* note_len 0: none */
 };
 
-/* A symbol that the module exports. Those of one module ascend by value. */
+/* A symbol that the module exports. Those of one module ascend by value, then by name. */
 struct kexport {
 	uint64_t value;
 	uint32_t name; /* offset in kmodules.bytes */

@@ -234,11 +234,16 @@ static uint64_t take_export(const struct kstructs *s, const char *entry, uint64_
 	return va + name + (uint64_t)distance_at(entry + name);
 }
 
-static int compare_exports(const void *a, const void *b)
+/* By name, too: a forged module may have all of its exports at one address. What is longer than a
+ * name can be is never looked for. */
+static int compare_exports(const void *a, const void *b, void *ctx)
 {
-	uint64_t x = ((const struct kexport *)a)->value, y = ((const struct kexport *)b)->value;
+	const struct kexport *x = a, *y = b;
+	const struct kmodules *m = ctx;
 
-	return (x > y) - (x < y);
+	if (x->value != y->value)
+		return x->value < y->value ? -1 : 1;
+	return strncmp(kmodules_name(m, x->name), kmodules_name(m, y->name), m->name_max + 1);
 }
 
 /* From the raw table at `at` in bytes. */
@@ -265,7 +270,7 @@ static int take_exports(struct kmodules_reader *r, uint32_t at, struct kmodule *
 		return err;
 	for (uint32_t i = 0; i < n; i++)
 		to[i].name = names + (uint32_t)(name_va[i] - lo);
-	qsort(to, n, sizeof(*to), compare_exports);
+	qsort_r(to, n, sizeof(*to), compare_exports, r->m);
 	return 0;
 }
 

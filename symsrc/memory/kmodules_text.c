@@ -53,29 +53,35 @@ static int put_symbol(struct buf *b, uint64_t value, char type, const char *name
 	return 0;
 }
 
+/* As kmodules_read_exports() sorts them: by value, then by name. name: n bytes. */
+static int compare_export(const struct kmodules *m, const struct kexport *e, uint64_t value,
+			  const char *name, size_t n)
+{
+	const char *export = kmodules_name(m, e->name);
+	int order;
+
+	if (e->value != value)
+		return e->value < value ? -1 : 1;
+	order = strncmp(export, name, n);
+	return order == 0 && export[n] != '\0' ? 1 : order;
+}
+
 /* is_exported(): by value and name. */
 static bool is_exported(const struct kmodules *m, const struct kmodule *mod, uint64_t value,
 			const char *name, size_t n)
 {
-	const struct kexport *list;
 	size_t lo = 0, hi = mod->exports_count;
 
-	if (hi == 0)
-		return false; /* where no module exports anything there is no table */
-	list = m->exports + mod->exports;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
+		int order = compare_export(m, &m->exports[mod->exports + mid], value, name, n);
 
-		if (list[mid].value < value)
+		if (order == 0)
+			return true;
+		if (order < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
-	}
-	for (; lo < mod->exports_count && list[lo].value == value; lo++) {
-		const char *export = kmodules_name(m, list[lo].name);
-
-		if (strncmp(export, name, n) == 0 && export[n] == '\0')
-			return true;
 	}
 	return false;
 }
