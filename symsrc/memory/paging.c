@@ -57,7 +57,8 @@ static int step_down(struct ram *ram, uint64_t va, struct place *at)
 /* From the top down to the page, or to the table that an entry of until_shift leads to. */
 static int walk(struct paging *p, uint64_t va, unsigned until_shift, struct place *at)
 {
-	int r = is_canonical(p, va) ? 0 : -EFAULT;
+	bool known = p->levels == 4 || p->levels == 5; /* none: there is no page table */
+	int r = known && is_canonical(p, va) ? 0 : -EFAULT;
 
 	*at = (struct place){.pa = p->root, .shift = PAGE_SHIFT + LEVEL_BITS * (p->levels - 1)};
 	while (r == 0 && !at->is_page && at->shift >= until_shift)

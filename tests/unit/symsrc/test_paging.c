@@ -86,6 +86,15 @@ static void test_canonical(void **state)
 	assert_fails(MODULE & 0x7fffffffffffffffULL, -EFAULT);
 }
 
+/* Of a kernel that was found without its page table. */
+static void test_no_table(void **state)
+{
+	(void)state;
+	fakeram_put_u64(&f, 8 * 511, PAGING_PRESENT);
+	paging_init(&p, &f.ram, 0, 0);
+	assert_fails(UINT64_MAX - 7, -EFAULT);
+}
+
 /* No-execute, protection keys, the global bit, PAT at bit 7 and at bit 12. */
 static void test_flags_come_off(void **state)
 {
@@ -283,12 +292,19 @@ static void test_image_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_page_sizes),	   TEST(test_canonical),
-		TEST(test_flags_come_off), TEST(test_reads_across_pages),
-		TEST(test_remembers),	   TEST(test_large_pages_are_read),
-		TEST(test_strings),	   TEST(test_forged),
-		TEST(test_directory),	   TEST(test_image),
-		TEST(test_no_image),	   TEST(test_image_is_bounded),
+		TEST(test_page_sizes),
+		TEST(test_canonical),
+		TEST(test_no_table),
+		TEST(test_flags_come_off),
+		TEST(test_reads_across_pages),
+		TEST(test_remembers),
+		TEST(test_large_pages_are_read),
+		TEST(test_strings),
+		TEST(test_forged),
+		TEST(test_directory),
+		TEST(test_image),
+		TEST(test_no_image),
+		TEST(test_image_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
