@@ -203,9 +203,11 @@ static int copy_names(struct ram *ram, const struct markers *m, struct ksyms_nam
 
 	if (r < 0)
 		return r;
-	r = take_names(&w, m, ret);
-	if (r == -ENOENT && w.err == -EBUSY)
-		r = -EBUSY;
+	/* Zeros for what is not there could pass for the end of the last name. */
+	if (w.err)
+		r = w.err == -EBUSY ? -EBUSY : -ENOENT;
+	else
+		r = take_names(&w, m, ret);
 	if (r == 0)
 		ret->bytes = take_ptr(w.bytes);
 	ksyms_window_deinit(&w);
