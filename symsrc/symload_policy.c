@@ -57,6 +57,13 @@ static bool is_worth_checking(const char *used)
 	return strncmp(used, "kallsyms:", strlen("kallsyms:")) != 0;
 }
 
+/* Other sources that can look ask somebody in the guest, by a channel that serves one at a time;
+ * qemu-guest-agent writes each file that it opens into the guest's log. */
+static bool is_cheap_to_look_at(const struct load *l)
+{
+	return l->mark.len > 0 && strcmp(l->used, "memory") == 0;
+}
+
 static uint64_t later(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -68,7 +75,7 @@ uint64_t load_next_look(const struct symload *sl, const struct load *l, const st
 {
 	uint64_t now = clock_now_ns();
 
-	if (!l->mark.len)
+	if (!is_cheap_to_look_at(l))
 		return is_worth_checking(l->used) ? now + sl->check_ns : NEVER;
 	if (load_is_young(l) && SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC < sl->look_ns)
 		return now + later(SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC,
@@ -77,18 +84,22 @@ uint64_t load_next_look(const struct symload *sl, const struct load *l, const st
 }
 
 /* A guest that is not ready is tried again soon, but quickly: what is thorough costs time of a
- * CPU, or of whoever is asked besides. */
+ * CPU, or of whoever is asked besides. Should what is quick not be so, since somebody has forged
+ * what it leads to, it rests as well. */
 static uint64_t next_of_unready(struct load *l, const struct job *job, uint64_t rested)
 {
 	unsigned pause_ms = l->young ? SYMLOAD_BOOT_MS : SYMLOAD_QUIET_MS;
-	uint64_t pause;
+	unsigned share = l->young ? SYMLOAD_YOUNG_CPU_SHARE : SYMLOAD_CPU_SHARE;
+	uint64_t next = clock_now_ns() + pause_ms * NSEC_PER_MSEC, pause;
 
-	if (!job->req.limits.quick) {
+	if (job->req.limits.quick) {
+		next = later(next, clock_now_ns() + share * job->cpu_ns);
+	} else {
 		l->failures++;
 		pause = l->young ? 0 : symload_pause_sec(job->result, l->failures, false);
 		l->thorough_ns = later(rested, clock_now_ns() + pause * NSEC_PER_SEC);
 	}
-	return clock_now_ns() + pause_ms * NSEC_PER_MSEC;
+	return next;
 }
 
 uint64_t load_next_attempt(struct load *l, const struct job *job)

@@ -18,7 +18,7 @@
 #include "symsrc/base/log.h"
 #include "symsrc/source_ssh.h"
 #include "symsrc/ssh_link.h"
-#include "symsrc/symload.h"
+#include "symsrc/symload_impl.h"
 #include "tests/unit/lib/guestroot.h"
 #include "tests/unit/lib/sshserver.h"
 #include "tests/unit/lib/wait.h"
@@ -225,6 +225,43 @@ static void test_pauses(void **state)
 	assert_int_equal(symload_pause_sec(-EACCES, 1, false), 10);
 	assert_int_equal(symload_pause_sec(-EACCES, 50, false), 300);
 	assert_int_equal(symload_pause_sec(-ENOSYS, 1, false), 0);
+}
+
+/* However little a quick attempt is said to cost: one that takes long is not made twice a second.
+ */
+static void test_quick_attempts_that_are_not(void **state)
+{
+	struct job job = {.result = -EAGAIN, .req = {.limits = {.quick = true}}};
+	struct load l = {.young = true};
+	uint64_t now = clock_now_ns();
+
+	(void)state;
+	job.cpu_ns = NSEC_PER_MSEC;
+	assert_true(load_next_attempt(&l, &job) < now + 2 * NSEC_PER_SEC);
+	job.cpu_ns = NSEC_PER_SEC;
+	assert_true(load_next_attempt(&l, &job) >= now + 10 * NSEC_PER_SEC);
+	l.young = false;
+	assert_true(load_next_attempt(&l, &job) >= now + 30 * NSEC_PER_SEC);
+	/* What was thorough leads to a quick one soon. */
+	job.req.limits.quick = false;
+	assert_true(load_next_attempt(&l, &job) < now + 10 * NSEC_PER_SEC);
+	assert_true(l.thorough_ns >= now + 30 * NSEC_PER_SEC);
+}
+
+/* Every few seconds where it costs the guest nothing, else once a minute. */
+static void test_looks_are_cheap(void **state)
+{
+	const struct symload rests = {.check_ns = 60 * NSEC_PER_SEC, .look_ns = 3 * NSEC_PER_SEC};
+	struct guest *g = new_guest(42, "web1");
+	struct load l = {.guest = g, .mark = {.len = 1}, .used = "memory"};
+	const struct job job = {.result = 0};
+	uint64_t now = clock_now_ns();
+
+	(void)state;
+	assert_true(load_next_look(&rests, &l, &job) <= now + 10 * NSEC_PER_SEC);
+	snprintf(l.used, sizeof(l.used), "virtio-serial:/run/agent");
+	assert_true(load_next_look(&rests, &l, &job) >= now + 60 * NSEC_PER_SEC);
+	guest_put(g);
 }
 
 /* ---- one guest ----------------------------------------------------------------------------- */
@@ -719,6 +756,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_pauses),
+		cmocka_unit_test(test_quick_attempts_that_are_not),
+		cmocka_unit_test(test_looks_are_cheap),
 		TEST(test_a_guest_gets_its_symbols),
 		TEST(test_a_guest_goes),
 		TEST(test_failure_and_recovery),
