@@ -297,6 +297,7 @@ int symload_refresh(struct symload *sl, uint64_t serial)
 	l = with_lock__find(sl, serial);
 	if (l) {
 		l->thorough_ns = 0;
+		l->paid_ns = 0;
 		with_lock__schedule(l, clock_now_ns(), true);
 	}
 	mutex_unlock(&sl->lock);

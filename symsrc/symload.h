@@ -33,15 +33,17 @@
 #define SYMLOAD_QUIET_MS	2000 /* the same when it has been at it for a minute */
 #define SYMLOAD_REMAINS_SEC	10 /* after a reboot: only quick attempts, RAM is full of remains */
 #define SYMLOAD_CPU_SHARE	30 /* an attempt rests that many times its CPU time */
-#define SYMLOAD_RAM_CHECK_SEC	10 /* between looks at whether RAM is mapped as it was */
-#define SYMLOAD_TOTAL_SEC	120  /* for one fetch of a guest that is known to be slow */
-#define SYMLOAD_FIRST_SEC	45   /* of another one; emulated guests need 5 to 15 */
-#define SYMLOAD_SLOW_SEC	20   /* whoever took longer is slow, whatever came of it */
-#define SYMLOAD_ANSWER_MS	4000 /* for the first byte, the first time */
-#define SYMLOAD_ANSWER_STEPS	1    /* times that this is doubled for a guest that boots */
-#define SYMLOAD_CROWDED_MS	1000 /* the same while more guests wait than there are threads */
-#define SYMLOAD_KEPT_MAX	(1u << 30) /* bytes of all symbols; above, those of old boots go */
-#define SYMLOAD_STOP_MS		3000	   /* for a thread to end before it is left behind */
+#define SYMLOAD_CPU_CREDIT_SEC	20 /* so much of it before such rests hold up what is urgent, too \
+				    */
+#define SYMLOAD_RAM_CHECK_SEC 10   /* between looks at whether RAM is mapped as it was */
+#define SYMLOAD_TOTAL_SEC     120  /* for one fetch of a guest that is known to be slow */
+#define SYMLOAD_FIRST_SEC     45   /* of another one; emulated guests need 5 to 15 */
+#define SYMLOAD_SLOW_SEC      20   /* whoever took longer is slow, whatever came of it */
+#define SYMLOAD_ANSWER_MS     4000 /* for the first byte, the first time */
+#define SYMLOAD_ANSWER_STEPS  1	   /* times that this is doubled for a guest that boots */
+#define SYMLOAD_CROWDED_MS    1000 /* the same while more guests wait than there are threads */
+#define SYMLOAD_KEPT_MAX      (1u << 30) /* bytes of all symbols; above, those of old boots go */
+#define SYMLOAD_STOP_MS	      3000	 /* for a thread to end before it is left behind */
 
 struct symload;
 

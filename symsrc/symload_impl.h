@@ -52,6 +52,7 @@ struct load {
 	unsigned failures;	 /* in a row */
 	uint64_t next_ns;	 /* when to try again; NEVER */
 	uint64_t thorough_ns;	 /* before that only quick attempts */
+	uint64_t paid_ns;	 /* when all CPU time that it took will have been rested for */
 	uint64_t fetched_ns;
 	bool whole;	    /* next time fetch everything, not just look */
 	bool slow;	    /* the last attempt ran out of time, or took long */
@@ -118,6 +119,13 @@ struct symload {
 
 /* The guest booted less than a minute ago, or its VMM started. Not pure: looks at the clock. */
 bool load_is_young(const struct load *l);
+
+/* Notes what a job took. Whatever a guest does (boots again and again, is never ready, changes all
+ * the time), in the long run it gets one part in SYMLOAD_CPU_SHARE of a CPU. */
+void load_charge(struct load *l, uint64_t cpu_ns);
+
+/* when_ns, or later where that would be too much. */
+uint64_t load_when_affordable(const struct load *l, uint64_t when_ns);
 
 /* When to try again after an attempt that failed; NEVER. Brings thorough_ns up to date. */
 uint64_t load_next_attempt(struct load *l, const struct job *job);

@@ -277,6 +277,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	l->running_slow = false;
 	l->by = NULL;
 	l->ram = job->ram;
+	load_charge(l, job->cpu_ns);
 	if (l->gone) {
 		load_free(l);
 		return false;

@@ -69,6 +69,18 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+void load_charge(struct load *l, uint64_t cpu_ns)
+{
+	l->paid_ns = later(l->paid_ns, clock_now_ns()) + SYMLOAD_CPU_SHARE * cpu_ns;
+}
+
+uint64_t load_when_affordable(const struct load *l, uint64_t when_ns)
+{
+	const uint64_t credit = SYMLOAD_CPU_SHARE * SYMLOAD_CPU_CREDIT_SEC * NSEC_PER_SEC;
+
+	return l->paid_ns > credit ? later(when_ns, l->paid_ns - credit) : when_ns;
+}
+
 /* While a guest boots its modules come one after the other. One that loads and unloads all the
  * time must not keep us busy: a fetch rests, too. */
 uint64_t load_next_look(const struct symload *sl, const struct load *l, const struct job *job)

@@ -131,7 +131,7 @@ static struct load *with_lock__insert(struct symload *sl, uint64_t serial)
 
 void with_lock__schedule(struct load *l, uint64_t when_ns, bool whole)
 {
-	l->next_ns = when_ns;
+	l->next_ns = load_when_affordable(l, when_ns);
 	l->whole |= whole;
 }
 
