@@ -102,16 +102,20 @@ static uint64_t next_of_unready(struct load *l, const struct job *job, uint64_t 
 {
 	unsigned pause_ms = l->young ? SYMLOAD_BOOT_MS : SYMLOAD_QUIET_MS;
 	unsigned share = l->young ? SYMLOAD_YOUNG_CPU_SHARE : SYMLOAD_CPU_SHARE;
-	uint64_t next = clock_now_ns() + pause_ms * NSEC_PER_MSEC, pause;
+	uint64_t now = clock_now_ns(), next = now + pause_ms * NSEC_PER_MSEC;
+	bool was_quick = job->req.limits.quick && now - job->began_ns < NSEC_PER_SEC;
+	uint64_t pause_ns = 0;
 
-	if (job->req.limits.quick) {
-		next = later(next, clock_now_ns() + share * job->cpu_ns);
-	} else {
+	if (!was_quick)
 		l->failures++;
-		pause = l->young ? 0 : symload_pause_sec(job->result, l->failures, false);
-		l->thorough_ns = later(rested, clock_now_ns() + pause * NSEC_PER_SEC);
+	if (!was_quick && !l->young)
+		pause_ns = symload_pause_sec(job->result, l->failures, false) * NSEC_PER_SEC;
+	if (!job->req.limits.quick) {
+		l->thorough_ns = later(rested, now + pause_ns);
+		return next;
 	}
-	return next;
+	/* Not every source knows a quick way, and a forged guest may make it long. */
+	return later(next, now + later(pause_ns, share * job->cpu_ns));
 }
 
 uint64_t load_next_attempt(struct load *l, const struct job *job)
