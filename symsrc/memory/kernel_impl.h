@@ -11,6 +11,8 @@
 #include "symsrc/memory/ksyms.h"
 #include "symsrc/memory/paging.h"
 
+#define KERNEL_LAYOUTS_MAX 16 /* ram_use_layout() */
+
 /* Where in the image things are: by kallsyms. */
 enum kernel_symbol {
 	KERNEL_LINUX_BANNER,

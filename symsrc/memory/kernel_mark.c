@@ -5,6 +5,7 @@
 
 #include "symsrc/base/clock.h"
 #include "symsrc/memory/kernel_impl.h"
+#include "symsrc/memory/ramscan.h"
 
 #define ENTRY_ADDRESS	0x000ffffffffff000ULL
 #define TRAMPOLINE_LAST 4088 /* of trampoline_pgd: what maps the kernel's image */
@@ -283,13 +284,41 @@ static int look_at_modules(struct ram *ram, const struct kernel_mark *mark)
 	return changed ? KERNEL_CHANGED : KERNEL_SAME;
 }
 
-int kernel_look(struct ram *ram, struct kernel_mark *mark)
+/* KERNEL_REBOOTED also when there is no RAM any more where it was. */
+static int look_in_layout(struct ram *ram, unsigned layout, struct kernel_mark *mark)
 {
-	int r = ram_use_layout(ram, mark->layout);
+	int r = ram_use_layout(ram, layout);
 
-	if (r == -ENOENT)
-		return KERNEL_REBOOTED; /* RAM is not what it was */
 	if (r == 0)
 		r = look_at_boot(ram, mark);
+	return r == -ENOENT || r == -ENXIO ? KERNEL_REBOOTED : r;
+}
+
+/* The layouts are others, or in another order, once the VMM has told where RAM lies, or memory was
+ * plugged in: that is no reboot. A layout that shows the very same kernel, with its clock ahead, is
+ * right. */
+static int look_in_others(struct ram *ram, struct kernel_mark *mark)
+{
+	for (unsigned i = 0; i < KERNEL_LAYOUTS_MAX; i++) {
+		struct kernel_mark m = *mark;
+		int r = i == mark->layout ? KERNEL_REBOOTED : look_in_layout(ram, i, &m);
+
+		if (r < 0 && !ramscan_may_go_on(r))
+			return r;
+		if (r != KERNEL_SAME)
+			continue;
+		*mark = m;
+		mark->layout = i;
+		return r;
+	}
+	return KERNEL_REBOOTED;
+}
+
+int kernel_look(struct ram *ram, struct kernel_mark *mark)
+{
+	int r = look_in_layout(ram, mark->layout, mark);
+
+	if (r == KERNEL_REBOOTED)
+		r = look_in_others(ram, mark);
 	return r == KERNEL_SAME ? look_at_modules(ram, mark) : r;
 }

@@ -8,7 +8,6 @@
 #include "symsrc/base/log.h"
 #include "symsrc/memory/kernel_impl.h"
 
-#define LAYOUTS_MAX   16
 #define SCANNED_MAX   ((uint64_t)1 << 40) /* bytes; the deadline ends it earlier */
 #define CLOCK_STEP_MS 4
 #define FOUR_GIB      ((uint64_t)4 << 30)
@@ -264,7 +263,7 @@ static int find_in_layouts(struct pick *p, find_fn *find)
 {
 	int r = 0;
 
-	for (p->layout = 0; p->layout < LAYOUTS_MAX; p->layout++) {
+	for (p->layout = 0; p->layout < KERNEL_LAYOUTS_MAX; p->layout++) {
 		r = ram_use_layout(p->ram, p->layout);
 		if (r < 0)
 			return r == -ENOENT ? 0 : r;

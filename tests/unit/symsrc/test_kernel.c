@@ -464,7 +464,13 @@ static void test_the_layout_that_shows_it(void **state)
 	assert_int_equal(deliver(k), 0);
 	w.used = 0;
 	assert_int_equal(kernel_look(&ram, &m), KERNEL_SAME);
-	w.layouts = 1; /* memory was taken away: it is not what it was */
+	/* The VMM has told where it lies: one layout, and no reboot. */
+	w.layouts = 1;
+	w.right = 0;
+	assert_int_equal(kernel_look(&ram, &m), KERNEL_SAME);
+	assert_int_equal(m.layout, 0);
+	assert_int_equal(kernel_look(&ram, &m), KERNEL_SAME);
+	w.right = 1; /* memory was taken away: it is not what it was */
 	assert_int_equal(kernel_look(&ram, &m), KERNEL_REBOOTED);
 	kernel_destroy(k);
 }
