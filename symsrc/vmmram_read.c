@@ -280,8 +280,6 @@ static int ram_read_op(void *ctx, uint64_t gpa, void *buf, size_t n)
 	char *to = buf;
 	int err = 0;
 
-	if (gpa + n < gpa)
-		return -ENXIO;
 	while (err == 0 && n > 0) {
 		const struct ram_segment *s = find_segment(layout_of(r), gpa);
 		uint64_t at = s && s->gpa <= gpa ? gpa - s->gpa : 0;
@@ -360,7 +358,7 @@ static int scan_pages(const struct vmmram *v, size_t block, const struct stretch
 		      struct stretch *ret)
 {
 	uint64_t hva = v->plan.blocks[block].hva;
-	struct scan_region found;
+	struct scan_region found = {0};
 	struct scan_arg arg = {.size = sizeof(arg),
 			       .start = hva + in->at,
 			       .end = hva + end_of(in),

@@ -361,6 +361,12 @@ static void test_crosvm(void **state)
 		       "7f0100000000-7f01d0000000 rw-s 00000000 00:01 9 /memfd:crosvm_guest\n"),
 		0);
 	assert_layout(0, "0+d0000000=7f0100000000 100000000+b0000000=7f0000000000");
+	assert_int_equal(
+		choose("crosvm", GUEST_MACHINE_UNKNOWN, 2 * GIB,
+		       "7f0000000000-7f0040000000 rw-s 00000000 00:01 9 /memfd:crosvm_guest\n"
+		       "7f0100000000-7f0140000000 rw-s 40000000 00:01 9 /memfd:crosvm_guest\n"),
+		0);
+	assert_layout(0, "0+40000000=7f0000000000 40000000+40000000=7f0100000000");
 }
 
 static void test_nothing_fits(void **state)

@@ -26,12 +26,13 @@
 #include "symsrc/vmmscan.h"
 #include "tests/unit/lib/fakeproc.h"
 
-#define PAGE	4096ULL
-#define MIB	(1ULL << 20)
-#define GIB	(1ULL << 30)
-#define RAM	(77 * MIB) /* of most children: a size that nothing else has */
-#define NOBODY	65534
-#define GUARDED PAGE /* behind each block */
+#define PAGE		4096ULL
+#define MIB		(1ULL << 20)
+#define GIB		(1ULL << 30)
+#define RAM		(77 * MIB) /* of most children: a size that nothing else has */
+#define NOBODY		65534
+#define SNAPSHOT_HEADER MIB
+#define GUARDED		PAGE /* behind each block */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED true
@@ -567,7 +568,7 @@ static int open_temporary(struct vm *vm)
 {
 	int fd = open(vm->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	if (fd < 0 || ftruncate(fd, (off_t)vm->bytes) < 0)
+	if (fd < 0 || ftruncate(fd, (off_t)(vm->bytes + SNAPSHOT_HEADER)) < 0)
 		_exit(3);
 	return fd;
 }
@@ -601,10 +602,10 @@ static void make_private_file(struct vm *vm)
 		static const uint64_t at[] = {4 * MIB, 9 * MIB, 20 * MIB};
 
 		fill(page, 10 + i);
-		if (pwrite(fd, page, PAGE, (off_t)at[i]) != PAGE)
+		if (pwrite(fd, page, PAGE, (off_t)(at[i] + SNAPSHOT_HEADER)) != PAGE)
 			_exit(3);
 	}
-	vm->shared->ram = map_block(vm->bytes, MAP_PRIVATE, fd, 0);
+	vm->shared->ram = map_block(vm->bytes, MAP_PRIVATE, fd, SNAPSHOT_HEADER);
 	fill(vm->shared->ram + 4 * MIB, 1);
 	fill(vm->shared->ram + 9 * MIB, 2);
 	fill(vm->shared->ram + 63 * MIB, 3);
