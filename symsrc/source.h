@@ -46,8 +46,8 @@ enum guest_file {
 #define GUEST_MODULES_MAX  (4u << 20)
 #define GUEST_NOTES_MAX	   (64u << 10)
 #define GUEST_VERSION_MAX  (4u << 10)
-#define GUEST_BTF_MAX	   (64u << 20)
-#define GUEST_ORC_MAX	   (64u << 20)
+#define GUEST_BTF_MAX	   (32u << 20)
+#define GUEST_ORC_MAX	   (32u << 20)
 #define GUEST_MODULES_MOST 4096 /* modules with a note */
 
 /* Longest file name of this kind in the guest ("/proc/kallsyms"); for messages. */

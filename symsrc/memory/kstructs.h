@@ -14,7 +14,7 @@
 
 #include "symsrc/base/errmsg.h"
 
-#define KSTRUCTS_BTF_MAX (64u << 20)
+#define KSTRUCTS_BTF_MAX (32u << 20)
 #define KSTRUCT_SIZE_MAX (16u << 10) /* of any structure that is read; struct module is 1.3 KB */
 #define KSTRUCT_NONE	 UINT32_MAX  /* this kernel has no such member */
 
