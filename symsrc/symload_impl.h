@@ -83,6 +83,7 @@ struct job {
 	struct load_ram ram;
 	char boot_id[37];	   /* of the symbols that are here, or empty */
 	const struct symbols *had; /* those, or NULL */
+	unsigned failures;	   /* in a row, before this */
 	struct fetch_request req;
 	int result;
 	struct errmsg why;

@@ -10,6 +10,8 @@
 
 #define LOOKS_FAILED_MAX 3 /* in a row */
 
+#define STEPS_BACK_MAX 6 /* a minute with the pauses between them, in which QMP is asked anew */
+
 /* Why an epoch began; for people. */
 static const char other_boot_id[] = "boot_id changed";
 static const char other_by_look[] = "guest memory: another boot";
@@ -64,6 +66,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 	*job = (struct job){.load = l,
 			    .epoch = l->epoch,
 			    .began_ns = clock_now_ns(),
+			    .failures = l->failures,
 			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
 	job->guest = guest_get(l->guest);
@@ -180,6 +183,21 @@ static const char *other_boot(struct job *job)
 	return NULL;
 }
 
+/* Part of what is here already, of the same boot, is no gain: where hot-plugged memory lies may
+ * not be known yet, say. But it does not stay so for ever. */
+static bool is_step_back(const struct job *job)
+{
+	return !job->new_epoch && job->had && !job->had->note[0] && job->symbols->note[0] &&
+	       job->failures < STEPS_BACK_MAX;
+}
+
+static void refuse_step_back(struct job *job)
+{
+	job->result = errmsg_set(&job->why, -ESTALE, "%s: the symbols of before are kept for now",
+				 job->symbols->note);
+	symbols_put(take_ptr(job->symbols));
+}
+
 static void run_whole(struct symload *sl, struct job *job)
 {
 	const char *reason;
@@ -192,6 +210,8 @@ static void run_whole(struct symload *sl, struct job *job)
 	reason = other_boot(job);
 	if (reason)
 		begin_epoch(sl, job, reason);
+	if (is_step_back(job))
+		refuse_step_back(job);
 }
 
 static void with_lock__worked(const struct symload *sl, struct load *l, struct job *job)

@@ -46,8 +46,11 @@ void symload_prepare_ram(const struct symload *sl, struct job *job)
 
 	if (!source_wants_ram(job->req.uri))
 		return;
-	if (!is_right(&job->ram, job->guest))
+	if (!is_right(&job->ram, job->guest)) {
 		open_ram(sl->proc_root, job->guest, &job->ram);
+		/* What was missing may be in memory that is known only now. */
+		job->whole |= job->had && job->had->note[0];
+	}
 	t->ram = job->ram.opened;
 	t->ram_why = job->ram.why;
 }

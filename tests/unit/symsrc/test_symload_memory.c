@@ -294,9 +294,18 @@ static void test_all_stays_as_it_is(void **state)
 	assert_true(is_ready(1));
 }
 
+/* Loads and unloads something. */
+static void bump_modules(void)
+{
+	uint64_t *sequence = in_guest(KERNELMAKER_VARS + 6 * 64);
+
+	__atomic_fetch_add(sequence, 0x0000000200000002, __ATOMIC_RELAXED);
+	sequence[1] += 0x0000000200000002;
+}
+
 static void test_the_list_of_modules_changes(void **state)
 {
-	uint64_t fetched_ns, *sequence;
+	uint64_t fetched_ns;
 
 	(void)state;
 	load_kernel();
@@ -304,11 +313,33 @@ static void test_the_list_of_modules_changes(void **state)
 	start("memory");
 	wait_until(is_ready(1));
 	fetched_ns = status().fetched_ns;
-	/* mod_tree's sequence: something was loaded and unloaded again. */
-	sequence = in_guest(KERNELMAKER_VARS + 6 * 64);
-	__atomic_fetch_add(sequence, 0x0000000200000002, __ATOMIC_RELAXED);
-	sequence[1] += 0x0000000200000002;
+	bump_modules();
 	wait_until(status().fetched_ns > fetched_ns);
+	assert_true(is_ready(1));
+}
+
+/* What was read whole is not replaced by a part: memory that was plugged in may hold the rest. */
+static void test_a_part_does_not_replace_the_whole(void **state)
+{
+	const struct symbols *s;
+	uint8_t *in_ram;
+
+	(void)state;
+	load_kernel();
+	run_guest();
+	start("memory");
+	wait_until(is_ready(1));
+	in_ram = memmem(vm.ram, RAM_SIZE, btf, 64);
+	assert_non_null(in_ram);
+	in_ram[0] ^= 0xff;
+	bump_modules();
+	wait_until(status().error.code == -ESTALE);
+	assert_true(is_ready(1));
+	s = symload_symbols(sl, SERIAL, 0);
+	assert_string_equal(s->note, "");
+	symbols_put(s);
+	in_ram[0] ^= 0xff;
+	wait_until(status().error.code == 0);
 	assert_true(is_ready(1));
 }
 
@@ -325,6 +356,7 @@ int main(void)
 		TEST(test_a_false_alarm),
 		TEST(test_all_stays_as_it_is),
 		TEST(test_the_list_of_modules_changes),
+		TEST(test_a_part_does_not_replace_the_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
