@@ -78,6 +78,9 @@ struct source_limits {
 	/* The guest, or its VMM, began to run a moment ago: a source that sees it boot need not
 	 * look for another way (-EAGAIN), since nobody in it answers yet. */
 	bool booting;
+	/* It did so after a boot of which nothing is known, whose remains may still be there: only
+	 * what is seen to run is believed. */
+	bool remains;
 };
 
 struct vmmram; /* symsrc/vmmram.h */

@@ -33,7 +33,8 @@
 #define SYMLOAD_QUIET_MS	2000 /* the same when it has been at it for a minute */
 #define SYMLOAD_REMAINS_SEC	10 /* after a reboot: only quick attempts, RAM is full of remains */
 #define SYMLOAD_CPU_SHARE	30 /* an attempt rests that many times its CPU time */
-#define SYMLOAD_CPU_CREDIT_SEC	20 /* so much of it before such rests hold up what is urgent, too \
+#define SYMLOAD_CPU_CREDIT_SEC                                                                    \
+	20			   /* so much of it before such rests hold up what is urgent, too \
 				    */
 #define SYMLOAD_RAM_CHECK_SEC 10   /* between looks at whether RAM is mapped as it was */
 #define SYMLOAD_TOTAL_SEC     120  /* for one fetch of a guest that is known to be slow */

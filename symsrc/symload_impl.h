@@ -46,6 +46,7 @@ struct load {
 	struct load_ram ram;
 	struct source_mark mark; /* of the current boot, as a look brought it up to date */
 	struct source_mark dead; /* of the boot before, until there are symbols of this one */
+	bool unmarked;		 /* there was a boot before, and dead is not its mark */
 	struct errmsg error;	 /* of the last attempt */
 	unsigned attempts;	 /* to fetch, of this epoch */
 	unsigned looks;		 /* likewise */

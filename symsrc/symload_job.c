@@ -54,6 +54,7 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 		clock_now_ns() + (l->slow ? SYMLOAD_TOTAL_SEC : SYMLOAD_FIRST_SEC) * NSEC_PER_SEC;
 	req->limits.answer_ms = with_lock__patience(sl, l);
 	req->limits.booting = l->young;
+	req->limits.remains = l->young && l->unmarked;
 	req->limits.quick = clock_now_ns() < l->thorough_ns;
 	req->mark = l->mark;
 	req->dead = l->dead;

@@ -170,6 +170,7 @@ static bool with_lock__take_guest(const struct symload *sl, struct load *l, cons
 static void with_lock__bury(struct load *l)
 {
 	l->thorough_ns = 0;
+	l->unmarked = !l->mark.len && l->epoch > 1;
 	if (!l->mark.len)
 		return;
 	l->dead = l->mark;

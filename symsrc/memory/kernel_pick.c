@@ -85,6 +85,21 @@ static bool only_second_runs(const struct kernel *a, const struct kernel *b)
 	return false;
 }
 
+/* What has no clock is believed. */
+static bool runs(const struct kernel *k)
+{
+	uint64_t until_ns = clock_now_ns() + KERNEL_ALIVE_MS * NSEC_PER_MSEC;
+
+	if (!k->mark.jiffies_va)
+		return true;
+	while (!advances(k)) {
+		if (clock_now_ns() >= until_ns)
+			return false;
+		wait_a_tick(k->ram);
+	}
+	return true;
+}
+
 /* Takes k over. Never more than two are held at a time: each takes up to some 100 MB. */
 static void compare(struct pick *p, struct kernel *k)
 {
@@ -137,9 +152,16 @@ static bool is_known(const struct pick *p, const struct kernel_image *image)
 	       (p->current && is_at(image, &p->current->candidate.image));
 }
 
+static bool is_of_boot_before(const struct pick *p, const struct kernel *k)
+{
+	if (p->dead && kernel_is_dead(&k->mark, p->dead))
+		return true;
+	return p->ram->limits && p->ram->limits->remains && !runs(k);
+}
+
 static void take(struct pick *p, struct kernel *k)
 {
-	if (!p->dead || !kernel_is_dead(&k->mark, p->dead)) {
+	if (!is_of_boot_before(p, k)) {
 		compare(p, k);
 		return;
 	}

@@ -359,6 +359,21 @@ static void test_remains_cost_little(void **state)
 	assert_in_range(budget - ram.budget, 1, 512 << 10);
 }
 
+/* Reset before anything was read of it: what does not run may be of the boot before. */
+static void test_remains_of_a_boot_that_nobody_saw(void **state)
+{
+	const struct source_limits limits = {
+		.deadline_ns = UINT64_MAX, .cancel_fd = -1, .remains = true};
+	struct kernelmaker_options o = usual();
+
+	(void)state;
+	boot(0, &o);
+	ram.limits = &limits;
+	assert_nothing_but_dead(NULL);
+	w.running = 0;
+	kernel_destroy(must_read(NULL));
+}
+
 static void test_a_false_alarm(void **state)
 {
 	struct kernelmaker_options o = usual();
@@ -519,6 +534,7 @@ int main(void)
 		TEST(test_a_reboot_while_it_is_delivered),
 		TEST(test_remains),
 		TEST(test_remains_cost_little),
+		TEST(test_remains_of_a_boot_that_nobody_saw),
 		TEST(test_a_false_alarm),
 		TEST(test_the_same_kernel_once_more),
 		TEST(test_the_next_one_is_elsewhere),

@@ -264,6 +264,22 @@ static void test_remains_are_not_taken(void **state)
 	assert_symbols();
 }
 
+/* Reset in the middle of the first fetch, which knows no more than its remains do. */
+static void test_remains_of_a_boot_that_nobody_saw(void **state)
+{
+	(void)state;
+	load_kernel();
+	start("memory");
+	wait_until(guests_new_epoch(gs, SERIAL, 1, "QMP RESET") == 0);
+	wait_until(status().epoch == 2 && status().attempts >= 2);
+	assert_int_equal(status().state, SYMSRC_FAILED);
+	assert_int_equal(status().error.code, -EAGAIN);
+	load_kernel();
+	run_guest();
+	wait_until(is_ready(2));
+	assert_symbols();
+}
+
 static void test_a_false_alarm(void **state)
 {
 	(void)state;
@@ -353,6 +369,7 @@ int main(void)
 		TEST(test_a_reboot_that_nobody_tells_of),
 		TEST(test_another_kernel_that_nobody_tells_of),
 		TEST(test_remains_are_not_taken),
+		TEST(test_remains_of_a_boot_that_nobody_saw),
 		TEST(test_a_false_alarm),
 		TEST(test_all_stays_as_it_is),
 		TEST(test_the_list_of_modules_changes),
