@@ -15,6 +15,9 @@
 #define DELIMITER     0xff
 #define RECEIVE_CHUNK 512
 
+#define COMING_MS      1000 /* until a host that has spoken is believed to have gone again */
+#define COMING_STEP_MS 5
+
 static const char sync_begin[] = "{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":";
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -135,14 +138,13 @@ static void take(struct port *p, unsigned char c)
 	}
 }
 
-/* What a host has asked for counts no more once it has gone. */
+/* What a host has asked for counts no more once it has gone. The beginning of a line does: it may
+ * be the next host's, who is heard before it is seen (see wait_for_host()). */
 static void host_has_gone(struct port *p)
 {
 	p->closed = true;
 	p->session = p->wanted = 0;
 	p->has_request = p->pushes = false;
-	p->line_len = 0;
-	p->line_is_lost = false;
 }
 
 void port_receive(struct port *p)
@@ -193,6 +195,20 @@ static bool is_over(const struct port *p)
 	return p->broken || p->closed || p->wanted;
 }
 
+/* What a host says may be here before the news that there is one (virtio_console.c: in_intr() takes
+ * data at once, control_work_handler() later), and POLLHUP until then. False: there is none. */
+static bool wait_for_host(const struct port *p)
+{
+	struct pollfd f = {.fd = p->fd};
+
+	for (int ms = 0; ms < COMING_MS; ms += COMING_STEP_MS) {
+		poll(NULL, 0, COMING_STEP_MS);
+		if (poll(&f, 1, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* One wait, and what it brings. */
 static void send_some(struct port *p, const uint8_t **at, size_t *left)
 {
@@ -201,10 +217,13 @@ static void send_some(struct port *p, const uint8_t **at, size_t *left)
 
 	if (poll(&f, 1, -1) < 0)
 		return;
-	if (f.revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL))
+	if (f.revents & POLLHUP) {
+		if (!wait_for_host(p))
+			host_has_gone(p);
+		return;
+	}
+	if (f.revents & (POLLIN | POLLERR | POLLNVAL))
 		port_receive(p);
-	if (f.revents & POLLHUP)
-		host_has_gone(p);
 	if (!(f.revents & POLLOUT) || is_over(p))
 		return;
 	n = write(p->fd, *at, *left);
