@@ -76,7 +76,7 @@ void load_charge(struct load *l, uint64_t cpu_ns)
 
 uint64_t load_when_affordable(const struct load *l, uint64_t when_ns)
 {
-	const uint64_t credit = SYMLOAD_CPU_SHARE * SYMLOAD_CPU_CREDIT_SEC * NSEC_PER_SEC;
+	const uint64_t credit = NSEC_PER_SEC * SYMLOAD_CPU_SHARE * SYMLOAD_CPU_CREDIT_SEC;
 
 	return l->paid_ns > credit ? later(when_ns, l->paid_ns - credit) : when_ns;
 }
