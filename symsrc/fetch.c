@@ -64,6 +64,7 @@ static void label(const struct symbols *made, const struct source *s, uint64_t b
 	memcpy(mine->used, s->used, sizeof(mine->used));
 	memcpy(mine->how, s->how, sizeof(mine->how));
 	memcpy(mine->note, s->note, sizeof(mine->note));
+	mine->partial = s->partial;
 	mine->mark = s->mark;
 	mine->fetched_ns = clock_now_ns();
 	mine->fetch_took_ns = mine->fetched_ns - began_ns;

@@ -136,8 +136,10 @@ struct source {
 	char used[SOURCE_USED_MAX];
 	/* How, in a few words for `info`; empty: nothing to be said. Likewise. */
 	char how[SOURCE_HOW_MAX];
-	/* What is missing though the fetch worked, in one line for `info`; empty: nothing. */
+	/* What is missing, or did not work, though the fetch worked, in one line for `info`; empty:
+	 * nothing. */
 	char note[SOURCE_NOTE_MAX];
+	bool partial; /* likewise: the note is of symbols that are missing */
 	/* Set by a fetch that worked. A caller may put in what an earlier one had set, for
 	 * look(), which brings it up to date; and for fetch() in dead: the mark of a boot that is
 	 * known to be over, so that its remains are not taken for the next one. A fetch, whatever

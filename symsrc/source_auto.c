@@ -174,6 +174,7 @@ static void take_result(struct source *to, const struct source *from)
 	memcpy(to->used, from->used, sizeof(to->used));
 	memcpy(to->how, from->how, sizeof(to->how));
 	memcpy(to->note, from->note, sizeof(to->note));
+	to->partial = from->partial;
 	to->mark = from->mark;
 }
 

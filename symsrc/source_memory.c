@@ -71,6 +71,7 @@ static int deliver(struct source_memory *m, struct kernel *k, unsigned want,
 	if (!kernel_is_whole(k, &lack))
 		snprintf(m->base.note, sizeof(m->base.note), "core symbols only: %.*s",
 			 SOURCE_NOTE_MAX - 20, lack.text);
+	m->base.partial = m->base.note[0] != '\0';
 	if (m->base.note[0] && m->whole_only)
 		return refuse_partial(m, why);
 	r = kernel_deliver(k, want, sink, why);

@@ -188,7 +188,7 @@ static const char *other_boot(struct job *job)
  * not be known yet, say. But it does not stay so for ever. */
 static bool is_step_back(const struct job *job)
 {
-	return !job->new_epoch && job->had && !job->had->note[0] && job->symbols->note[0] &&
+	return !job->new_epoch && job->had && !job->had->partial && job->symbols->partial &&
 	       job->failures < STEPS_BACK_MAX;
 }
 

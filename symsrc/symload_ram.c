@@ -49,7 +49,7 @@ void symload_prepare_ram(const struct symload *sl, struct job *job)
 	if (!is_right(&job->ram, job->guest)) {
 		open_ram(sl->proc_root, job->guest, &job->ram);
 		/* What was missing may be in memory that is known only now. */
-		job->whole |= job->had && job->had->note[0];
+		job->whole |= job->ram.opened && job->had && job->had->partial;
 	}
 	t->ram = job->ram.opened;
 	t->ram_why = job->ram.why;
