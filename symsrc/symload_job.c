@@ -199,6 +199,22 @@ static void refuse_step_back(struct job *job)
 	symbols_put(take_ptr(job->symbols));
 }
 
+/* It may have booted just after it was read: then what was fetched is of no boot that we know. */
+static bool is_over(struct job *job)
+{
+	enum source_news news;
+
+	job->req.mark = job->symbols->mark;
+	return fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED;
+}
+
+static void drop_symbols(struct job *job)
+{
+	symbols_put(take_ptr(job->symbols));
+	job->changed = true;
+	job->whole = false; /* no news for the log */
+}
+
 static void run_whole(struct symload *sl, struct job *job)
 {
 	const char *reason;
@@ -211,7 +227,9 @@ static void run_whole(struct symload *sl, struct job *job)
 	reason = other_boot(job);
 	if (reason)
 		begin_epoch(sl, job, reason);
-	if (is_step_back(job))
+	if (reason && is_over(job))
+		drop_symbols(job);
+	else if (is_step_back(job))
 		refuse_step_back(job);
 }
 
