@@ -63,7 +63,7 @@ struct guest_ram_block {
 /* A part of base memory, which has a mapping of its own. */
 struct guest_ram_part {
 	uint64_t bytes;
-	unsigned made; /* how many of them were made before it */
+	unsigned made; /* how many of this size, also of what is no base memory, were made before */
 };
 
 struct guest_ram {
@@ -71,7 +71,7 @@ struct guest_ram {
 	enum guest_encryption encryption;
 	uint64_t below_4g_max; /* -machine max-ram-below-4g; 0: the machine's default */
 	uint64_t base_bytes;   /* without memory devices, however they got there; 0: not known */
-	size_t part_count;     /* in the guest's order; 0: it is in one piece */
+	size_t part_count;     /* in the guest's order; 0: not known */
 	struct guest_ram_part parts[GUEST_RAM_PARTS_MAX];
 	size_t block_count; /* as QMP tells, ascending; 0: it does not */
 	struct guest_ram_block blocks[GUEST_RAM_BLOCKS_MAX];

@@ -547,22 +547,40 @@ static void on_numa(struct parse *p, const char *value)
 		p->node_count = node + 1;
 }
 
-/* One backend for each node, in the nodes' order; one node's is all of it. */
+/* -object comes before the machine, and its default memory (qemu_create_late_backends() in QEMU's
+ * softmmu/vl.c). o: NULL for that. */
+static unsigned made_before(const struct parse *p, const struct object *o, uint64_t bytes)
+{
+	const struct object *end = o ? o : p->objects + p->object_count;
+	unsigned n = 0;
+
+	for (const struct object *i = p->objects; i < end; i++)
+		n += i->bytes == bytes;
+	return n;
+}
+
+static void add_part(const struct parse *p, const struct object *o, struct guest_ram *ram)
+{
+	uint64_t bytes = o ? o->bytes : ram->base_bytes;
+
+	ram->parts[ram->part_count++] =
+		(struct guest_ram_part){.bytes = bytes, .made = made_before(p, o, bytes)};
+}
+
+/* One backend for each node, in the nodes' order; or one for all, or the machine's own. */
 static void find_parts(const struct parse *p, struct guest_ram *ram)
 {
-	const struct object *made[GUEST_RAM_PARTS_MAX];
-	size_t n = 0;
+	const struct object *o;
 
 	for (size_t i = 0; i < p->node_count; i++) {
-		made[n] = find_object(p, p->nodes[i]);
-		if (made[n] && made[n]->bytes)
-			ram->parts[n] = (struct guest_ram_part){.bytes = made[n]->bytes}, n++;
+		o = find_object(p, p->nodes[i]);
+		if (o && o->bytes)
+			add_part(p, o, ram);
 	}
-	for (size_t i = 0; i < n; i++) {
-		for (size_t j = 0; j < n; j++)
-			ram->parts[i].made += made[j] < made[i]; /* as on the command line */
-	}
-	ram->part_count = n > 1 ? n : 0;
+	if (ram->part_count || ram->base_bytes == 0)
+		return;
+	o = find_object(p, p->backend);
+	add_part(p, o && o->bytes ? o : NULL, ram);
 }
 
 /* After all options: they may refer to what comes behind them. */

@@ -417,42 +417,22 @@ static int compare_down(const void *a, const void *b)
 	return r ? r : (x->hva < y->hva) - (x->hva > y->hva);
 }
 
-/* Which of the parts of this length it is, by the order in which they were made. */
-static size_t nth_made(const struct guest_ram *ram, size_t part)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < ram->part_count; i++)
-		n += ram->parts[i].bytes == ram->parts[part].bytes &&
-		     ram->parts[i].made < ram->parts[part].made;
-	return n;
-}
-
-static size_t count_parts(const struct guest_ram *ram, uint64_t bytes)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < ram->part_count; i++)
-		n += ram->parts[i].bytes == bytes;
-	return n;
-}
-
 /* A mapping for each part that the command line tells. The kernel gives out addresses downwards:
- * of those of the same length, what was made first lies highest. */
-static void choose_parts(struct choosing *c, int (*compare)(const void *, const void *))
+ * of those of the same length, what was made first lies highest. Or the other way round. */
+static void choose_parts(struct choosing *c, bool down)
 {
 	const struct guest_ram *ram = &c->guest->ram;
 	struct choice choice = {.count = ram->part_count};
 	struct places places;
+	size_t nth;
 
 	for (size_t i = 0; i < ram->part_count; i++) {
-		size_t n = count_parts(ram, ram->parts[i].bytes);
-
+		nth = ram->parts[i].made;
 		find_places(c, ram->parts[i].bytes, &places);
-		if (places.count < n)
+		if (places.count <= nth)
 			return;
-		qsort(places.v, n, sizeof(places.v[0]), compare);
-		choice.pieces[i] = places.v[nth_made(ram, i)];
+		qsort(places.v, places.count, sizeof(places.v[0]), compare_down);
+		choice.pieces[i] = places.v[down ? nth : places.count - 1 - nth];
 	}
 	add_choice(c, &choice);
 }
@@ -804,15 +784,16 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 	return n > ADDRESS_MAX ? 0 : (n + to - 1) / to * to;
 }
 
+/* What the command line tells; what is left, if it is in one piece; and guesses. */
 static void choose(struct choosing *c)
 {
 	if (c->guest->ram.part_count) {
-		choose_parts(c, compare_down);
-		choose_parts(c, compare_up);
+		choose_parts(c, true);
+		choose_parts(c, false);
 	}
-	if (c->count == 0 && c->ram_bytes)
+	if (c->count == 0 || c->guest->ram.part_count == 1)
 		choose_single(c);
-	if (c->count == 0 && c->ram_bytes)
+	if (c->count == 0)
 		choose_sum(c);
 	if (c->count == 0)
 		choose_largest(c);

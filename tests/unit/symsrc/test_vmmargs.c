@@ -498,23 +498,29 @@ static void test_base_memory(void **state)
 		 "{\"qom-type\":\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":1073741824} "
 		 "-machine pc,memory-backend=pc.ram -m 1024");
 	assert_int_equal(a.ram.base_bytes, 1024 * MIB);
-	assert_int_equal(a.ram.part_count, 0);
+	assert_int_equal(a.ram.part_count, 1);
 	assert_int_equal(parse("/usr/bin/cloud-hypervisor", "ch --memory size=2G").ram.base_bytes,
 			 2048 * MIB);
 }
 
+static void assert_part(const struct vmm_args *a, size_t i, uint64_t bytes, unsigned made)
+{
+	assert_true(i < a->ram.part_count);
+	assert_int_equal(a->ram.parts[i].bytes, bytes);
+	assert_int_equal(a->ram.parts[i].made, made);
+}
+
 static void test_numa_backends(void **state)
 {
-	struct vmm_args a = qemu("-m 4G -object memory-backend-ram,id=b,size=3G "
-				 "-object memory-backend-ram,id=a,size=1G "
+	struct vmm_args a = qemu("-m 5G -object memory-backend-ram,id=c,size=2G "
+				 "-object memory-backend-ram,id=b,size=3G "
+				 "-object memory-backend-ram,id=a,size=2G "
 				 "-numa node,nodeid=0,memdev=a -numa node,nodeid=1,memdev=b");
 
 	(void)state;
 	assert_int_equal(a.ram.part_count, 2);
-	assert_int_equal(a.ram.parts[0].bytes, 1024 * MIB);
-	assert_int_equal(a.ram.parts[0].made, 1);
-	assert_int_equal(a.ram.parts[1].bytes, 3072 * MIB);
-	assert_int_equal(a.ram.parts[1].made, 0);
+	assert_part(&a, 0, 2048 * MIB, 1);
+	assert_part(&a, 1, 3072 * MIB, 0);
 
 	/* The other way round, as libvirt writes it, and before the backends. */
 	a = qemu("-numa node,nodeid=1,cpus=1,memdev=ram-node1 "
@@ -522,19 +528,35 @@ static void test_numa_backends(void **state)
 		 "-object "
 		 "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node0\",\"size\":1048576} "
 		 "-object "
-		 "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node1\",\"size\":2097152}");
+		 "{\"qom-type\":\"memory-backend-file\",\"id\":\"ram-node1\",\"size\":1048576}");
 	assert_int_equal(a.ram.part_count, 2);
-	assert_int_equal(a.ram.parts[0].bytes, MIB);
-	assert_int_equal(a.ram.parts[0].made, 0);
-	assert_int_equal(a.ram.parts[1].bytes, 2 * MIB);
-	assert_int_equal(a.ram.parts[1].made, 1);
+	assert_part(&a, 0, MIB, 0);
+	assert_part(&a, 1, MIB, 1);
 
-	/* Numbered as they come; nodes without memory; one node alone is no part. */
+	/* Numbered as they come; nodes without memory. */
 	a = qemu("-object memory-backend-ram,id=a,size=1G -numa node,cpus=0 -numa node,memdev=a "
 		 "-numa dist,src=0,dst=1,val=20");
-	assert_int_equal(a.ram.part_count, 0);
-	assert_int_equal(qemu("-numa node,nodeid=99,memdev=a").ram.part_count, 0);
-	assert_int_equal(qemu("-numa node,memdev=a -numa node,memdev=b").ram.part_count, 0);
+	assert_int_equal(a.ram.part_count, 1);
+	assert_part(&a, 0, 1024 * MIB, 0);
+	assert_part(&(struct vmm_args){.ram = qemu("-numa node,nodeid=99,memdev=a").ram}, 0,
+		    128 * MIB, 0);
+}
+
+/* The machine's own memory is made after the backends, those that are named by it when they
+ * are. */
+static void test_one_part(void **state)
+{
+	struct vmm_args a;
+
+	(void)state;
+	a = qemu("-m 1G -object memory-backend-ram,id=dimm,size=1G -device pc-dimm,memdev=dimm");
+	assert_int_equal(a.ram.part_count, 1);
+	assert_part(&a, 0, 1024 * MIB, 1);
+	a = qemu("-m 1G -M q35,memory-backend=ram -object memory-backend-ram,id=ram,size=1G "
+		 "-object memory-backend-ram,id=dimm,size=1G");
+	assert_int_equal(a.ram.part_count, 1);
+	assert_part(&a, 0, 1024 * MIB, 0);
+	assert_int_equal(qemu("-readconfig a").ram.part_count, 0);
 }
 
 static enum guest_encryption encryption(const char *options)
@@ -617,6 +639,7 @@ int main(void)
 		cmocka_unit_test(test_memory_below_4g),
 		cmocka_unit_test(test_base_memory),
 		cmocka_unit_test(test_numa_backends),
+		cmocka_unit_test(test_one_part),
 		cmocka_unit_test(test_encryption),
 		cmocka_unit_test(test_many_objects),
 		cmocka_unit_test(test_long_command_lines_are_quick),

@@ -203,6 +203,26 @@ static void test_two_that_fit(void **state)
 	assert_layout(1, "0+20000000=7e0000000000");
 }
 
+/* A memory device as large as base memory, which was made before it. */
+static void test_device_of_the_same_size(void **state)
+{
+	struct guest *g = make_guest("qemu-system-x86_64", GUEST_MACHINE_Q35, 512 * MIB);
+
+	(void)state;
+	g->ram.part_count = 1;
+	g->ram.parts[0] = (struct guest_ram_part){512 * MIB, 1};
+	assert_int_equal(choose_for(g, "7d0000000000-7d0020000000 rw-p 00000000 00:00 0 \n"
+				       "7d0020000000-7d0020001000 ---p 00000000 00:00 0 \n"
+				       "7e0000000000-7e0020000000 rw-p 00000000 00:00 0 \n"
+				       "7e0020000000-7e0020001000 ---p 00000000 00:00 0 \n"
+				       "7f0000000000-7f0020000000 rw-p 00000000 00:00 0 \n"
+				       "7f0020000000-7f0020001000 ---p 00000000 00:00 0 \n"),
+			 0);
+	assert_layout(0, "0+20000000=7e0000000000");
+	assert_int_equal(plan.layout_count, 3); /* one was plugged in later */
+	guest_put(g);
+}
+
 static void test_numa_nodes(void **state)
 {
 	static const char maps[] = "7f0000000000-7f0080000000 rw-p 00000000 00:00 0 \n"
@@ -217,8 +237,8 @@ static void test_numa_nodes(void **state)
 	/* Made in the order of the nodes: downwards. */
 	g->ram.part_count = 3;
 	g->ram.parts[0] = (struct guest_ram_part){2 * GIB, 0};
-	g->ram.parts[1] = (struct guest_ram_part){GIB, 1};
-	g->ram.parts[2] = (struct guest_ram_part){2 * GIB, 2};
+	g->ram.parts[1] = (struct guest_ram_part){GIB, 0};
+	g->ram.parts[2] = (struct guest_ram_part){2 * GIB, 1};
 	assert_int_equal(choose_for(g, maps), 0);
 	assert_layout(0, "0+80000000=7f0100000000 100000000+40000000=7f0200000000 "
 			 "140000000+80000000=7f0000000000");
@@ -226,7 +246,7 @@ static void test_numa_nodes(void **state)
 			 "140000000+80000000=7f0100000000");
 
 	/* The last node's was made first. */
-	g->ram.parts[0].made = 2;
+	g->ram.parts[0].made = 1;
 	g->ram.parts[2].made = 0;
 	assert_int_equal(choose_for(g, maps), 0);
 	assert_layout(0, "0+80000000=7f0000000000 100000000+40000000=7f0200000000 "
@@ -246,7 +266,7 @@ static void test_hole_within_a_node(void **state)
 	(void)state;
 	g->ram.part_count = 2;
 	g->ram.parts[0] = (struct guest_ram_part){GIB, 0};
-	g->ram.parts[1] = (struct guest_ram_part){4 * GIB, 1};
+	g->ram.parts[1] = (struct guest_ram_part){4 * GIB, 0};
 	assert_int_equal(choose_for(g, "7f0000000000-7f0040000000 rw-p 00000000 00:00 0 \n"
 				       "7f1000000000-7f1100000000 rw-p 00000000 00:00 0 \n"),
 			 0);
@@ -463,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_joined_to_its_neighbour),
 		cmocka_unit_test(test_ends_within_a_huge_page),
 		cmocka_unit_test(test_two_that_fit),
+		cmocka_unit_test(test_device_of_the_same_size),
 		cmocka_unit_test(test_numa_nodes),
 		cmocka_unit_test(test_hole_within_a_node),
 		cmocka_unit_test(test_told_over_qmp),
