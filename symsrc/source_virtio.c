@@ -99,7 +99,7 @@ _Static_assert(PORT_STATE_LEN <= SOURCE_MARK_MAX, "a state is a mark");
 
 static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct source_mark *ret)
 {
-	ret->len = PORT_STATE_LEN;
+	ret->len = state[0] ? PORT_STATE_LEN : 0; /* a guest without a boot_id: zeros */
 	memcpy(ret->bytes, state, PORT_STATE_LEN);
 }
 
@@ -247,6 +247,9 @@ static int virtio_fetch(struct source *base, unsigned want, const struct source_
 	if (r == 0) {
 		snprintf(base->used, sizeof(base->used), SCHEME "%s", v->path);
 		base->mark = mark;
+		snprintf(base->how, sizeof(base->how), "%s",
+			 s.probe.who == SERIAL_AGENT ? "qemu-guest-agent"
+						     : "kvmprofs in the guest");
 	}
 	return with_name(v, r, why);
 }
@@ -263,15 +266,22 @@ static int virtio_look(struct source *base, const struct source_limits *limits, 
 	struct source_virtio *v = (struct source_virtio *)base;
 	struct source_mark now = {0};
 	struct session s;
-	int r = open_session(v->path, limits, &s, why);
+	int r;
 
+	if (base->mark.len != PORT_STATE_LEN)
+		return errmsg_set(why, -ENOSYS, "nothing is known of the guest's boot");
+	r = open_session(v->path, limits, &s, why);
 	if (r < 0)
 		return with_name(v, r, why);
 	r = look_at(&s, &now, why);
 	serial_link_close(&s.link);
-	if (r == 0 && (now.len != PORT_STATE_LEN || base->mark.len != PORT_STATE_LEN))
-		r = errmsg_set(why, -ENODATA, "the guest has no boot_id to recognise its boot by");
-	return r < 0 ? with_name(v, r, why) : (int)compare(&base->mark, &now);
+	if (r < 0)
+		return with_name(v, r, why);
+	if (now.len == 0)
+		return errmsg_set(why, -ENOSYS, "the guest has no boot_id to be recognised by");
+	r = (int)compare(&base->mark, &now);
+	base->mark = now;
+	return r;
 }
 
 static void virtio_destroy(struct source *base)

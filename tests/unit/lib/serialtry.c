@@ -53,6 +53,7 @@ void try_run(struct attempt *t, unsigned want)
 	t->seconds = (double)(clock_now_ns() - began) / NSEC_PER_SEC;
 	t->mark = s->mark;
 	snprintf(t->used, sizeof(t->used), "%s", s->used);
+	snprintf(t->how, sizeof(t->how), "%s", s->how);
 	source_destroy(s);
 }
 
@@ -235,12 +236,15 @@ void assert_looks(struct attempt *t, const char *root)
 	assert_look(t, SOURCE_SAME); /* use counts are no change */
 	set_text(root, "proc/modules", "ext4 8192 1 - Live 0xffffffffc0100000\n");
 	assert_look(t, SOURCE_CHANGED);
+	assert_look(t, SOURCE_SAME); /* that is known now */
 	set_text(root, "proc/modules", GUESTROOT_MODULES);
 	set_text(root, "proc/sys/kernel/random/boot_id", "22222222-2222-3333-4444-555555555555\n");
 	assert_look(t, SOURCE_REBOOTED);
-	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
 	assert_look(t, SOURCE_SAME);
+	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
+	assert_look(t, SOURCE_REBOOTED);
 	guestroot_set(root, "proc/sys/kernel/random/boot_id", NULL, 0);
 	try_run(t, 0);
+	assert_int_equal(t->result, -ENOSYS); /* nothing to recognise a boot by */
 	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
 }

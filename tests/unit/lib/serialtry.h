@@ -14,7 +14,7 @@ struct attempt {
 	struct collect got;
 	struct errmsg why;
 	struct source_mark mark; /* in and out */
-	char used[SOURCE_USED_MAX];
+	char used[SOURCE_USED_MAX], how[SOURCE_HOW_MAX];
 	int result;
 	double seconds;
 };

@@ -132,6 +132,7 @@ static void test_look(void **state)
 	try_init(&t, sock);
 	try_run(&t, GUEST_FILES_ALL);
 	assert_whole_guest(&t);
+	assert_string_equal(t.how, "kvmprofs in the guest");
 	assert_looks(&t, root);
 	try_deinit(&t);
 }
