@@ -290,8 +290,8 @@ static const struct option_def defs[] = {
 	{"source", 's', true, "PATTERN=URI", set_source,
 	 "where guests matching PATTERN (a pid, or a glob on the VM's name)\n"
 	 "get symbols; repeatable, first match wins (default *=auto)\n"
-	 "URI: auto, memory, ssh://[user@]host[:port], dir:PATH,\n"
-	 "kallsyms:PATH[,modules:PATH]"},
+	 "URI: auto, memory, ssh://[user@]host[:port],\n"
+	 "virtio-serial:SOCKET, dir:PATH, kallsyms:PATH[,modules:PATH]"},
 	{"pid", 'p', true, "PID", set_pid, "only this guest; repeatable (default all guests)"},
 	{"input", 'i', true, "FILE", set_input,
 	 "serve a recording instead of live guests (not there yet)"},

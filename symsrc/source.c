@@ -21,7 +21,7 @@ static const struct scheme {
 	{"dir:", source_dir_create},
 	{"kallsyms:", source_files_create},
 	{"memory", source_memory_create},
-	{"virtio-serial:", NULL},
+	{"virtio-serial:", source_virtio_create},
 	{"vsock:", NULL},
 	{"vmlinux:", NULL},
 };
@@ -58,13 +58,13 @@ int source_create(const char *uri, const struct source_target *target, struct so
 	if (!s)
 		return errmsg_set(why, -EINVAL,
 				  "symbol source \"%s\": not known; there are auto, memory, "
-				  "ssh://[user@]host[:port], dir:PATH and "
+				  "ssh://[user@]host[:port], virtio-serial:SOCKET, dir:PATH and "
 				  "kallsyms:PATH[,modules:PATH]",
 				  uri);
 	if (!s->create)
 		return errmsg_set(why, -ENOSYS,
 				  "symbol source \"%s\": %.*s is not there yet in this version; "
-				  "use auto, memory, ssh:, dir: or kallsyms:",
+				  "use auto, memory, ssh:, virtio-serial:, dir: or kallsyms:",
 				  uri, (int)strcspn(s->begin, ":"), s->begin);
 	return s->create(uri, target, ret, why);
 }

@@ -151,6 +151,8 @@ struct source {
  *	auto[?QUERY]			whatever the guest's links offer (source_auto.c)
  *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
  *	memory				out of the guest's RAM (source_memory.c)
+ *	virtio-serial:SOCKET		the VMM's end of a serial port of the guest, where
+ *					qemu-guest-agent answers, or symsrc/guest-helper
  *	dir:PATH			PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):

@@ -15,6 +15,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
+#include "symsrc/fetch.h"
 #include "tests/unit/lib/fakeport.h"
 #include "tests/unit/lib/guestroot.h"
 #include "tests/unit/lib/realagent.h"
@@ -467,6 +468,32 @@ static void test_agent_look(void **state)
 	try_deinit(&t);
 }
 
+/* The whole way, up to a table of symbols. */
+static void test_agent_symbols(void **state)
+{
+	struct fetch_request req = {.limits = {.cancel_fd = -1}};
+	enum source_news news = SOURCE_REBOOTED;
+	const struct symbols *s;
+	struct errmsg why = {0};
+
+	(void)state;
+	need_root();
+	start_in_root(NULL);
+	snprintf(req.uri, sizeof(req.uri), "virtio-serial:%s", sock);
+	req.limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
+	if (fetch_symbols(&req, &s, &why) < 0)
+		fail_msg("%s", why.text);
+	assert_string_equal(s->boot_id, GUESTROOT_BOOT_ID);
+	assert_string_equal(s->used, req.uri);
+	assert_int_equal(symtab_count(s->table), GUESTROOT_SYMBOLS);
+	assert_int_equal(s->module_count, 2);
+	assert_int_equal(s->kernel_id.len, 20);
+	req.mark = s->mark;
+	assert_int_equal(fetch_look(&req, &news, &why), 0);
+	assert_int_equal(news, SOURCE_SAME);
+	symbols_put(s);
+}
+
 #define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
 
 int main(void)
@@ -490,6 +517,7 @@ int main(void)
 		TEST(test_agent_killed_and_restarted),
 		TEST(test_agent_dies_with_its_socket),
 		TEST(test_agent_look),
+		TEST(test_agent_symbols),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
