@@ -34,7 +34,6 @@ ask 'rmmod msr'
 within "a module that is unloaded is gone within $FOLLOWS s" $FOLLOWS has_no_module msr
 is_true one "unloaded"
 # All the while: nothing that is read is anything but this kernel's.
-core() { grep -v '\]$' "$1"; }
 core "$work/one.truth/kallsyms" >"$work/core"
 ask '(n=0; while [ $n -lt 80 ]; do modprobe msr; modprobe virtio_balloon; rmmod msr; rmmod virtio_balloon; n=$((n + 1)); done; echo >/run/done) & echo'
 readings=0 torn=0

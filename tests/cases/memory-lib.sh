@@ -131,5 +131,6 @@ is_true() {
 	keep "$mnt/by-name/$name" "$ours"
 	agree "$what" "$ours" "$truth"
 }
+core() { grep -v '\]$' "$1"; } # core KALLSYMS: without the modules' symbols
 same_kallsyms() { cmp -s "$1/kallsyms" "$2/kallsyms"; }
 ask() { guest ask one "$1" >"$work/asked" || not_ok "the guest does: $1" "$(tail -n 3 "$work/asked")"; }

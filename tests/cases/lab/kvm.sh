@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs in L1 (tests/lab/run): three guests under KVM, all with KASLR: `syscall` (generic kernel), `crypto` (cloud
-# kernel), and `mute`, which has no ssh server and so no symbols.
-# shellcheck source=tests/lab/case.sh
-. "$(dirname "$(readlink -f "$0")")/../../lab/case.sh"
+# kernel), and `mute`, which has neither network nor agent. All have their symbols out of their memory: `crypto` because
+# it is told so, the others by `auto`. What the first two should have is read over ssh.
+# shellcheck source=tests/cases/memory-lib.sh
+. "$(dirname "$(readlink -f "$0")")/../memory-lib.sh"
 [ -n "${IN_L1-}" ] || give_up "lab" "this is for tests/lab/run"
 export HOME=$work # perf writes into ~/.debug
 WINDOW=15         # seconds of the comparison with perf
@@ -20,18 +21,38 @@ start() {
 # ---- the guests, and their files ------------------------------------------------------------------
 part "the guests appear"
 : >"$work/known_hosts"
-start_daemon "$mnt" -F $FREQUENCY -s "*=auto?identity=$SSH_KEY&known_hosts=$work/known_hosts"
+start_daemon "$mnt" -F $FREQUENCY -s crypto=memory -s "*=auto?identity=$SSH_KEY&known_hosts=$work/known_hosts"
 check "without guests the tree is empty and works" test "$(ls "$mnt/by-name" | wc -l)" = 0
-start mute --kernel cloud --no-ssh
+start mute --kernel cloud --no-net
 start syscall --kernel generic --reboot
 start crypto --kernel cloud
 for n in syscall crypto; do
 	guest wait $n 120 || give_up "guest $n boots"
 done
 s=$mnt/$(pid_of syscall) c=$mnt/$(pid_of crypto) m=$mnt/$(pid_of mute)
-for n in syscall crypto; do
+for n in syscall crypto mute; do
 	within "guest $n: its symbols come" 120 has_symbols "$mnt/by-name/$n"
+	check "guest $n: they are from its memory" grep -q '^memory' <<<"$(info "$mnt/by-name/$n" source_used)"
 done
+
+# While nothing else runs: the others' workloads begin further down.
+part "a guest without network and agent, while it loads modules"
+FOLLOWS=60 # everything is emulated here
+guest wait mute 120 || give_up "guest mute boots"
+is_true mute "guest mute"
+core "$work/mute.truth/kallsyms" >"$work/mute.core"
+# shellcheck disable=SC2016
+guest ask mute '(n=0; while [ $n -lt 5 ]; do modprobe msr; rmmod msr; n=$((n + 1)); done; modprobe msr; echo >/run/done) & echo'
+torn=0
+for _ in 1 2 3; do
+	echo refresh >"$m/control"
+	sleep 0.5
+	core "$m/kallsyms" | cmp -s "$work/mute.core" - || torn=$((torn + 1))
+done
+check "guest mute: while modules come and go, the kernel's symbols stay" test $torn = 0
+guest ask mute 'while [ ! -e /run/done ]; do sleep 0.1; done; cat /proc/modules; grep "\[msr\]$" /proc/kallsyms' >"$work/mute.msr"
+has_msr() { cmp -s <(cat "$m/modules"; grep '\[msr\]$' "$m/kallsyms") "$work/mute.msr"; }
+within "guest mute: in the end the last module is there" $FOLLOWS has_msr
 
 part "the files are the guests' own"
 # own_files NAME: as ssh reads them; then starts the workload, in the same session, since each takes seconds
@@ -52,7 +73,6 @@ for n in syscall crypto; do
 done
 check "the guests' kernels lie at different addresses" bash -c '! cmp -s <(grep " _text$" "$1") <(grep " _text$" "$2")' - \
 	"$work/syscall.kallsyms" "$work/crypto.kallsyms"
-check "mute: info says why it has no symbols" test -n "$(info "$m" source_error)"
 
 # ---- the profile beside perf's ----------------------------------------------------------------------
 # Both guests are reset, sampled and paused while perf records everything with the same event. perf's samples
@@ -213,3 +233,16 @@ sed 's/^/# /' "$mnt/status"
 check "status tells the daemon's own cost" grep -q '^own_cpu_percent [0-9]' "$mnt/status"
 check "status tells what was lost" grep -q '^lost [0-9]' "$mnt/status"
 stop_daemon "$mnt"
+
+# ---- a host that forbids it ----------------------------------------------------------------------------------
+# Yama's highest setting, which only a reboot takes back, and L1 ends here.
+part "Yama"
+if echo 3 2>/dev/null >/proc/sys/kernel/yama/ptrace_scope; then
+	start_daemon "$mnt" -s '*=memory'
+	wait_for 20 state_is "$m" failed
+	check "Yama: info says that it forbids it" grep -q 'Yama.*ptrace_scope=3' <<<"$(info "$m" source_error)"
+	echo "# $(info "$m" source_error)"
+	stop_daemon "$mnt"
+else
+	echo "skip lab, Yama: this kernel has none"
+fi
