@@ -362,7 +362,8 @@ static void find_larger(const struct choosing *c, uint64_t len, struct places *r
 			continue;
 		if (!is_file)
 			add_place(ret, r, more, len);
-		add_place(ret, r, 0, len);
+		if (is_file || !has_guard(c, r))
+			add_place(ret, r, 0, len);
 	}
 }
 

@@ -223,6 +223,24 @@ static void test_device_of_the_same_size(void **state)
 	guest_put(g);
 }
 
+/* Two nodes, of which the kernel has joined the upper one to what was mapped below it. */
+static void test_joined_node(void **state)
+{
+	struct guest *g = make_guest("qemu-system-x86_64", GUEST_MACHINE_Q35, 1024 * MIB);
+
+	(void)state;
+	g->ram.part_count = 2;
+	g->ram.parts[0] = (struct guest_ram_part){512 * MIB, 0};
+	g->ram.parts[1] = (struct guest_ram_part){512 * MIB, 1};
+	assert_int_equal(choose_for(g, "7e0000000000-7e0020000000 rw-p 00000000 00:00 0 \n"
+				       "7e0020000000-7e0020001000 ---p 00000000 00:00 0 \n"
+				       "7effff800000-7f0020000000 rw-p 00000000 00:00 0 \n"
+				       "7f0020000000-7f0020001000 ---p 00000000 00:00 0 \n"),
+			 0);
+	assert_layout(0, "0+20000000=7f0000000000 20000000+20000000=7e0000000000");
+	guest_put(g);
+}
+
 static void test_numa_nodes(void **state)
 {
 	static const char maps[] = "7f0000000000-7f0080000000 rw-p 00000000 00:00 0 \n"
@@ -484,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_ends_within_a_huge_page),
 		cmocka_unit_test(test_two_that_fit),
 		cmocka_unit_test(test_device_of_the_same_size),
+		cmocka_unit_test(test_joined_node),
 		cmocka_unit_test(test_numa_nodes),
 		cmocka_unit_test(test_hole_within_a_node),
 		cmocka_unit_test(test_told_over_qmp),

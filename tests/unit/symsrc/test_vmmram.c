@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/capability.h>
@@ -748,6 +749,78 @@ static void test_balloon(void **state)
 	free(buf);
 }
 
+static void page_out(struct vm *vm)
+{
+	madvise(vm->shared->ram, vm->bytes, MADV_PAGEOUT);
+}
+
+static bool has_swap(void)
+{
+	struct sysinfo i;
+
+	return sysinfo(&i) == 0 && i.freeswap > 8 * MIB;
+}
+
+/* What is swapped out stays there, and is no untouched memory. */
+static void check_swapped(struct vm *vm)
+{
+	char page[PAGE];
+
+	assert_int_equal(read_at(vm, 9 * MIB, page, PAGE), -EBUSY);
+	assert_int_equal(read_at(vm, 9 * MIB + PAGE - 8, page, 16), -EBUSY);
+	assert_int_equal(read_at(vm, 9 * MIB - PAGE, page, PAGE), 0);
+	assert_int_equal(read_at(vm, 40 * MIB, page, PAGE), 0);
+}
+
+static void make_three_pages(struct vm *vm)
+{
+	make_anonymous(vm);
+	fill(vm->shared->ram + 4 * MIB, 1);
+	fill(vm->shared->ram + 9 * MIB, 2);
+	fill(vm->shared->ram + 63 * MIB, 3);
+}
+
+static void test_swapped(void **state)
+{
+	struct vm *vm = *state;
+	struct ram_extent e;
+	uint64_t swapped;
+
+	if (!has_swap()) {
+		print_message("skipped: this machine has no swap\n");
+		skip();
+	}
+	vm->on_command = page_out;
+	start(vm, make_three_pages, RAM);
+	open_ram(vm);
+	assert_page(vm, 9 * MIB, 2);
+	command(vm);
+	swapped = status_kb(vm->pid, "VmSwap");
+	assert_true(swapped >= 12);
+	check_swapped(vm);
+	assert_int_equal(next_at(vm, 0, &e), -ENOENT);
+	assert_int_equal(status_kb(vm->pid, "VmSwap"), swapped);
+}
+
+/* mincore(2) tells it of tmpfs, whose pages stay in the swap cache for long: so what it says is
+ * made up here, of memory that was never touched. */
+static void test_swapped_memfd(void **state)
+{
+	struct vm *vm = *state;
+	struct ram_file *f;
+
+	start(vm, make_sparse_memfd, RAM);
+	open_ram(vm);
+	f = &vm->ram->files[0];
+	assert_int_equal(f->shadow_len, RAM);
+	assert_ptr_equal(mmap(f->shadow, RAM, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0),
+			 f->shadow);
+	assert_page(vm, 9 * MIB, 2); /* nothing is: mincore is not asked */
+	vm->reader.host_has_swapped = true;
+	check_swapped(vm);
+}
+
 static void unmap_half(struct vm *vm)
 {
 	munmap(vm->shared->ram + vm->bytes / 2, vm->bytes / 2);
@@ -1202,6 +1275,8 @@ int main(void)
 		TEST(test_private_file_in_tmpfs),
 		TEST(test_huge_pages),
 		TEST(test_balloon),
+		TEST(test_swapped),
+		TEST(test_swapped_memfd),
 		TEST(test_unmapped_meanwhile),
 		TEST(test_hot_plug),
 		TEST(test_another_program),
