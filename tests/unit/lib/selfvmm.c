@@ -44,7 +44,7 @@ void selfvmm_init(struct selfvmm *v, size_t size)
 	v->guest->serial = 1;
 	v->guest->pid = getpid();
 	v->guest->start = own_start();
-	v->guest->memory_bytes = size;
+	v->guest->memory_bytes = v->guest->ram.base_bytes = size;
 	v->guest->ram.machine = GUEST_MACHINE_PC;
 	snprintf(v->guest->vmm, sizeof(v->guest->vmm), "qemu-system-x86_64");
 	snprintf(v->guest->name, sizeof(v->guest->name), "selfvmm");
