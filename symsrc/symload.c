@@ -114,6 +114,7 @@ int symload_create(const struct symload_config *config, struct guests *gs, struc
 	sl->check_ns = config->check_ms ? config->check_ms * NSEC_PER_MSEC
 					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
 	sl->look_ns = (config->look_ms ? config->look_ms : SYMLOAD_LOOK_MS) * NSEC_PER_MSEC;
+	sl->cpu_is_free = config->cpu_is_free;
 	mutex_init(&sl->lock);
 	cond_init(&sl->work);
 	for (size_t i = 0; i < SUBSCRIBERS_MAX; i++)

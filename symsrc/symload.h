@@ -51,9 +51,11 @@ struct symload;
 struct symload_config {
 	const struct source_rule *rules; /* copied; first match wins; none matches: auto */
 	size_t rule_count;
-	unsigned fetchers;     /* 0: SYMLOAD_FETCHERS */
-	unsigned check_ms;     /* 0: SYMLOAD_CHECK_SEC */
-	unsigned look_ms;      /* 0: SYMLOAD_LOOK_MS */
+	unsigned fetchers; /* 0: SYMLOAD_FETCHERS */
+	unsigned check_ms; /* 0: SYMLOAD_CHECK_SEC */
+	unsigned look_ms;  /* 0: SYMLOAD_LOOK_MS */
+	bool cpu_is_free;  /* an attempt rests for no CPU time that it took: for tests, where it is
+			      much */
 	const char *proc_root; /* copied; NULL: "/proc" */
 	size_t kept_max;       /* 0: SYMLOAD_KEPT_MAX */
 };

@@ -100,6 +100,7 @@ struct symload {
 	char *proc_root;
 	struct blobpool *pool; /* has a lock of its own */
 	uint64_t check_ns, look_ns;
+	bool cpu_is_free;
 	size_t kept_max;
 	unsigned fetcher_count;
 	struct fetcher *fetchers;

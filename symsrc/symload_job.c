@@ -358,7 +358,7 @@ static void do_job(struct symload *sl, struct job *job)
 		run_whole(sl, job);
 	else
 		run_look(sl, job);
-	job->cpu_ns = thread_cpu_ns() - cpu_ns;
+	job->cpu_ns = sl->cpu_is_free ? 0 : thread_cpu_ns() - cpu_ns;
 	if (job->symbols)
 		snprintf(job->req.used, sizeof(job->req.used), "%s", job->symbols->used);
 	mutex_lock(&sl->lock);

@@ -133,8 +133,11 @@ static int tear_down(void **state)
 static void start(const char *uri)
 {
 	const struct source_rule rule = {(char *)"*", (char *)uri};
-	const struct symload_config config = {
-		.rules = &rule, .rule_count = 1, .fetchers = 1, .look_ms = LOOK_MS};
+	const struct symload_config config = {.rules = &rule,
+					      .rule_count = 1,
+					      .fetchers = 1,
+					      .look_ms = LOOK_MS,
+					      .cpu_is_free = true};
 	const struct guest *list[] = {vm.guest};
 
 	assert_int_equal(symload_create(&config, gs, &sl), 0);
