@@ -345,11 +345,11 @@ static void test_a_part_does_not_replace_the_whole(void **state)
 
 	(void)state;
 	load_kernel();
+	in_ram = memmem(vm.ram, RAM_SIZE, btf, 64);
+	assert_non_null(in_ram);
 	run_guest();
 	start("memory");
 	wait_until(is_ready(1));
-	in_ram = memmem(vm.ram, RAM_SIZE, btf, 64);
-	assert_non_null(in_ram);
 	in_ram[0] ^= 0xff;
 	bump_modules();
 	wait_until(status().error.code == -ESTALE);
