@@ -39,18 +39,29 @@ static int refuse_encrypted(const struct guest *g, struct errmsg *why)
 			  names[g->ram.encryption]);
 }
 
+#ifdef __x86_64__
+#define HOST_IS_X86_64 true
+#else
+#define HOST_IS_X86_64 false
+#endif
+
 /* The architecture is in the emulator's name; "qemu-kvm" and other VMMs run the host's. */
 static int refuse_architecture(const struct guest *g, struct errmsg *why)
 {
 	const char *system = strstr(g->vmm, "qemu-system-");
+	bool is_x86_64 = system ? strncmp(system + 12, "x86_64", 6) == 0 : HOST_IS_X86_64;
 
-	if (!system || strncmp(system + 12, "x86_64", 6) == 0)
-		return 0;
-	return errmsg_set(
-		why, -ENOTSUP,
-		"guest of %s: only x86-64 guests' memory can be read; use -s ssh://... for "
-		"this one",
-		g->vmm);
+	if (!is_x86_64)
+		return errmsg_set(why, -ENOTSUP,
+				  "guest of %s: only x86-64 guests' memory can be read; use -s "
+				  "ssh://... for this one",
+				  g->vmm);
+	if (sysconf(_SC_PAGESIZE) != RAM_PAGE)
+		return errmsg_set(why, -ENOTSUP,
+				  "guest of %s: memory cannot be read on a host with pages of %ld "
+				  "bytes; use -s ssh://... for this guest",
+				  g->vmm, sysconf(_SC_PAGESIZE));
+	return 0;
 }
 
 static int read_yama(const char *proc_root, uint64_t *ret)

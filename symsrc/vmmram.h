@@ -29,7 +29,10 @@
 #define VMMRAM_LAYOUTS_MAX 8
 #define VMMRAM_MAPS_MAX	   (8u << 20) /* bytes of /proc/PID/maps that are read */
 
-struct vmmram; /* immutable but for its count of references; any thread may read */
+/* Immutable but for its count of references; any thread may read. Holds three descriptors, and one
+ * for each file that RAM is made of: a memfd's memory stays as long as it is open here, so that
+ * it should not be kept when the VMM has ended. */
+struct vmmram;
 
 /* proc_root: "/proc", or a made-up one in tests. 0, or negative errno and why in one line, with
  * what to do: -EACCES, -EPERM: not permitted (capability, Yama, LSM: which is said); -ENOTSUP:

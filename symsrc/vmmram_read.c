@@ -222,7 +222,8 @@ static int check_swap(const struct ram_file *f, uint64_t offset, size_t n)
 	size_t pages = (end - from + PAGE - 1) / PAGE;
 	off_t data;
 
-	if (mincore(f->shadow + from, pages * PAGE, resident) < 0)
+	if (from + pages * PAGE > f->shadow_len ||
+	    mincore(f->shadow + from, pages * PAGE, resident) < 0)
 		return 0;
 	for (size_t i = 0; i < pages; i++) {
 		if (resident[i] & 1)
