@@ -16,13 +16,14 @@
 #include "symsrc/base/text.h"
 #include "symsrc/sockpath.h"
 
-#define PID_MAX	      (1 << 22) /* PID_MAX_LIMIT of 64 bit kernels */
-#define NET_UNIX_MAX  (8u << 20)
-#define STATUS_MAX    (16u << 10)
-#define ENVIRON_MAX   (256u << 10)
-#define TASKS_MAX     16384 /* threads of a process that are looked at */
-#define THREADS_READY 3	    /* of a QEMU with a vCPU: main, RCU, vCPU */
-#define KVM_VM	      "anon_inode:kvm-vm"
+#define PID_MAX		   (1 << 22) /* PID_MAX_LIMIT of 64 bit kernels */
+#define NET_UNIX_MAX	   (8u << 20)
+#define STATUS_MAX	   (16u << 10)
+#define ENVIRON_MAX	   (256u << 10)
+#define TASKS_MAX	   16384 /* threads of a process that are looked at */
+#define FIRST_ARGUMENT_MAX 4096
+#define THREADS_READY	   3 /* of a QEMU with a vCPU: main, RCU, vCPU */
+#define KVM_VM		   "anon_inode:kvm-vm"
 
 static void cleanup_dir(DIR **d)
 {
@@ -259,16 +260,47 @@ int vmmscan_stat(const struct vmmscan *s, pid_t pid, struct vmm_stat *ret)
 
 /* -- judging a process -------------------------------------------------------------------- */
 
-static ssize_t read_exe(const struct vmmscan *s, pid_t pid, char *dst, size_t size)
+/* What the process calls itself: anybody may read that, and anybody may make it up. */
+static ssize_t read_first_argument(const struct vmmscan *s, pid_t pid, char *dst, size_t size)
 {
-	return read_link(s, rel(pid, "exe").path, dst, size);
+	CLEANUP_BUF struct buf b;
+	size_t n;
+	int r;
+
+	buf_init(&b, FIRST_ARGUMENT_MAX);
+	r = io_read_file(s->proc_fd, rel(pid, "cmdline").path, &b);
+	if (r < 0 && r != -EFBIG)
+		return r;
+	n = strnlen(b.data, b.len);
+	if (n == 0 || n >= size)
+		return -ENOENT;
+	memcpy(dst, b.data, n);
+	dst[n] = '\0';
+	return (ssize_t)n;
+}
+
+static bool is_hidden(ssize_t r)
+{
+	return r == -EACCES || r == -EPERM;
+}
+
+/* Links of other users' processes need the same permission as their memory. Without it a guest is
+ * shown all the same, for the sake of what can be had, and of what `info` then says. */
+static ssize_t read_exe(const struct vmmscan *s, pid_t pid, char *dst, size_t size,
+			bool *ret_hidden)
+{
+	ssize_t r = read_link(s, rel(pid, "exe").path, dst, size);
+
+	*ret_hidden = is_hidden(r);
+	return *ret_hidden ? read_first_argument(s, pid, dst, size) : r;
 }
 
 bool vmmscan_is_qemu(const struct vmmscan *s, pid_t pid)
 {
 	char exe[GUEST_PATH_MAX];
+	bool hidden;
 
-	return read_exe(s, pid, exe, sizeof(exe)) > 0 && vmmargs_is_qemu(exe);
+	return read_exe(s, pid, exe, sizeof(exe), &hidden) > 0 && vmmargs_is_qemu(exe);
 }
 
 bool vmmscan_holds_vm(const struct vmmscan *s, pid_t pid, int fd)
@@ -329,10 +361,12 @@ static bool is_forked_helper(const struct vmmscan *s, const char *exe,
 			     const struct vmm_facts *facts)
 {
 	char parent[GUEST_PATH_MAX];
+	bool hidden;
 
 	if (facts->dir.pid != 0 || facts->stat.ppid <= 1)
 		return false;
-	if (read_exe(s, facts->stat.ppid, parent, sizeof(parent)) < 0 || strcmp(exe, parent) != 0)
+	if (read_exe(s, facts->stat.ppid, parent, sizeof(parent), &hidden) < 0 ||
+	    strcmp(exe, parent) != 0)
 		return false;
 	return find_vm(s, facts->stat.ppid) >= 0;
 }
@@ -365,11 +399,12 @@ static void find_vm_and_dir(const struct vmmscan *s, pid_t pid, struct vmm_dir d
 
 /* With -daemonize the parent waits for its child to be ready: it has no vCPU thread, which is
  * what makes a machine. */
-static enum vmm_kind judge_tcg(struct vmm_facts *f)
+static enum vmm_kind judge_without_vm(struct vmm_facts *f, bool hidden)
 {
-	if (!f->args.may_be_tcg)
+	if (!f->args.may_be_tcg && !hidden)
 		return VMM_SUSPECT; /* its VM may be made in a moment */
-	f->accel = GUEST_ACCEL_TCG;
+	if (f->args.may_be_tcg)
+		f->accel = hidden ? GUEST_ACCEL_UNKNOWN : GUEST_ACCEL_TCG;
 	return f->stat.threads >= THREADS_READY ? VMM_GUEST : VMM_SUSPECT;
 }
 
@@ -379,8 +414,9 @@ enum vmm_kind vmmscan_look(const struct vmmscan *s, pid_t pid, struct vmm_dir di
 	struct vmm_facts f = {.accel = GUEST_ACCEL_KVM};
 	char exe[GUEST_PATH_MAX];
 	enum vmm_kind kind = VMM_GUEST;
+	bool hidden;
 
-	if (read_exe(s, pid, exe, sizeof(exe)) < 0 || vmmscan_stat(s, pid, &f.stat) < 0)
+	if (read_exe(s, pid, exe, sizeof(exe), &hidden) < 0 || vmmscan_stat(s, pid, &f.stat) < 0)
 		return VMM_NONE;
 	find_vm_and_dir(s, pid, dir, &f);
 	if (f.vm_fd < 0 && !vmmargs_is_qemu(exe))
@@ -390,7 +426,7 @@ enum vmm_kind vmmscan_look(const struct vmmscan *s, pid_t pid, struct vmm_dir di
 	if (read_args(s, pid, exe, &f.args) < 0 || f.args.runs_none)
 		return VMM_NONE;
 	if (f.vm_fd < 0)
-		kind = judge_tcg(&f);
+		kind = judge_without_vm(&f, hidden);
 	if (kind == VMM_GUEST)
 		*ret = f;
 	return kind;
