@@ -33,7 +33,7 @@ without_linux() {
 	local name=$1 pattern=$2 text=$3
 	shift 3
 	guest start "$name" --kernel none --no-net -- -vga std "$@" || { not_ok "$name: it starts"; return; }
-	within "$name: it is there" 30 shows "$name" "$text"
+	within "$name: it is there" 90 shows "$name" "$text"
 	refused "$name" "$name" "$pattern"
 	guest stop "$name"
 }
@@ -64,3 +64,12 @@ encrypted SEV 'encrypted \(AMD SEV\)' -object sev-guest,id=x,cbitpos=47,reduced-
 encrypted SEV-ES 'encrypted \(AMD SEV-ES\)' -object sev-guest,id=x,cbitpos=47,reduced-phys-bits=1,policy=0x5
 encrypted SEV-SNP 'encrypted \(AMD SEV-SNP\)' -object sev-snp-guest,id=x,cbitpos=51,reduced-phys-bits=1
 encrypted TDX 'encrypted \(Intel TDX\)' -object tdx-guest,id=x
+
+# ---- a daemon that may not --------------------------------------------------------------------------------
+# Other processes' links are hidden from it, too: the guest is there all the same.
+cat >"$work/may-not" <<-END
+	#!/bin/sh
+	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+END
+chmod +x "$work/may-not"
+guest start closed --kernel none --no-net && KVMPROFS=$work/may-not refused closed "no permission" 'CAP_SYS_PTRACE'
