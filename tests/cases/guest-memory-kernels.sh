@@ -10,6 +10,8 @@ case ${KERNELS-} in
 all) mapfile -t kernels < <(listed .);;
 *) read -ra kernels <<<"$KERNELS";;
 esac
+# A sanitizer's second run is for the decoders: the oldest and the newest will do.
+[ -z "${KVMPROFS_SANITIZE-}" ] || [ ${#kernels[@]} -lt 3 ] || kernels=("${kernels[0]}" "${kernels[-1]}")
 [ ${#kernels[@]} -gt 0 ] || echo "skip memory, kernels of the archive: $(tail -n 1 "$work/list.out")"
 
 for k in "${kernels[@]}"; do
