@@ -128,13 +128,27 @@ static void hear_more(int fd, struct buf *b, const char *text)
 	assert_int_equal(buf_append(b, chunk, (size_t)n), 0);
 }
 
-void hear(int fd, const char *text)
+static void hear_until(int fd, struct buf *b, const char *text)
+{
+	buf_init(b, 64 << 20);
+	while (!memmem(b->data, b->len, text, strlen(text)))
+		hear_more(fd, b, text);
+}
+
+size_t hear(int fd, const char *text)
 {
 	CLEANUP_BUF struct buf b;
 
-	buf_init(&b, 1 << 20);
-	while (!memmem(b.data, b.len, text, strlen(text)))
-		hear_more(fd, &b, text);
+	hear_until(fd, &b, text);
+	return b.len;
+}
+
+void hear_without(int fd, const char *text, const char *other)
+{
+	CLEANUP_BUF struct buf b;
+
+	hear_until(fd, &b, text);
+	assert_null(memmem(b.data, b.len, other, strlen(other)));
 }
 
 long hear_number(int fd, const char *text)

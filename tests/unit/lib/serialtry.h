@@ -40,8 +40,10 @@ void assert_looks(struct attempt *t, const char *root);
 /* A client of somebody else's. */
 int other_client(const char *path);
 void say(int fd, const char *text);
-/* Reads until the text has come, and perhaps a little more. */
-void hear(int fd, const char *text);
+/* Reads until the text has come, and perhaps a little more. Returns how many bytes. */
+size_t hear(int fd, const char *text);
+/* The same, and before it the other text has not come. */
+void hear_without(int fd, const char *text, const char *other);
 /* The same up to the end of its line. Returns the number that follows the text. */
 long hear_number(int fd, const char *text);
 

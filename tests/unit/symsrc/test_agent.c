@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -148,6 +149,29 @@ static void test_silence(void **state)
 	assert_fault(FAKEAGENT_CLOSES, -ECONNRESET, "closed the connection");
 }
 
+/* Both end a wait for an agent that has fallen silent, long before it counts as such. */
+static void test_limits_in_a_silence(void **state)
+{
+	struct fakeagent *f = fakeagent_start(path, FAKEAGENT_HANGS);
+	const struct itimerspec soon = {.it_value.tv_nsec = 300 * (long)NSEC_PER_MSEC};
+	struct attempt t;
+
+	(void)state;
+	try_init(&t);
+	t.limits.cancel_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	assert_int_equal(timerfd_settime(t.limits.cancel_fd, 0, &soon, NULL), 0);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_int_equal(t.result, -ECANCELED);
+	close(t.limits.cancel_fd);
+	t.limits.cancel_fd = -1;
+	t.limits.deadline_ns = clock_now_ns() + 300 * NSEC_PER_MSEC;
+	try_run(&t, GUEST_FILES_ALL);
+	assert_int_equal(t.result, -ETIMEDOUT);
+	assert_non_null(strstr(t.why.text, "not done within the time allowed"));
+	collect_deinit(&t.got);
+	fakeagent_stop(f);
+}
+
 static void test_bad_programs(void **state)
 {
 	(void)state;
@@ -183,13 +207,9 @@ static void test_endless_program(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_good),
-		TEST(test_no_agent),
-		TEST(test_bad_info),
-		TEST(test_bad_files),
-		TEST(test_silence),
-		TEST(test_bad_programs),
-		TEST(test_endless_program),
+		TEST(test_good),	 TEST(test_no_agent),	     TEST(test_bad_info),
+		TEST(test_bad_files),	 TEST(test_silence),	     TEST(test_limits_in_a_silence),
+		TEST(test_bad_programs), TEST(test_endless_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,6 +207,12 @@ static void test_strange_requests(void **state)
 	hear(fd, "there is no file of that name");
 	say(fd, "put kallsyms\n");
 	hear(fd, "that is no request");
+	for (int i = 0; i < PORT_LINE_MAX; i++) /* too long: none of it counts */
+		say(fd, "x");
+	say(fd, "state\n");
+	poll(NULL, 0, 100); /* time to answer it */
+	say(fd, "put\n");
+	hear_without(fd, "that is no request", GUESTROOT_BOOT_ID);
 	say(fd, "get   version  \n");
 	hear(fd, GUESTROOT_VERSION);
 	close(fd);
@@ -232,6 +238,22 @@ static void test_after_one_who_did_not_read(void **state)
 		assert_whole_guest(&t);
 		try_deinit(&t);
 	}
+}
+
+/* A new session does not wait for the end of the answer of the one before. */
+static void test_another_session(void **state)
+{
+	int fd;
+
+	(void)state;
+	guest = realagent_start_own(fakeport_terminal(port), NULL);
+	fd = other_client(sock);
+	say(fd, "\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":16909061}}\n"
+		"get kallsyms kallsyms kallsyms kallsyms kallsyms kallsyms\n");
+	hear(fd, "\1\2\3\5");
+	say(fd, "\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":16909062}}\n");
+	assert_true(hear(fd, PORT_MAGIC "\1\2\3\6") < 2 << 20);
+	close(fd);
 }
 
 static void test_cancelled(void **state)
@@ -347,6 +369,7 @@ int main(void)
 		TEST(test_garbage),
 		TEST(test_strange_requests),
 		TEST(test_after_one_who_did_not_read),
+		TEST(test_another_session),
 		TEST(test_cancelled),
 		TEST(test_killed_and_restarted),
 		TEST(test_lost_bytes),
