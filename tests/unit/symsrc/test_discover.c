@@ -330,10 +330,11 @@ static void test_tcg_guest_by_last_pid(void **state)
 }
 
 /* An old process that becomes a VMM: no new pid tells of it. */
-static bool old_processes_become_guests_soon(struct fixture *x, pid_t tcg, pid_t kvm)
+/* The one of them at the next tick, the other by looking at all processes, which is done as often
+ * as the machine can take it. */
+static bool old_processes_become_guests(struct fixture *x, pid_t tcg, pid_t kvm)
 {
 	uint64_t kvm_ms;
-	uint64_t tcg_ms;
 	struct seen s;
 
 	fakeproc_process(&x->f, tcg, QEMU, "qemu-system-x86_64 -name t");
@@ -342,9 +343,9 @@ static bool old_processes_become_guests_soon(struct fixture *x, pid_t tcg, pid_t
 	fakeproc_vm(&x->f, kvm, VM_FD);
 	kvm_ms = wait_for(x, kvm, is_found, &s);
 	assert_string_equal(s.guest.name, "fc");
-	tcg_ms = wait_for(x, tcg, is_found, &s);
+	wait_for(x, tcg, is_found, &s);
 	assert_string_equal(s.guest.name, "t");
-	return kvm_ms < 1000 && tcg_ms < 1600;
+	return kvm_ms < 1000;
 }
 
 static void test_old_process_becomes_a_guest(void **state)
@@ -363,7 +364,7 @@ static void test_old_process_becomes_a_guest(void **state)
 	}
 	start(x);
 	usleep(5700000); /* so long that nobody takes them for new */
-	try_until(--i >= 0 && old_processes_become_guests_soon(x, tcg[i], kvm[i]));
+	try_until(--i >= 0 && old_processes_become_guests(x, tcg[i], kvm[i]));
 }
 
 static void test_no_debugfs(void **state)
