@@ -325,7 +325,7 @@ static void test_changes_are_pushed(void **state)
 	say(p.fd, "\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":16909061}}\n"
 		  "get modules\n");
 	hear(p.fd, "jbd2 4096 1 ext4, Live 0xffffffffc0000000\n");
-	while (poll(&p, 1, 300) > 0) /* the rest of the answer */
+	while (poll(&p, 1, 1000) > 0) /* the rest of the answer */
 		assert_true(read(p.fd, chunk, sizeof(chunk)) > 0);
 	guestroot_set(root, "proc/modules", used, strlen(used));
 	assert_int_equal(poll(&p, 1, 4500), 0);

@@ -26,6 +26,7 @@
 #include "symsrc/vmmram_impl.h"
 #include "symsrc/vmmscan.h"
 #include "tests/unit/lib/fakeproc.h"
+#include "tests/unit/lib/wait.h"
 
 #define PAGE		4096ULL
 #define MIB		(1ULL << 20)
@@ -270,6 +271,29 @@ static uint64_t status_kb(pid_t pid, const char *key)
 	return v;
 }
 
+/* What is there of the mappings that RAM is in, in kB. VmRSS is no more than an estimate: each CPU
+ * keeps a share of the count to itself (kernel: mm_counter, percpu_counter_read_positive()). */
+static uint64_t ram_kb(const struct vm *vm, const char *key)
+{
+	unsigned long from = 0, to = 0, kb, ram = (unsigned long)vm->shared->ram;
+	char path[64];
+	char line[512];
+	uint64_t sum = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)vm->pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		sscanf(line, "%lx-%lx ", &from, &to);
+		if (from < ram + vm->bytes && to > ram && strncmp(line, key, strlen(key)) == 0 &&
+		    sscanf(line + strlen(key), ": %lu kB", &kb) == 1)
+			sum += kb;
+	}
+	fclose(f);
+	return sum;
+}
+
 /* What the VMM takes of the host. */
 struct footprint {
 	uint64_t rss, swap, tables, blocks;
@@ -277,8 +301,8 @@ struct footprint {
 
 static struct footprint footprint(const struct vm *vm)
 {
-	struct footprint f = {status_kb(vm->pid, "VmRSS"), status_kb(vm->pid, "VmSwap"),
-			      status_kb(vm->pid, "VmPTE"), 0};
+	struct footprint f = {ram_kb(vm, "Rss"), ram_kb(vm, "Swap"), status_kb(vm->pid, "VmPTE"),
+			      0};
 	struct stat st;
 
 	for (size_t i = 0; i < vm->ram->file_count; i++) {
@@ -376,10 +400,10 @@ static void test_without_pagemap_scan(void **state)
 		print_message("this kernel has no PAGEMAP_SCAN\n");
 	vm->ram->can_scan = false;
 	check_6g(vm);
-	from = clock_now_ns();
+	from = cpu_now_ns();
 	assert_int_equal(next_at(vm, 7 * GIB, &e), -ENOENT);
 	assert_next(vm, 4 * GIB + PAGE, 7 * GIB - PAGE, PAGE);
-	assert_true(clock_now_ns() - from < NSEC_PER_SEC);
+	assert_true(cpu_now_ns() - from < SLOWER * NSEC_PER_SEC);
 }
 
 static void test_ranges(void **state)
@@ -883,7 +907,7 @@ static void wait_for_exec(pid_t pid)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	for (int i = 0; i < 1000 && strncmp(name, "sleep", 5) != 0; i++) {
+	for (int i = 0; i < PATIENCE_S * 200 && strncmp(name, "sleep", 5) != 0; i++) {
 		usleep(5000);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		assert_true(fd >= 0 && read(fd, name, sizeof(name) - 1) > 0);
