@@ -22,8 +22,8 @@
  * kernel booted once more at the same addresses (nokaslr). Other values are what firmware or a
  * boot loader wrote over the remains.
  *
- * Where nothing is known of the boot that is over (source_limits.remains), only a kernel whose clock
- * advances within KERNEL_ALIVE_MS is believed: one that boots is busy.
+ * Where nothing is known of the boot that is over (source_limits.remains), only a kernel whose
+ *clock advances within KERNEL_ALIVE_MS is believed: one that boots is busy.
  *
  * Where several kernels are found and none is known to be dead, the one whose clock advances is
  * taken; where none does within KERNEL_ALIVE_MS, the first in the order of findkernel.h.
