@@ -1,0 +1,118 @@
+#!/bin/bash
+# Symbols over real virtio serial ports: the real qemu-guest-agent on one, kvmprofs-guest on the other, and no
+# network. What they say is what the guest's files say; hosts come and go, and so do ports.
+# shellcheck source=tests/lab/case.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+
+top=$LAB/../..
+agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
+[ -x "$agent" ] || agent=/usr/sbin/qemu-ga
+[ -x "$agent" ] || { echo "skip ${0##*/}: no qemu-ga (tests/install-deps gets it)"; exit 0; }
+"$LAB/setup" cloud || give_up "a kernel for the guest"
+# For the guest it is static, also when all else is built for a sanitizer.
+(unset MAKEFLAGS MFLAGS MAKEOVERRIDES && make -s -C "$top" guest-helper >"$work/make.log" 2>&1) || give_up "make guest-helper"
+
+# make_initrd: the guest's, and behind it what is only needed here
+make_initrd() {
+	local o=$work/overlay lib
+	mkdir -p "$o/usr/sbin" "$o/extra"
+	dpkg-deb --fsys-tarfile "$KVMPROFS_CACHE"/debs/cloud/*.deb | tar -x -C "$work" --wildcards '*/virtio_console.ko*' || return
+	find "$work/lib" "$work/usr/lib" -name 'virtio_console.ko*' -exec cp {} "$o/extra/" \; 2>/dev/null
+	cp "$agent" "$top/build/kvmprofs-guest" "$o/usr/sbin/" || return
+	for lib in $(ldd "$agent" | grep '^[[:space:]]' | grep -o '/[^ ]*'); do
+		mkdir -p "$o${lib%/*}" && cp -L "$lib" "$o$lib" || return
+	done
+	{ cat "$KVMPROFS_CACHE/cloud/initrd.cpio" && (cd "$o" && find . | cpio -o -H newc --quiet); } >"$work/initrd"
+}
+make_initrd || give_up "an initrd with both programs"
+
+guest start one --kaslr on --no-net --no-ssh -- -initrd "$work/initrd" -device virtio-serial-pci \
+	-chardev "socket,id=agent,path=$work/agent.sock,server=on,wait=off" \
+	-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+	-chardev "socket,id=own,path=$work/own.sock,server=on,wait=off" \
+	-device virtserialport,chardev=own,name=org.kvmprofs.0,id=ownport || give_up "a guest starts"
+pid=$(pid_of one)
+guest ask one 'insmod /extra/virtio_console.ko*' || give_up "the guest has ports"
+
+# attach NAME SOCKET: sets $g
+attach() {
+	g=$work/$1/$pid
+	mkdir -p "$work/$1"
+	start_daemon "$work/$1" -p "$pid" -s "*=virtio-serial:$work/$2.sock"
+}
+detach() { stop_daemon "$work/$1"; }
+says() { grep -q "$1" <<<"$(info "$g" source_error)"; }
+# in_guest COMMAND: starts it there, and leaves it running
+in_guest() { guest ask one "($* >/dev/null 2>&1 &); sleep 1"; }
+ask_agent='/usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /tmp'
+
+attach nobody own
+within "a port that nobody has opened: info says so" 30 says 'nobody answers in the guest'
+detach nobody
+
+in_guest "$ask_agent"
+in_guest /usr/sbin/kvmprofs-guest
+guest truth one "$work/truth" >/dev/null || give_up "the guest tells the truth"
+
+# same NAME: everything is as the guest's own files are
+same() {
+	local f
+	for f in kallsyms modules; do check "$1: $f is the guest's own" cmp "$work/truth/$f" "$g/$f"; done
+	check "$1: its notes are, too" cmp "$work/truth/notes" "$g/sys/kernel/notes"
+	check "$1: build-ids of the kernel and all modules" \
+		test "$(wc -l <"$g/buildids")" = "$((1 + $(wc -l <"$work/truth/modules")))"
+}
+for port in agent own; do
+	attach $port $port
+	within "$port: symbols come" 60 has_symbols "$g"
+	same $port
+	echo "# $port: $(info "$g" source_how)"
+	detach $port
+done
+
+# Of many hosts that come one after the other each is answered. (The first words of one may be read in the guest
+# before its driver knows that a host is there.)
+cat >"$work/hello.py" <<-'EOF'
+	import socket, sys, time
+	for i in range(40):
+	    s = socket.socket(socket.AF_UNIX)
+	    s.settimeout(10)
+	    s.connect(sys.argv[1])
+	    s.sendall(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % (16909061 + i))
+	    s.recv(100)
+	    s.close()
+	    time.sleep([0, 0.05, 0, 0.7][i % 4])
+EOF
+check "own: forty hosts, one after the other" python3 "$work/hello.py" "$work/own.sock"
+
+attach changes own
+within "own: symbols again" 60 has_symbols "$g"
+guest ask one 'modprobe msr' || give_up "modprobe"
+echo refresh >"$g/control"
+knows_module() { grep -q '^msr ' "$g/modules"; }
+within "own: a module that was loaded since" 30 knows_module
+guest qmp one device_del '{"id": "ownport"}' >/dev/null
+sleep 1
+echo refresh >"$g/control"
+within "own: a port that was unplugged: info says so" 30 says 'nobody answers in the guest'
+check "own: the symbols of before stay" knows_module
+guest qmp one device_add '{"driver": "virtserialport", "chardev": "own", "name": "org.kvmprofs.0"}' >/dev/null
+is_well() { echo refresh >"$g/control"; test "$(info "$g" source_error)" = -; }
+within "own: and plugged in again" 60 is_well
+detach changes
+
+# As RHEL does.
+guest ask one "kill \$(pidof qemu-ga)" >/dev/null
+files=guest-file-open,guest-file-close,guest-file-read,guest-file-write,guest-file-seek,guest-file-flush
+in_guest "$ask_agent -b $files"
+attach shell agent
+within "agent: without its files, by a shell" 60 has_symbols "$g"
+guest truth one "$work/truth" >/dev/null
+check "agent: that is the same" cmp "$work/truth/kallsyms" "$g/kallsyms"
+detach shell
+guest ask one "kill \$(pidof qemu-ga)" >/dev/null
+in_guest "$ask_agent -b $files,guest-exec,guest-exec-status"
+attach blocked agent
+within "agent: all blocked: info names what" 30 says 'blocks guest-file-open, .* guest-exec-status: allow them'
+detach blocked
+guest stop one
