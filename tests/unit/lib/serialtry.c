@@ -25,7 +25,7 @@
 
 void try_init(struct attempt *t, const char *path)
 {
-	*t = (struct attempt){.limits = {.cancel_fd = -1}};
+	*t = (struct attempt){.limits = {.cancel_fd = -1, .answer_ms = PATIENCE_S * 1000}};
 	t->limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
 	snprintf(t->uri, sizeof(t->uri), "virtio-serial:%s", path);
 	collect_init(&t->got);

@@ -77,7 +77,7 @@ static void assert_fault(enum fakeagent_fault fault, int code, const char *text)
 
 	try_init(&t);
 	if (is_about_time(fault))
-		t.limits.answer_ms = 300;
+		t.limits.answer_ms = 1500;
 	try_run(&t, GUEST_FILES_ALL);
 	if (t.result != code || t.why.code != code || !strstr(t.why.text, text))
 		fail_msg("fault %d: %d \"%s\", but expected %d and \"%s\"", (int)fault, t.result,
