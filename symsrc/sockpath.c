@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -48,13 +47,13 @@ static int open_root(const char *path, size_t len)
 
 static int open_at(int dirfd, const char *path, uint64_t resolve)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
-	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+	int fd = io_openat2(dirfd, path, O_PATH, resolve);
 
 	/* Before Linux 5.6 a path of this namespace is all that there is. */
-	if (fd < 0 && errno == ENOSYS && dirfd == AT_FDCWD)
-		fd = open(path, O_PATH | O_CLOEXEC);
-	return fd < 0 ? -errno : (int)fd;
+	if (fd != -ENOSYS || dirfd != AT_FDCWD)
+		return fd;
+	fd = open(path, O_PATH | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 /* resolve: more of openat2(2)'s flags. */

@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "symsrc/base/cleanup.h"
+#include "symsrc/base/io.h"
 #include "symsrc/modules.h"
 #include "symsrc/source_impl.h"
 
@@ -40,13 +40,7 @@ struct dir_fetch {
 
 static int open_beneath(int root, const char *path, int flags)
 {
-	struct open_how how = {
-		.flags = (unsigned)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
+	return io_openat2(root, path, flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 }
 
 /* Opens what an O_PATH descriptor stands for, if that is a regular file. */

@@ -2,15 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 
-#define IO_CHUNK 65536
+#define IO_CHUNK   65536
+#define OPEN_TRIES 64
 
 static int open_regular(int dirfd, const char *path)
 {
@@ -105,4 +108,16 @@ void io_wake_clear(int fd)
 
 	if (read(fd, &n, sizeof(n)) < 0)
 		errno = saved;
+}
+
+int io_openat2(int dirfd, const char *path, int flags, uint64_t resolve)
+{
+	struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC), .resolve = resolve};
+	int tries = resolve & RESOLVE_CACHED ? 1 : OPEN_TRIES;
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+	while (fd < 0 && errno == EAGAIN && --tries > 0);
+	return fd < 0 ? -errno : (int)fd;
 }

@@ -23,4 +23,9 @@ void io_wake(int fd);
 /* Takes all wake-ups that are pending; never blocks. */
 void io_wake_clear(int fd);
 
+/* openat2(2) with flags (O_CLOEXEC is added) and RESOLVE_ flags: a descriptor or negative errno.
+ * The kernel gives up with EAGAIN when anybody renames or mounts anything while a ".." is
+ * resolved: that is tried again, unless RESOLVE_CACHED asks not to wait. */
+int io_openat2(int dirfd, const char *path, int flags, uint64_t resolve);
+
 #endif
