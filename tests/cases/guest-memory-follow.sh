@@ -90,7 +90,8 @@ booted_again() {
 	guest wait one 90 "$1" >/dev/null || give_up "$2: the guest boots again"
 	is_true one "$2"
 	check "$2: the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/last" "$work/one.truth/kallsyms"
-	check "$2: a new epoch" epoch_is "$g" "$1"
+	# At least: boot code that is sampled late begins another one, which costs nothing but a reading.
+	check "$2: a new epoch" test "$(info "$g" epoch)" -ge "$1"
 }
 # shellcheck disable=SC2016
 ask '(sleep 0.2; guest-call kexec /boot/vmlinuz /boot/initrd.cpio "$(cat /proc/cmdline)" >/dev/ttyS0 2>&1) & echo'
