@@ -62,6 +62,9 @@ own_files() {
 	sed '1,/^$/d' "$work/$1.both" >"$work/$1.kallsyms"
 }
 same_files() {
+	# Everything is emulated here, and a reading rests many times the CPU time that it took: what a guest
+	# loads late in its boot may take a while.
+	wait_for 150 cmp -s "$work/$1.kallsyms" "$mnt/by-name/$1/kallsyms"
 	check "guest $1: kallsyms is what ssh reads" cmp "$work/$1.kallsyms" "$mnt/by-name/$1/kallsyms"
 	check "guest $1: modules is what ssh reads" cmp "$work/$1.modules" "$mnt/by-name/$1/modules"
 }
