@@ -152,15 +152,38 @@ static int make_info(const struct rooms *rooms, const struct guest_entry *e, str
 	return render_info(e, &status, symbols, &when, out);
 }
 
-static int make_profile(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
+/* An empty profile for a guest that the profiler does not know yet: a file in a format is one
+ * also when nothing is in it. */
+static int get_profile(const struct rooms *rooms, const struct guest *g, struct profile **ret)
+{
+	static const char note[] = "the profiler does not know this guest yet";
+	int r = profiler_profile(rooms->profiler, g->serial, -1, ret);
+
+	if (r != -ESRCH)
+		return r;
+	*ret = calloc(1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->since_ns = (*ret)->taken_ns = clock_now_ns();
+	memcpy((*ret)->sampler_note, note, sizeof(note));
+	return 0;
+}
+
+static int make_profile(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
+			struct buf *out)
 {
 	CLEANUP_PROFILE struct profile *p = NULL;
 	struct render_when when = when_now();
-	int r = profiler_profile(rooms->profiler, e->guest->serial, -1, &p);
+	int r = get_profile(rooms, e->guest, &p);
 
-	if (r == -ESRCH)
-		return buf_append_str(out, "# the profiler does not know this guest yet\n");
-	return r < 0 ? r : render_profile(e->guest, p, &when, out);
+	if (r < 0)
+		return r;
+	switch (node) {
+	case NODE_PROFILE: return render_profile(e->guest, p, &when, out);
+	case NODE_PROFILE_FOLDED: return render_folded(e->guest, p, out);
+	case NODE_PROFILE_JSON: return render_json(e->guest, p, &when, out);
+	default: return -ENOENT;
+	}
 }
 
 /* State and last CPU: fields 3 and 39 of /proc/PID/task/TID/stat (proc_pid_stat(5)). The second
@@ -224,7 +247,9 @@ static int make_of_guest(const struct rooms *rooms, enum node_id node, const str
 		return -ENOENT;
 	switch (node) {
 	case NODE_INFO: return make_info(rooms, e, out);
-	case NODE_PROFILE: return make_profile(rooms, e, out);
+	case NODE_PROFILE:
+	case NODE_PROFILE_FOLDED:
+	case NODE_PROFILE_JSON: return make_profile(rooms, node, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
 	default: return -ENOENT;

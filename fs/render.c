@@ -27,10 +27,14 @@ int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole)
 			  (unsigned)(h % 100));
 }
 
+uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns)
+{
+	return when->wall_ns - (when->now_ns > at_ns ? when->now_ns - at_ns : 0);
+}
+
 int render_date(struct buf *out, const struct render_when *when, uint64_t at_ns)
 {
-	uint64_t ago = when->now_ns > at_ns ? when->now_ns - at_ns : 0;
-	time_t t = (time_t)((when->wall_ns - ago) / NSEC_PER_SEC);
+	time_t t = (time_t)(render_wall_ns(when, at_ns) / NSEC_PER_SEC);
 	struct tm tm;
 
 	if (!gmtime_r(&t, &tm))
@@ -68,6 +72,58 @@ int render_word(struct buf *out, const char *text)
 			render_text(out, (const char[]){*text, '\0'});
 	}
 	return out->err;
+}
+
+/* Where the quoting of c is told; NULL: it stands for itself. */
+static const char *quote_of(char c, const struct render_quote *list)
+{
+	for (; list->c; list++) {
+		if (list->c == c)
+			return list->as;
+	}
+	return NULL;
+}
+
+static void append_hex(struct buf *out, unsigned char c, const struct render_quote *list)
+{
+	const char *backslash = quote_of('\\', list);
+
+	buf_append_str(out, backslash ? backslash : "\\");
+	buf_printf(out, "x%02x", c);
+}
+
+int render_quoted(struct buf *out, const char *text, const struct render_quote *list)
+{
+	while (*text) {
+		const char *plain = text, *as = NULL;
+
+		while (*text >= 0x20 && *text <= 0x7e && !(as = quote_of(*text, list)))
+			text++;
+		buf_append(out, plain, (size_t)(text - plain));
+		if (!*text)
+			break;
+		if (as)
+			buf_append_str(out, as);
+		else
+			append_hex(out, (unsigned char)*text, list);
+		text++;
+	}
+	return out->err;
+}
+
+const char *render_sampler_name(enum sampler_kind kind)
+{
+	switch (kind) {
+	case SAMPLER_KIND_PERF: return "perf";
+	case SAMPLER_KIND_QMP: return "qmp";
+	case SAMPLER_KIND_NONE: break;
+	}
+	return "none";
+}
+
+uint64_t render_length_ns(const struct profile *profile)
+{
+	return profile->taken_ns > profile->since_ns ? profile->taken_ns - profile->since_ns : 0;
 }
 
 int render_line(struct buf *out, const char *key, const char *value)

@@ -40,6 +40,21 @@ int render_line_u64(struct buf *out, const char *key, uint64_t value);
 /* One column: as render_text(), and blanks are escaped too; "-" when empty. */
 int render_word(struct buf *out, const char *text);
 
+/* What a format writes in the place of a character; a list of them ends with c 0. */
+struct render_quote {
+	char c;
+	const char *as;
+};
+/* Text as a format quotes it: bytes outside printable ASCII as \xNN, then every character of
+ * the list (also the backslash of \xNN) as the list says. */
+int render_quoted(struct buf *out, const char *text, const struct render_quote *list);
+
+const char *render_sampler_name(enum sampler_kind kind);
+/* The moment at_ns (monotonic) in nanoseconds since 1970. */
+uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns);
+/* How long the profile has been counting, nanoseconds. */
+uint64_t render_length_ns(const struct profile *profile);
+
 /* -- files ------------------------------------------------------------------------------- */
 
 struct render_status {
@@ -74,6 +89,14 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 
 int render_profile(const struct guest *guest, const struct profile *profile,
 		   const struct render_when *when, struct buf *out);
+
+/* The same as `guest;object;symbol SAMPLES` lines, as flamegraph.pl, inferno and speedscope
+ * read them. */
+int render_folded(const struct guest *guest, const struct profile *profile, struct buf *out);
+
+/* As one JSON object; kvmprofs(8) describes it. */
+int render_json(const struct guest *guest, const struct profile *profile,
+		const struct render_when *when, struct buf *out);
 
 /* symbols: of the current epoch, or NULL. */
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,

@@ -3,21 +3,11 @@
 
 #include <inttypes.h>
 
-static const char *sampler_name(enum sampler_kind kind)
-{
-	switch (kind) {
-	case SAMPLER_KIND_PERF: return "perf";
-	case SAMPLER_KIND_QMP: return "qmp";
-	case SAMPLER_KIND_NONE: break;
-	}
-	return "none";
-}
-
 static void header_who(const struct guest *g, const struct profile *p, struct buf *out)
 {
 	buf_append_str(out, "# guest: ");
 	render_text(out, g->name);
-	buf_printf(out, " (pid %d)\n# sampler: %s", (int)g->pid, sampler_name(p->sampler));
+	buf_printf(out, " (pid %d)\n# sampler: %s", (int)g->pid, render_sampler_name(p->sampler));
 	if (p->sampler_note[0]) {
 		buf_append_str(out, " (");
 		render_text(out, p->sampler_note);
@@ -30,12 +20,10 @@ static void header_who(const struct guest *g, const struct profile *p, struct bu
 
 static void header_when(const struct profile *p, const struct render_when *when, struct buf *out)
 {
-	uint64_t length = p->taken_ns > p->since_ns ? p->taken_ns - p->since_ns : 0;
-
 	buf_append_str(out, "# since: ");
 	render_date(out, when, p->since_ns);
 	buf_append_str(out, " for ");
-	render_seconds(out, length);
+	render_seconds(out, render_length_ns(p));
 	if (p->paused)
 		buf_append_str(out, " (paused now)");
 	if (p->epochs > 1)

@@ -32,6 +32,8 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_BUILDIDS] = {"buildids", SYMBOLS_OF(NODE_GUEST, 0444)},
 	/* An address that no symbol covers stands there as a number. */
 	[NODE_PROFILE] = {"profile", SECRET_TEXT_OF(NODE_GUEST)},
+	[NODE_PROFILE_FOLDED] = {"profile.folded", SECRET_TEXT_OF(NODE_GUEST)},
+	[NODE_PROFILE_JSON] = {"profile.json", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
 	[NODE_CONTROL] = {"control", .parent = NODE_GUEST, .class = CLASS_CONTROL, .mode = 0600},

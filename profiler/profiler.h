@@ -93,6 +93,9 @@ struct profile_row {
 	char type;	    /* 'g' guest kernel, 'u' guest user */
 	const char *symbol; /* belongs to the profile; safe to print */
 	const char *object; /* likewise; with brackets */
+	/* Where the symbol begins in the newest of the boots that it was hit in, or the address
+	 * that stands for itself; 0: a row of many (user space). */
+	uint64_t address;
 };
 
 struct profile {

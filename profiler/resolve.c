@@ -17,7 +17,8 @@
 /* A row in the making. name NULL: the address stands for itself. */
 struct row {
 	uint64_t samples;
-	uint64_t address;
+	uint64_t address; /* 0 where there is a name */
+	uint64_t start;	  /* of the symbol; no part of the content, since boots differ in it */
 	const char *name;
 	const char *object; /* NULL: the kernel itself */
 	uint16_t name_len;
@@ -101,6 +102,7 @@ static void rows_add(struct rows *rows, const struct row *r)
 		i = (i + 1) & rows->mask;
 	if (rows->slots[i]) {
 		rows->list[rows->slots[i] - 1].samples += r->samples;
+		rows->list[rows->slots[i] - 1].start = r->start; /* the oldest boot comes first */
 		return;
 	}
 	rows->list[rows->count++] = *r;
@@ -156,6 +158,7 @@ static struct row row_of(uint64_t ip, const struct symbols *s, bool narrow)
 	struct symtab_hit hit;
 
 	if (s && is_kernel_address(ip, narrow) && symtab_find(s->table, ip, &hit)) {
+		row.start = hit.start;
 		row.name = hit.name;
 		row.name_len = hit.name_len;
 		row.object = hit.object;
@@ -259,7 +262,10 @@ static char *put_text(char *to, const char *s, size_t n)
 /* Writes the row's strings at *to, which is moved behind them. */
 static void name_row(const struct row *r, struct profile_row *row, char **to)
 {
-	*row = (struct profile_row){.samples = r->samples, .type = 'g', .symbol = *to};
+	*row = (struct profile_row){.samples = r->samples,
+				    .type = 'g',
+				    .symbol = *to,
+				    .address = r->name ? r->start : r->address};
 	if (!r->name) {
 		put_address(*to, r->address);
 		*to += ADDRESS_TEXT_SIZE;

@@ -19,6 +19,20 @@ check "top: the hash function is there" grep -q "$HOT_CRYPTO" "$mnt/top"
 check "utilization: a line of the guest" grep -q " $pid one" "$mnt/utilization"
 check "status: samples of qmp" test "$(sed -n 's/^samples_qmp //p' "$mnt/status")" -ge 300
 
+# The same in the formats that others read: one moment each, so that only what leads is compared.
+check "profile.folded: the hash function leads" test "$(head -n 1 "$g/profile.folded" | cut -d' ' -f1)" = "one;[rmd160];$HOT_CRYPTO"
+check "profile.folded: all samples are there" test "$(awk '{ n += $NF } END { print n }' "$g/profile.folded")" -ge 300
+check "profile.json: a JSON parser reads it" python3 -c '
+import json, sys
+p = json.load(open(sys.argv[1]))
+assert p["format"] == "kvmprofs profile" and p["version"] == 1 and p["guest"] == "one" and p["sampler"] == "qmp"
+assert p["frequency"] > 0 and p["duration"] > 1 and p["samples"] >= 300
+assert p["samples"] == p["guest_kernel"] + p["guest_user"] == sum(r["samples"] for r in p["rows"])
+top = p["rows"][0]
+assert (top["symbol"], top["object"], top["type"]) == (sys.argv[2], "[rmd160]", "kernel")
+assert int(top["address"], 16) == int(sys.argv[3], 16)
+' "$g/profile.json" "$HOT_CRYPTO" "$(awk -v s=$HOT_CRYPTO '$3 == s { print $1 }' "$g/kallsyms")"
+
 echo pause >"$g/control"
 before=$(samples "$g")
 sleep 1 # nothing to wait for: that nothing comes is what is tested

@@ -95,6 +95,9 @@ static void test_rows(void **state)
 	assert_row(&p, 3, 2, 'g', "cold", "[ext4]");
 	assert_row(&p, 4, 2, 'g', "cold", PROFILE_OBJECT_KERNEL);
 	assert_row(&p, 5, 2, 'g', "twin", PROFILE_OBJECT_KERNEL);
+	assert_int_equal(p.rows[0].address, KERNEL + 0x100);
+	assert_int_equal(p.rows[1].address, 0);
+	assert_int_equal(p.rows[2].address, 0xffffffffc0001000);
 	assert_int_equal(p.samples, 26);
 	assert_int_equal(p.guest_kernel, 20);
 	assert_int_equal(p.unresolved, 0);
@@ -148,6 +151,8 @@ static void test_boots_are_merged_by_name(void **state)
 	assert_int_equal(p.row_count, 2);
 	assert_row(&p, 0, 4, 'g', "0xffffffff81000100", PROFILE_OBJECT_UNKNOWN);
 	assert_row(&p, 1, 3, 'g', "hot", PROFILE_OBJECT_KERNEL);
+	/* as the boot that runs has it */
+	assert_int_equal(p.rows[1].address, KERNEL + 0x5000100);
 	assert_int_equal(p.unresolved, 4);
 	assert_int_equal(p.epochs, 2);
 	drop(&p);
