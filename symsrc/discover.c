@@ -596,6 +596,18 @@ static void run_session(struct discover *d, struct vmm *v, uint64_t now)
 		start_session(d, v, now);
 }
 
+static void hasten_doubted(struct discover *d, uint64_t now)
+{
+	uint64_t serial;
+
+	while (guests_next_doubt(d->guests, &serial)) {
+		for (size_t i = 0; i < d->vmm_count; i++) {
+			if (d->vmms[i]->serial == serial)
+				vmm_session_hasten(d->vmms[i], now);
+		}
+	}
+}
+
 /* -- ticks -------------------------------------------------------------------------------- */
 
 /* Where no list tells it: a VM may be closed, and a process may exec(2) something else. */
@@ -658,6 +670,7 @@ static void tick(struct discover *d)
 		look_at_all_young(d, now);
 	}
 	publish(d); /* before anything of QMP: found is found */
+	hasten_doubted(d, now);
 	tick_guests(d, now);
 	publish(d);
 	note_epochs(d);

@@ -20,6 +20,8 @@ struct guests {
 	_Atomic uint64_t generation;
 	int subscribers[GUESTS_SUBSCRIBERS_MAX]; /* lock */
 	size_t subscriber_count;		 /* lock */
+	uint64_t doubts[GUESTS_DOUBTS_MAX];	 /* lock; serials */
+	size_t doubt_count;			 /* lock */
 };
 
 struct guest *guest_create(void)
@@ -260,6 +262,26 @@ int guests_new_epoch(struct guests *gs, uint64_t serial, uint32_t seen_epoch, co
 	r = with_writer__new_epoch(gs, serial, seen_epoch, reason);
 	mutex_unlock(&gs->writer);
 	return r;
+}
+
+void guests_doubt(struct guests *gs, uint64_t serial)
+{
+	mutex_lock(&gs->lock);
+	if (gs->doubt_count < GUESTS_DOUBTS_MAX)
+		gs->doubts[gs->doubt_count++] = serial;
+	mutex_unlock(&gs->lock);
+}
+
+bool guests_next_doubt(struct guests *gs, uint64_t *ret_serial)
+{
+	bool found;
+
+	mutex_lock(&gs->lock);
+	found = gs->doubt_count > 0;
+	if (found)
+		*ret_serial = gs->doubts[--gs->doubt_count];
+	mutex_unlock(&gs->lock);
+	return found;
 }
 
 int guests_subscribe(struct guests *gs, int wake_fd)

@@ -147,6 +147,14 @@ int guests_publish(struct guests *gs, const struct guest *const *list, size_t co
  * there is no such guest, -ENOMEM. */
 int guests_new_epoch(struct guests *gs, uint64_t serial, uint32_t seen_epoch, const char *reason);
 
+/* What QMP said of this guest may not hold any more (its memory could not be read by that):
+ * discovery asks again soon. Dropped when GUESTS_DOUBTS_MAX others wait: it asks once a minute
+ * anyway. */
+#define GUESTS_DOUBTS_MAX 64
+void guests_doubt(struct guests *gs, uint64_t serial);
+/* The next of them, which is taken off the list. False: there is none. For discovery only. */
+bool guests_next_doubt(struct guests *gs, uint64_t *ret_serial);
+
 /* wake_fd (io_wake_create()) is woken at every publication from now on. The caller keeps it
  * open until guests_unsubscribe(). -ENOSPC when there are too many. */
 int guests_subscribe(struct guests *gs, int wake_fd);

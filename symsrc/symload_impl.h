@@ -143,7 +143,7 @@ bool symload_ram_facts_same(const struct guest *a, const struct guest *b);
 
 /* Opens the guest's RAM where the job's source may want it, or sees that it still is as it was.
  * Not under the lock: reads /proc/PID. */
-void symload_prepare_ram(const struct symload *sl, struct job *job);
+void symload_prepare_ram(struct symload *sl, struct job *job);
 void load_ram_deinit(struct load_ram *ram);
 
 /* ---- symload_table.c ------------------------------------------------------------------------ */

@@ -40,12 +40,15 @@ static void open_ram(const char *proc_root, const struct guest *g, struct load_r
 	}
 }
 
-void symload_prepare_ram(const struct symload *sl, struct job *job)
+void symload_prepare_ram(struct symload *sl, struct job *job)
 {
 	struct source_target *t = &job->req.target;
 
 	if (!source_wants_ram(job->req.uri))
 		return;
+	/* Where memory that was plugged in lies is known by QMP alone. */
+	if (job->ram.doubtful)
+		guests_doubt(sl->gs, job->guest->serial);
 	if (!is_right(&job->ram, job->guest)) {
 		open_ram(sl->proc_root, job->guest, &job->ram);
 		/* What was missing may be in memory that is known only now. */

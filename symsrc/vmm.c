@@ -310,6 +310,7 @@ static void plan_after_success(struct vmm *v, uint64_t now_ns)
 	bool runs = strcmp(v->info.state, "running") == 0;
 
 	v->failures = 0;
+	v->session_ended_ns = now_ns;
 	v->session_due_ns = now_ns + (runs ? VMM_SESSION_EVERY_NS : VMM_SESSION_SOON_NS);
 }
 
@@ -338,6 +339,16 @@ static void end_session(struct vmm *v)
 bool vmm_session_is_due(const struct vmm *v, uint64_t now_ns)
 {
 	return !v->session && v->session_due_ns <= now_ns;
+}
+
+void vmm_session_hasten(struct vmm *v, uint64_t now_ns)
+{
+	uint64_t soon = v->session_ended_ns + VMM_SESSION_HASTE_NS;
+
+	if (soon < now_ns)
+		soon = now_ns;
+	if (v->session_due_ns != NEVER && v->failures == 0 && soon < v->session_due_ns)
+		v->session_due_ns = soon;
 }
 
 bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)

@@ -16,6 +16,7 @@
 
 #define VMM_SESSION_NS	     (3 * NSEC_PER_SEC)	 /* the longest session */
 #define VMM_SESSION_EVERY_NS (60 * NSEC_PER_SEC) /* between those that worked */
+#define VMM_SESSION_HASTE_NS (10 * NSEC_PER_SEC) /* the same when it is needed */
 #define VMM_SESSION_SOON_NS  (30 * NSEC_PER_SEC) /* the same while the guest does not run */
 #define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	 /* after a failure; doubles with each */
 #define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	 /* a new VM's vCPUs are looked for at each tick */
@@ -44,11 +45,12 @@ struct vmm {
 
 	struct vmm_query *session;
 	uint64_t session_deadline_ns;
-	uint64_t session_due_ns; /* UINT64_MAX: never */
-	size_t monitor;		 /* which of args.qmp is next */
-	unsigned foreign;	 /* bits: monitors that answer for somebody else */
-	unsigned failures;	 /* sessions, in a row */
-	struct vmm_answers info; /* vCPUs with the host's thread ids */
+	uint64_t session_due_ns;   /* UINT64_MAX: never */
+	uint64_t session_ended_ns; /* the last one that worked */
+	size_t monitor;		   /* which of args.qmp is next */
+	unsigned foreign;	   /* bits: monitors that answer for somebody else */
+	unsigned failures;	   /* sessions, in a row */
+	struct vmm_answers info;   /* vCPUs with the host's thread ids */
 };
 
 /* NULL when the process is gone, or another one by now, or out of memory. */
@@ -72,6 +74,9 @@ unsigned vmm_update(struct vmm *v, const struct vmmscan *s, const struct vmm_fac
 
 /* True when it is time for a session. */
 bool vmm_session_is_due(const struct vmm *v, uint64_t now_ns);
+/* What the last one told may not hold any more: the next one comes VMM_SESSION_HASTE_NS after
+ * it, unless the VMM has not answered lately. */
+void vmm_session_hasten(struct vmm *v, uint64_t now_ns);
 /* Starts one. False when nothing came of it; the next attempt is then planned. */
 bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns);
 /* To be called when poll says so, and at ticks for the deadline. v->session is NULL once it is

@@ -168,6 +168,25 @@ static void test_subscribers_are_woken(void **state)
 	guests_destroy(gs);
 }
 
+static void test_doubts_are_taken_once(void **state)
+{
+	struct guests *gs = guests_create();
+	uint64_t serial = 0;
+
+	(void)state;
+	assert_false(guests_next_doubt(gs, &serial));
+	guests_doubt(gs, 7);
+	assert_true(guests_next_doubt(gs, &serial));
+	assert_int_equal(serial, 7);
+	assert_false(guests_next_doubt(gs, &serial));
+	for (int i = 0; i < GUESTS_DOUBTS_MAX + 1; i++)
+		guests_doubt(gs, 1);
+	for (int i = 0; i < GUESTS_DOUBTS_MAX; i++)
+		assert_true(guests_next_doubt(gs, &serial));
+	assert_false(guests_next_doubt(gs, &serial));
+	guests_destroy(gs);
+}
+
 static void *read_many(void *arg)
 {
 	struct guests *gs = arg;
@@ -220,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_new_epoch_only_once),
 		cmocka_unit_test(test_epoch_survives_publish_but_not_the_instance),
 		cmocka_unit_test(test_subscribers_are_woken),
+		cmocka_unit_test(test_doubts_are_taken_once),
 		cmocka_unit_test(test_threads),
 	};
 
