@@ -172,6 +172,7 @@ static int get_profile(const struct rooms *rooms, const struct guest *g, struct 
 static int make_profile(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
 			struct buf *out)
 {
+	CLEANUP_SYMBOLS const struct symbols *symbols = NULL;
 	CLEANUP_PROFILE struct profile *p = NULL;
 	struct render_when when = when_now();
 	int r = get_profile(rooms, e->guest, &p);
@@ -182,6 +183,9 @@ static int make_profile(const struct rooms *rooms, enum node_id node, const stru
 	case NODE_PROFILE: return render_profile(e->guest, p, &when, out);
 	case NODE_PROFILE_FOLDED: return render_folded(e->guest, p, out);
 	case NODE_PROFILE_JSON: return render_json(e->guest, p, &when, out);
+	case NODE_PROFILE_PPROF:
+		symbols = symsrc_symbols(rooms->symsrc, e->guest->serial, 0);
+		return render_pprof(e->guest, p, symbols, &when, out);
 	default: return -ENOENT;
 	}
 }
@@ -249,7 +253,8 @@ static int make_of_guest(const struct rooms *rooms, enum node_id node, const str
 	case NODE_INFO: return make_info(rooms, e, out);
 	case NODE_PROFILE:
 	case NODE_PROFILE_FOLDED:
-	case NODE_PROFILE_JSON: return make_profile(rooms, node, e, out);
+	case NODE_PROFILE_JSON:
+	case NODE_PROFILE_PPROF: return make_profile(rooms, node, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
 	default: return -ENOENT;

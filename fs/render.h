@@ -55,6 +55,22 @@ uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns);
 /* How long the profile has been counting, nanoseconds. */
 uint64_t render_length_ns(const struct profile *profile);
 
+/* The rows of one object of a profile. */
+struct render_object {
+	const char *name;
+	uint64_t samples;
+	const struct profile_row **rows; /* hottest first */
+	size_t count;
+};
+/* The rows of a profile by their objects, hottest object first. Points into the profile. */
+struct render_objects {
+	size_t count;
+	struct render_object *list;
+	const struct profile_row **rows; /* what the lists of rows lie in */
+};
+int render_objects_make(const struct profile *profile, struct render_objects *ret); /* or -ENOMEM */
+void render_objects_free(struct render_objects *o);
+
 /* -- files ------------------------------------------------------------------------------- */
 
 struct render_status {
@@ -97,6 +113,11 @@ int render_folded(const struct guest *guest, const struct profile *profile, stru
 /* As one JSON object; kvmprofs(8) describes it. */
 int render_json(const struct guest *guest, const struct profile *profile,
 		const struct render_when *when, struct buf *out);
+
+/* The same for pprof: a gzipped profile.proto. symbols: of the current epoch, whose build-ids and
+ * addresses the objects get, or NULL. */
+int render_pprof(const struct guest *guest, const struct profile *profile,
+		 const struct symbols *symbols, const struct render_when *when, struct buf *out);
 
 /* symbols: of the current epoch, or NULL. */
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,

@@ -22,6 +22,15 @@ check "status: samples of qmp" test "$(sed -n 's/^samples_qmp //p' "$mnt/status"
 # The same in the formats that others read: one moment each, so that only what leads is compared.
 check "profile.folded: the hash function leads" test "$(head -n 1 "$g/profile.folded" | cut -d' ' -f1)" = "one;[rmd160];$HOT_CRYPTO"
 check "profile.folded: all samples are there" test "$(awk '{ n += $NF } END { print n }' "$g/profile.folded")" -ge 300
+"$(dirname "$0")/read-pprof" "$g/profile.pb.gz" >"$work/pprof"
+check "profile.pb.gz: it is as pprof, Parca and Pyroscope want it" test -s "$work/pprof"
+check "profile.pb.gz: the hash function leads, with its place and its module's build-id" \
+	grep -q "^[0-9]* $HOT_CRYPTO \[rmd160\] $(sed -n 's/ \[rmd160\]$//p' "$g/buildids") 0x$(
+		awk -v s=$HOT_CRYPTO '$3 == s { print $1 }' "$g/kallsyms")\$" "$work/pprof"
+check "profile.pb.gz: the kernel's build-id" \
+	grep -q " \[guest.kernel.kallsyms\] $(sed -n '1s/ .*//p' "$g/buildids") 0xffffffff" "$work/pprof"
+check "profile.pb.gz: time, too" grep -qx "types samples/count cpu/nanoseconds" "$work/pprof"
+check "profile.pb.gz: whose it is" grep -qx "label guest=one" "$work/pprof"
 check "profile.json: a JSON parser reads it" python3 -c '
 import json, sys
 p = json.load(open(sys.argv[1]))
