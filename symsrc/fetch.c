@@ -6,7 +6,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
-#include "symsrc/base/text.h"
+#include "symsrc/filemark.h"
 
 #define FETCH_TRIES 3 /* while modules come and go */
 
@@ -56,6 +56,13 @@ static int build(struct source *s, const struct source_limits *limits, struct sy
 	return explain_fetch(b, s, r, why);
 }
 
+/* The parsers have seen the texts: they are fine. */
+static void mark_by_files(struct symbols *s)
+{
+	filemark_make(s->boot_id, s->modules ? s->modules->data : NULL,
+		      s->modules ? s->modules->size : 0, &s->mark, NULL);
+}
+
 /* The result is still ours alone: nobody else holds it. */
 static void label(const struct symbols *made, const struct source *s, uint64_t began_ns)
 {
@@ -66,6 +73,8 @@ static void label(const struct symbols *made, const struct source *s, uint64_t b
 	memcpy(mine->note, s->note, sizeof(mine->note));
 	mine->partial = s->partial;
 	mine->mark = s->mark;
+	if (s->mark.len == 0)
+		mark_by_files(mine);
 	mine->fetched_ns = clock_now_ns();
 	mine->fetch_took_ns = mine->fetched_ns - began_ns;
 }
@@ -107,33 +116,16 @@ int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct 
 
 /* ---- a look ------------------------------------------------------------------------------- */
 
-int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why)
-{
-	struct source *s = NULL;
-	int r = req->mark.len ? open_source(req, &s, why) : -ENOSYS;
-
-	if (r < 0)
-		return r == -ENOSYS ? r : explained(why, r);
-	r = s->ops->look ? s->ops->look(s, &req->limits, why) : -ENOSYS;
-	if (r >= 0) {
-		*ret = (enum source_news)r;
-		req->mark = s->mark;
-	}
-	source_destroy(s);
-	return r == -ENOSYS ? r : explained(why, r < 0 ? r : 0);
-}
-
-/* ---- the small one ------------------------------------------------------------------------ */
-
-struct state_sink {
+/* The little that a mark is made of. */
+struct look_sink {
 	struct buf boot_id, modules;
 	struct buf *to; /* where data goes now, or NULL */
 	bool has_modules;
 };
 
-static int state_begin(void *ctx, enum guest_file file, const char *module)
+static int look_begin(void *ctx, enum guest_file file, const char *module)
 {
-	struct state_sink *s = ctx;
+	struct look_sink *s = ctx;
 
 	(void)module;
 	s->to = NULL;
@@ -147,55 +139,58 @@ static int state_begin(void *ctx, enum guest_file file, const char *module)
 	return 0;
 }
 
-static int state_data(void *ctx, const void *bytes, size_t n)
+static int look_data(void *ctx, const void *bytes, size_t n)
 {
-	struct state_sink *s = ctx;
+	struct look_sink *s = ctx;
 
 	return s->to ? buf_append(s->to, bytes, n) : 0;
 }
 
-static int make_state(struct state_sink *s, struct fetch_state *ret)
+static int make_mark(const struct look_sink *s, struct source_mark *ret, struct errmsg *why)
 {
-	struct fetch_state st = {0};
-	size_t n = strcspn(s->boot_id.data, "\n");
+	char boot_id[FILEMARK_BOOT_ID_MAX];
 
-	if (n < sizeof(st.boot_id) && text_is_word(s->boot_id.data, n))
-		memcpy(st.boot_id, s->boot_id.data, n);
-	if (s->has_modules) {
-		st.modules = blob_from_bytes(s->modules.data, s->modules.len);
-		if (!st.modules)
-			return -ENOMEM;
-	}
-	*ret = st;
-	return 0;
+	filemark_boot_id(s->boot_id.data, s->boot_id.len, boot_id);
+	return filemark_make(boot_id, s->has_modules ? s->modules.data : NULL, s->modules.len, ret,
+			     why);
 }
 
-int fetch_state(const struct fetch_request *req, struct fetch_state *ret, struct errmsg *why)
+/* For a source that has no better way: by two small files. */
+static int look_at_files(struct source *s, const struct source_limits *limits, struct errmsg *why)
 {
-	const unsigned want =
-		GUEST_FILE_BIT(GUEST_FILE_BOOT_ID) | GUEST_FILE_BIT(GUEST_FILE_MODULES);
-	struct state_sink ctx = {0};
-	const struct source_sink sink = {state_begin, state_data, &ctx};
+	struct look_sink ctx = {0};
+	const struct source_sink sink = {look_begin, look_data, &ctx};
+	const struct source_mark had = s->mark;
+	int r;
+
+	buf_init(&ctx.boot_id, guest_file_max(GUEST_FILE_BOOT_ID));
+	buf_init(&ctx.modules, guest_file_max(GUEST_FILE_MODULES));
+	r = s->ops->fetch(s, FILEMARK_FILES, limits, &sink, why);
+	if (r == 0)
+		r = make_mark(&ctx, &s->mark, why);
+	buf_deinit(&ctx.boot_id);
+	buf_deinit(&ctx.modules);
+	return r < 0 ? r : (int)filemark_compare(&had, &s->mark);
+}
+
+int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why)
+{
 	struct source *s = NULL;
 	int r;
 
 	if (why)
 		*why = (struct errmsg){0};
-	buf_init(&ctx.boot_id, guest_file_max(GUEST_FILE_BOOT_ID));
-	buf_init(&ctx.modules, guest_file_max(GUEST_FILE_MODULES));
 	r = open_source(req, &s, why);
 	if (r == 0)
-		r = s->ops->fetch(s, want, &req->limits, &sink, why);
-	if (r == 0)
-		r = make_state(&ctx, ret);
+		r = s->ops->look ? s->ops->look(s, &req->limits, why) : -ENOSYS;
+	if (r == -ENOSYS && s && why)
+		*why = (struct errmsg){0};
+	if (r == -ENOSYS && s)
+		r = look_at_files(s, &req->limits, why);
+	if (r >= 0) {
+		*ret = (enum source_news)r;
+		req->mark = s->mark;
+	}
 	source_destroy(s);
-	buf_deinit(&ctx.boot_id);
-	buf_deinit(&ctx.modules);
-	return explained(why, r);
-}
-
-void fetch_state_deinit(struct fetch_state *s)
-{
-	blob_put(s->modules);
-	*s = (struct fetch_state){0};
+	return explained(why, r < 0 ? r : 0);
 }

@@ -36,18 +36,9 @@ struct fetch_request {
  * here. */
 int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct errmsg *why);
 
-/* Asks the source that made req->mark for news, which costs much less than any fetch. 0, -ENOSYS
- * when it cannot tell, or negative errno and why. */
+/* Asks the source that made req->mark for news, which costs much less than any fetch: by a way of
+ * its own (source_ops.look()), or by the guest's boot_id and list of modules (symsrc/filemark.h).
+ * 0, or negative errno and why. */
 int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why);
-
-/* The little that tells whether symbols are still right. */
-struct fetch_state {
-	char boot_id[37];     /* empty: not to be had */
-	struct blob *modules; /* NULL: not to be had */
-};
-
-/* Fetches that little. On success drop it with fetch_state_deinit(). */
-int fetch_state(const struct fetch_request *req, struct fetch_state *ret, struct errmsg *why);
-void fetch_state_deinit(struct fetch_state *s);
 
 #endif

@@ -123,7 +123,8 @@ struct source_ops {
 		     const struct source_sink *sink, struct errmsg *why);
 	void (*destroy)(struct source *s);
 	/* Whether something has changed since the fetch that made s->mark, much cheaper than a
-	 * fetch. An enum source_news, or negative errno and why. NULL: this source cannot. */
+	 * fetch. An enum source_news, or negative errno and why; -ENOSYS, or NULL: by its files
+	 * (symsrc/filemark.h), which the caller does. */
 	int (*look)(struct source *s, const struct source_limits *limits, struct errmsg *why);
 };
 
@@ -140,10 +141,11 @@ struct source {
 	 * nothing. */
 	char note[SOURCE_NOTE_MAX];
 	bool partial; /* likewise: the note is of symbols that are missing */
-	/* Set by a fetch that worked. A caller may put in what an earlier one had set, for
-	 * look(), which brings it up to date; and for fetch() in dead: the mark of a boot that is
-	 * known to be over, so that its remains are not taken for the next one. A fetch, whatever
-	 * comes of it, may note in dead what it has learnt: hand it to the next one. */
+	/* Set by a fetch that worked, where look() wants it. A caller may put in what an earlier
+	 * one had set, for look(), which brings it up to date; and for fetch() in dead: the mark of
+	 * a boot that is known to be over, so that its remains are not taken for the next one. A
+	 * fetch, whatever comes of it, may note in dead what it has learnt: hand it to the next
+	 * one. */
 	struct source_mark mark, dead;
 };
 

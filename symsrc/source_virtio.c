@@ -9,8 +9,6 @@
 #include "symsrc/agent.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
-#include "symsrc/base/text.h"
-#include "symsrc/modules.h"
 #include "symsrc/port.h"
 #include "symsrc/serial_probe.h"
 #include "symsrc/source_impl.h"
@@ -92,9 +90,8 @@ static int open_session(const char *path, const struct source_limits *limits, st
 	return r;
 }
 
-/* ---- what the mark is made of --------------------------------------------------------------- */
+/* ---- the source ----------------------------------------------------------------------------- */
 
-/* The same for both dialects, though each makes its own sum of the modules. */
 _Static_assert(PORT_STATE_LEN <= SOURCE_MARK_MAX, "a state is a mark");
 
 static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct source_mark *ret)
@@ -103,96 +100,17 @@ static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct s
 	memcpy(ret->bytes, state, PORT_STATE_LEN);
 }
 
-/* Makes a state of what passes by. */
-struct tap {
-	const struct source_sink *sink; /* NULL: nobody else wants it */
-	unsigned want;
-	bool pass;
-	struct buf *to; /* of these two, or NULL */
-	struct buf boot_id, modules;
-};
-
-static int tap_begin(void *ctx, enum guest_file file, const char *module)
+static int fetch_by_agent(struct session *s, unsigned want, const struct source_sink *sink,
+			  struct errmsg *why)
 {
-	struct tap *t = ctx;
-
-	t->to = NULL;
-	if (file == GUEST_FILE_BOOT_ID)
-		t->to = &t->boot_id;
-	if (file == GUEST_FILE_MODULES)
-		t->to = &t->modules;
-	if (t->to)
-		buf_clear(t->to); /* the newer modules count */
-	t->pass = t->sink && t->want & GUEST_FILE_BIT(file);
-	return t->pass ? t->sink->begin(t->sink->ctx, file, module) : 0;
-}
-
-static int tap_data(void *ctx, const void *bytes, size_t n)
-{
-	struct tap *t = ctx;
-	int r = t->to ? buf_append(t->to, bytes, n) : 0;
-
-	return r == 0 && t->pass ? t->sink->data(t->sink->ctx, bytes, n) : r;
-}
-
-static uint64_t add_bytes(uint64_t sum, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		sum = (sum ^ ((const uint8_t *)bytes)[i]) * 1099511628211ULL; /* FNV-1a */
-	return sum;
-}
-
-static int add_module(void *ctx, const struct module_line *m)
-{
-	uint64_t *sum = ctx;
-
-	*sum = add_bytes(*sum, m->name, strlen(m->name) + 1);
-	*sum = add_bytes(*sum, &m->base, sizeof(m->base));
-	*sum = add_bytes(*sum, &m->size, sizeof(m->size));
-	return 0;
-}
-
-/* False: nothing is known by which a boot is recognised. */
-static bool make_state(const struct tap *t, uint8_t ret[static PORT_STATE_LEN])
-{
-	uint64_t sum = 14695981039346656037ULL;
-	size_t n = strcspn(t->boot_id.data, "\n");
-
-	if (n != PORT_BOOT_ID_LEN || !text_is_word(t->boot_id.data, n))
-		return false;
-	if (modules_parse(t->modules.data, t->modules.len, add_module, &sum, NULL) < 0)
-		return false;
-	memcpy(ret, t->boot_id.data, PORT_BOOT_ID_LEN);
-	memcpy(ret + PORT_BOOT_ID_LEN, &sum, sizeof(sum));
-	return true;
-}
-
-static int tapped_fetch(struct session *s, unsigned want, const struct source_sink *sink,
-			struct source_mark *mark, struct errmsg *why)
-{
-	const unsigned needed =
-		GUEST_FILE_BIT(GUEST_FILE_BOOT_ID) | GUEST_FILE_BIT(GUEST_FILE_MODULES);
-	struct tap t = {.sink = sink, .want = want};
-	const struct source_sink tap = {tap_begin, tap_data, &t};
-	uint8_t state[PORT_STATE_LEN];
 	struct agent *a = NULL;
-	int r;
+	int r = agent_create(&s->link, &a, why);
 
-	buf_init(&t.boot_id, guest_file_max(GUEST_FILE_BOOT_ID));
-	buf_init(&t.modules, guest_file_max(GUEST_FILE_MODULES));
-	r = agent_create(&s->link, &a, why);
 	if (r == 0)
-		r = agent_fetch(a, want | needed, &tap, why);
-	mark->len = 0;
-	if (r == 0 && make_state(&t, state))
-		mark_from_state(state, mark);
+		r = agent_fetch(a, want, sink, why);
 	agent_destroy(a);
-	buf_deinit(&t.boot_id);
-	buf_deinit(&t.modules);
 	return r;
 }
-
-/* ---- the source ----------------------------------------------------------------------------- */
 
 static int fetch_from(struct session *s, unsigned want, const struct source_sink *sink,
 		      struct source_mark *mark, struct errmsg *why)
@@ -201,24 +119,25 @@ static int fetch_from(struct session *s, unsigned want, const struct source_sink
 	int r;
 
 	if (s->probe.who == SERIAL_AGENT)
-		return tapped_fetch(s, want, sink, mark, why);
+		return fetch_by_agent(s, want, sink, why);
 	r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, want, sink, state, why);
 	if (r == 0)
 		mark_from_state(state, mark);
 	return r;
 }
 
+/* Our own program knows a word for it. An agent does not. */
 static int look_at(struct session *s, struct source_mark *mark, struct errmsg *why)
 {
 	uint8_t state[PORT_STATE_LEN];
 	int r;
 
 	if (s->probe.who == SERIAL_AGENT)
-		return tapped_fetch(s, 0, NULL, mark, why);
+		return -ENOSYS;
 	r = port_state(&s->link, s->probe.id, s->rest, s->rest_len, state, why);
 	if (r == 0)
 		mark_from_state(state, mark);
-	return r;
+	return r == 0 && mark->len == 0 ? -ENOSYS : r;
 }
 
 /* "virtio-serial:/path: " in front of what went wrong. What the sink refused has no text yet. */
@@ -269,7 +188,7 @@ static int virtio_look(struct source *base, const struct source_limits *limits, 
 	int r;
 
 	if (base->mark.len != PORT_STATE_LEN)
-		return errmsg_set(why, -ENOSYS, "nothing is known of the guest's boot");
+		return -ENOSYS;
 	r = open_session(v->path, limits, &s, why);
 	if (r < 0)
 		return with_name(v, r, why);
@@ -277,8 +196,6 @@ static int virtio_look(struct source *base, const struct source_limits *limits, 
 	serial_link_close(&s.link);
 	if (r < 0)
 		return with_name(v, r, why);
-	if (now.len == 0)
-		return errmsg_set(why, -ENOSYS, "the guest has no boot_id to be recognised by");
 	r = (int)compare(&base->mark, &now);
 	base->mark = now;
 	return r;

@@ -9,13 +9,14 @@
  * shows, is tried twice a second by what costs next to nothing, and thoroughly only as often as
  * that takes a few per cent of a CPU.
  *
- * Then: where the source can look (source_ops.look(): memory), every three seconds; else once a
- * minute at boot id and module list; and all of it anew when something changed. Another boot
- * begins a new epoch (guests_new_epoch()). What is known of the boot that is over goes along with
- * the next fetches, so that its remains are not taken for the new one.
+ * Then: looks, which cost little; at memory every three seconds, else every seven at boot id and
+ * module list, so that a change is known within ten; and all of it anew when something changed.
+ * Another boot begins a new epoch (guests_new_epoch()). What is known of the boot that is over goes
+ * along with the next fetches, so that its remains are not taken for the new one.
  *
  * One hung guest must not delay another: the first attempt gives up soon when nobody answers,
- * and guests whose last attempt ran out of time, or took long, share at most half of the threads.
+ * and guests whose last attempt ran out of time, or took long, share at most half of the threads
+ * with those that are asked by a connection whether all is as it was.
  */
 #ifndef KVMPROFS_SYMLOAD_H
 #define KVMPROFS_SYMLOAD_H
@@ -25,8 +26,8 @@
 
 #define SYMLOAD_FETCHERS	8
 #define SYMLOAD_FETCHERS_MAX	64
-#define SYMLOAD_CHECK_SEC	60   /* between looks at a guest whose symbols are here */
-#define SYMLOAD_LOOK_MS		3000 /* the same where a look is cheap (source_ops.look()) */
+#define SYMLOAD_CHECK_SEC	7    /* between looks at a guest whose symbols are here */
+#define SYMLOAD_LOOK_MS		3000 /* the same where a look is at its memory */
 #define SYMLOAD_YOUNG_LOOK_MS	1000 /* and the guest booted less than a minute ago */
 #define SYMLOAD_YOUNG_CPU_SHARE 10   /* see SYMLOAD_CPU_SHARE: while it boots */
 #define SYMLOAD_BOOT_MS		500  /* between quick attempts at a guest that boots */

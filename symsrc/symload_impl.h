@@ -57,7 +57,7 @@ struct load {
 	uint64_t fetched_ns;
 	bool whole;	    /* next time fetch everything, not just look */
 	bool slow;	    /* the last attempt ran out of time, or took long */
-	bool running_slow;  /* it counts among the slow ones that run */
+	bool running_slow;  /* it counts among the patient ones that run */
 	bool gone;	    /* the guest is; whoever fetches frees this */
 	bool young;	    /* no attempt of a boot less than YOUNG_SEC ago has worked */
 	int said;	    /* the result that was logged last; NOTHING_SAID */
@@ -113,7 +113,7 @@ struct symload {
 	bool stopping;			  /* lock */
 	struct load **loads;		  /* lock; by serial, ascending */
 	size_t count, cap;		  /* lock */
-	unsigned slow_running;		  /* lock; fetches of slow guests under way */
+	unsigned slow_running;		  /* lock; of load_is_patient(), under way */
 	uint64_t generation;		  /* lock; of the guest set that was last seen */
 	int subscribers[SUBSCRIBERS_MAX]; /* lock; -1: free */
 };
@@ -122,6 +122,14 @@ struct symload {
 
 /* The guest booted less than a minute ago, or its VMM started. Not pure: looks at the clock. */
 bool load_is_young(const struct load *l);
+
+/* Whether this (struct source.used) is the guest's memory: a look at it asks nobody, and takes next
+ * to nothing. */
+bool symload_is_memory(const char *used);
+
+/* Whether the guest's next job may keep a thread waiting: it was slow, or is to be asked, by a
+ * connection, for no more than a look. */
+bool load_is_patient(const struct load *l);
 
 /* Notes what a job took. Whatever a guest does (boots again and again, is never ready, changes all
  * the time), in the long run it gets one part in SYMLOAD_CPU_SHARE of a CPU. */

@@ -78,11 +78,11 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 	l->young = !have && load_is_young(l);
 	with_lock__fill_request(sl, l, f, &job->req);
 	io_wake_clear(f->cancel_fd);
+	l->running_slow = load_is_patient(l);
+	sl->slow_running += l->running_slow;
 	l->by = f;
 	l->whole = false;
 	l->next_ns = NEVER;
-	l->running_slow = l->slow;
-	sl->slow_running += l->slow;
 }
 
 /* Waits for work. False when the loader stops. */
@@ -105,13 +105,6 @@ static bool take_job(struct fetcher *f, struct job *job)
 	mutex_unlock(&sl->lock);
 	io_wake(sl->wake_fd); /* the next one may be due, too */
 	return !stopping;
-}
-
-static bool modules_differ(const struct blob *a, const struct blob *b)
-{
-	if (!a || !b)
-		return a != b;
-	return !modules_same(a->data, a->size, b->data, b->size);
 }
 
 /* Another boot than the one that our symbols are of. */
@@ -140,20 +133,10 @@ static void begin_epoch(struct symload *sl, struct job *job, const char *reason)
 	symload_sync_guests(sl);
 }
 
-/* By the files that tell of a boot. */
-static void run_state(struct symload *sl, struct job *job)
+/* By which of its marks the source told it. */
+static const char *reason_of_look(const struct job *job)
 {
-	struct fetch_state now;
-
-	job->result = fetch_state(&job->req, &now, &job->why);
-	if (job->result < 0)
-		return;
-	if (is_other_boot(job, now.boot_id)) {
-		begin_epoch(sl, job, other_boot_id);
-		job->changed = true;
-	}
-	job->changed |= modules_differ(now.modules, job->had->modules);
-	fetch_state_deinit(&now);
+	return symload_is_memory(job->req.used) ? other_by_look : other_boot_id;
 }
 
 static void run_look(struct symload *sl, struct job *job)
@@ -161,25 +144,24 @@ static void run_look(struct symload *sl, struct job *job)
 	enum source_news news;
 
 	job->result = fetch_look(&job->req, &news, &job->why);
-	if (job->result == -ENOSYS) {
-		run_state(sl, job);
-		return;
-	}
 	if (job->result < 0)
 		return;
 	if (news == SOURCE_REBOOTED)
-		begin_epoch(sl, job, other_by_look);
+		begin_epoch(sl, job, reason_of_look(job));
 	job->changed = news != SOURCE_SAME;
 }
 
-/* Whether what was fetched is of another boot than what is here. */
+/* Whether what was fetched is of another boot than what is here. Where only files are known, their
+ * boot_id has said it already. */
 static const char *other_boot(struct job *job)
 {
 	enum source_news news;
 
 	if (is_other_boot(job, job->symbols->boot_id))
 		return other_boot_id;
-	if (job->had && fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED)
+	if (!job->had || !symload_is_memory(job->req.used))
+		return NULL;
+	if (fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED)
 		return other_by_look;
 	return NULL;
 }
@@ -205,6 +187,7 @@ static bool is_over(struct job *job)
 	enum source_news news;
 
 	job->req.mark = job->symbols->mark;
+	snprintf(job->req.used, sizeof(job->req.used), "%s", job->symbols->used);
 	return fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED;
 }
 

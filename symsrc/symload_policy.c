@@ -57,11 +57,20 @@ static bool is_worth_checking(const char *used)
 	return strncmp(used, "kallsyms:", strlen("kallsyms:")) != 0;
 }
 
-/* Other sources that can look ask somebody in the guest, by a channel that serves one at a time;
- * qemu-guest-agent writes each file that it opens into the guest's log. */
+bool symload_is_memory(const char *used)
+{
+	return strcmp(used, "memory") == 0;
+}
+
+/* Other sources ask somebody in the guest, by a connection for each look. */
 static bool is_cheap_to_look_at(const struct load *l)
 {
-	return l->mark.len > 0 && strcmp(l->used, "memory") == 0;
+	return l->mark.len > 0 && symload_is_memory(l->used);
+}
+
+bool load_is_patient(const struct load *l)
+{
+	return l->slow || (!l->whole && load_symbols(l, l->epoch) && !is_cheap_to_look_at(l));
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -88,7 +97,9 @@ uint64_t load_next_look(const struct symload *sl, const struct load *l, const st
 	uint64_t now = clock_now_ns();
 
 	if (!is_cheap_to_look_at(l))
-		return is_worth_checking(l->used) ? now + sl->check_ns : NEVER;
+		return is_worth_checking(l->used)
+			       ? now + later(sl->check_ns, SYMLOAD_CPU_SHARE * job->cpu_ns)
+			       : NEVER;
 	if (load_is_young(l) && SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC < sl->look_ns)
 		return now + later(SYMLOAD_YOUNG_LOOK_MS * NSEC_PER_MSEC,
 				   SYMLOAD_YOUNG_CPU_SHARE * job->cpu_ns);

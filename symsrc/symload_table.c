@@ -259,7 +259,8 @@ static unsigned slow_max(const struct symload *sl)
 
 static bool with_lock__may_run(const struct symload *sl, const struct load *l)
 {
-	return !l->by && l->next_ns != NEVER && (!l->slow || sl->slow_running < slow_max(sl));
+	return !l->by && l->next_ns != NEVER &&
+	       (!load_is_patient(l) || sl->slow_running < slow_max(sl));
 }
 
 /* The one that waits longest among those that may run, due or not. */

@@ -17,6 +17,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/fetch.h"
 #include "symsrc/base/io.h"
 #include "symsrc/source_impl.h"
 #include "tests/unit/lib/guestroot.h"
@@ -37,6 +38,18 @@ void try_deinit(struct attempt *t)
 	collect_deinit(&t->got);
 }
 
+static void look(struct attempt *t)
+{
+	struct fetch_request req = {.target = {.pid = 1}, .limits = t->limits, .mark = t->mark};
+	enum source_news news = SOURCE_SAME;
+
+	snprintf(req.uri, sizeof(req.uri), "%s", t->uri);
+	t->result = fetch_look(&req, &news, &t->why);
+	t->mark = req.mark;
+	if (t->result == 0)
+		t->result = (int)news;
+}
+
 void try_run(struct attempt *t, unsigned want)
 {
 	const struct source_target target = {.pid = 1};
@@ -46,10 +59,13 @@ void try_run(struct attempt *t, unsigned want)
 	collect_deinit(&t->got);
 	collect_init(&t->got);
 	t->why = (struct errmsg){0};
+	if (!want) {
+		look(t);
+		return;
+	}
 	assert_int_equal(source_virtio_create(t->uri, &target, &s, &t->why), 0);
 	s->mark = t->mark;
-	t->result = want ? s->ops->fetch(s, want, &t->limits, &t->sink, &t->why)
-			 : s->ops->look(s, &t->limits, &t->why);
+	t->result = s->ops->fetch(s, want, &t->limits, &t->sink, &t->why);
 	t->seconds = (double)(clock_now_ns() - began) / NSEC_PER_SEC;
 	t->mark = s->mark;
 	snprintf(t->used, sizeof(t->used), "%s", s->used);
@@ -243,7 +259,14 @@ static void assert_look(struct attempt *t, enum source_news news)
 
 void assert_looks(struct attempt *t, const char *root)
 {
+	size_t n;
+	CLEANUP_FREE char *kallsyms = guestroot_kallsyms(&n);
+
+	try_run(t, 0); /* where a fetch alone leaves no mark, this does */
 	assert_look(t, SOURCE_SAME);
+	guestroot_set(root, "proc/kallsyms", "of BPF and ftrace\n", 18); /* nobody looks there */
+	assert_look(t, SOURCE_SAME);
+	guestroot_set(root, "proc/kallsyms", kallsyms, n);
 	set_text(root, "proc/modules",
 		 "ext4 8192 7 - Live 0xffffffffc0100000\n"
 		 "jbd2 4096 1 ext4, Live 0xffffffffc0000000\n");
@@ -258,7 +281,10 @@ void assert_looks(struct attempt *t, const char *root)
 	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
 	assert_look(t, SOURCE_REBOOTED);
 	guestroot_set(root, "proc/sys/kernel/random/boot_id", NULL, 0);
-	try_run(t, 0);
-	assert_int_equal(t->result, -ENOSYS); /* nothing to recognise a boot by */
+	assert_look(t, SOURCE_CHANGED); /* nothing to recognise a boot by, but modules */
+	assert_look(t, SOURCE_SAME);
+	set_text(root, "proc/modules", "ext4 8192 1 - Live 0xffffffffc0100000\n");
+	assert_look(t, SOURCE_CHANGED);
+	set_text(root, "proc/modules", GUESTROOT_MODULES);
 	set_text(root, "proc/sys/kernel/random/boot_id", GUESTROOT_BOOT_ID "\n");
 }

@@ -22,7 +22,7 @@ struct attempt {
 void try_init(struct attempt *t, const char *path);
 void try_deinit(struct attempt *t);
 
-/* Fetches; want 0: looks. */
+/* Fetches; want 0: looks (fetch_look()), and the result is the news. */
 void try_run(struct attempt *t, unsigned want);
 
 void assert_why(const struct attempt *t, int code, const char *text);

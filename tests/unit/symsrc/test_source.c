@@ -421,23 +421,44 @@ static void test_fetch_symbols(void **state)
 	assert_true(why.code == -ENOENT && why.text[0]);
 }
 
-static void test_fetch_state(void **state)
+static enum source_news look(struct fetch_request *req)
 {
-	struct fetch_state st;
+	enum source_news news = SOURCE_SAME;
+	struct errmsg why;
+
+	if (fetch_look(req, &news, &why) < 0)
+		fail_msg("%s", why.text);
+	return news;
+}
+
+/* A source that has nothing but files is looked at by two of them. */
+static void test_look_at_files(void **state)
+{
+	static const char boot[] = "22222222-2222-3333-4444-555555555555\n";
+	const struct symbols *s;
 	struct fetch_request req;
 
 	(void)state;
 	make_request(&req);
-	assert_int_equal(fetch_state(&req, &st, NULL), 0);
-	assert_string_equal(st.boot_id, GUESTROOT_BOOT_ID);
-	assert_string_equal(st.modules->data, GUESTROOT_MODULES); /* once */
-	fetch_state_deinit(&st);
+	assert_int_equal(fetch_symbols(&req, &s, NULL), 0);
+	req.mark = s->mark;
+	symbols_put(s);
+	assert_int_equal(look(&req), SOURCE_SAME);
+	guestroot_set(root, "proc/kallsyms", NULL, 0); /* is not even opened */
+	assert_int_equal(look(&req), SOURCE_SAME);
+	guestroot_set(root, "proc/sys/kernel/random/boot_id", boot, sizeof(boot) - 1);
+	assert_int_equal(look(&req), SOURCE_REBOOTED);
+	assert_int_equal(look(&req), SOURCE_SAME);
 	guestroot_set(root, "proc/modules", NULL, 0);
+	assert_int_equal(look(&req), SOURCE_CHANGED);
 	guestroot_set(root, "proc/sys/kernel/random/boot_id", "a b\x1b[31m\n", 9);
-	assert_int_equal(fetch_state(&req, &st, NULL), 0);
-	assert_string_equal(st.boot_id, "");
-	assert_null(st.modules);
-	fetch_state_deinit(&st);
+	assert_int_equal(look(&req), SOURCE_CHANGED); /* none, and so not another one */
+	assert_int_equal(look(&req), SOURCE_SAME);
+	guestroot_set(root, "proc/modules", "a\x1b[31m\n", 7);
+	assert_int_equal(fetch_look(&req, &(enum source_news){0}, NULL), -EBADMSG);
+	req.mark.len = 1; /* somebody else's */
+	guestroot_set(root, "proc/modules", GUESTROOT_MODULES, strlen(GUESTROOT_MODULES));
+	assert_int_equal(look(&req), SOURCE_CHANGED);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -460,7 +481,7 @@ int main(void)
 		TEST(test_files),
 		TEST(test_limits),
 		TEST(test_fetch_symbols),
-		TEST(test_fetch_state),
+		TEST(test_look_at_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

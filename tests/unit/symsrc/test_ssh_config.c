@@ -33,11 +33,11 @@ static void write_file(const char *name, const char *before, const char *after)
 static int fetch(const char *config, struct errmsg *why)
 {
 	struct fetch_request req = {.limits.cancel_fd = -1};
-	struct fetch_state st;
+	enum source_news news;
 
 	req.limits.deadline_ns = clock_now_ns() + 5 * NSEC_PER_SEC;
 	snprintf(req.uri, sizeof(req.uri), "ssh://127.0.0.1:1?config=%s/%s", dir, config);
-	return fetch_state(&req, &st, why);
+	return fetch_look(&req, &news, why);
 }
 
 static void test_match_exec_in_an_included_file(void **state)
