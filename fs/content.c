@@ -392,7 +392,8 @@ const char *content_control_help(void)
 	       "#   reset    count from zero\n"
 	       "#   refresh  fetch the symbols again\n"
 	       "#   pause    count no samples of this guest\n"
-	       "#   resume   count them again\n";
+	       "#   resume   count them again\n"
+	       "#   trace EVENT...  the events of trace: names or patterns; none: all of kvm:*\n";
 }
 
 int content_open_errno(int err)

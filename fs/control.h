@@ -9,11 +9,25 @@
 #define CONTROL_WRITE_MAX    4096 /* bytes of one write */
 #define CONTROL_COMMANDS_MAX 64	  /* of one write */
 
-enum control_command { CONTROL_RESET, CONTROL_REFRESH, CONTROL_PAUSE, CONTROL_RESUME };
+enum control_command {
+	CONTROL_RESET,
+	CONTROL_REFRESH,
+	CONTROL_PAUSE,
+	CONTROL_RESUME,
+	CONTROL_TRACE, /* takes arguments */
+};
+
+/* What stands behind a command's name: in the bytes that were parsed, without the blanks around
+ * it; n 0: nothing. */
+struct control_arguments {
+	const char *text;
+	size_t n;
+};
 
 struct control_list {
 	size_t count;
 	enum control_command command[CONTROL_COMMANDS_MAX];
+	struct control_arguments arguments[CONTROL_COMMANDS_MAX];
 };
 
 /* One command a line; blanks around it, empty lines and a missing last newline do not matter.

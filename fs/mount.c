@@ -191,7 +191,7 @@ static int make_parts(struct mount *m, struct errmsg *why)
 	m->fs.park = park_create(m->wake_fd);
 	if (!m->fs.inodes || !m->fs.park)
 		return errmsg_set(why, -ENOMEM, "out of memory");
-	return 0;
+	return streams_create(&m->fs.streams, why);
 }
 
 int mount_create(const struct mount_config *config, const struct rooms *rooms, struct mount **ret,
@@ -231,11 +231,13 @@ void mount_destroy(struct mount *m)
 	if (!m)
 		return;
 	notify_stop(m->notify);
+	streams_stop(m->fs.streams);
 	if (m->mounted)
 		fuse_session_unmount(m->session);
 	notify_destroy(m->notify);
 	/* What is still parked belongs to the session. */
 	park_destroy(m->fs.park);
+	streams_destroy(m->fs.streams);
 	if (m->session)
 		fuse_session_destroy(m->session);
 	inodes_destroy(m->fs.inodes);
@@ -261,7 +263,9 @@ static int loop(struct mount *m)
 
 int mount_start(struct mount *m, struct errmsg *why)
 {
-	return notify_start(m->notify, why);
+	int r = notify_start(m->notify, why);
+
+	return r < 0 ? r : streams_start(m->fs.streams, why);
 }
 
 int mount_serve(struct mount *m, struct errmsg *why)

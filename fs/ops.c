@@ -169,6 +169,7 @@ int ops_lookup_cheap(struct fs *fs, const struct place *p, struct inode_view *re
 	switch (tree_node(p->node)->class) {
 	case CLASS_DIR:
 	case CLASS_LINK:
+	case CLASS_STREAM:
 	case CLASS_CONTROL: return inodes_lookup_stable(fs->inodes, p, ret);
 	case CLASS_SYMBOLS:
 	case CLASS_SYMBOLS_OR_EMPTY: return lookup_symbols(fs, p, ret);
@@ -255,15 +256,15 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* -- files ------------------------------------------------------------------------------- */
 
-static void reply_open(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
+static int reply_open(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
 {
-	bool control = tree_node(v->place.node)->class == CLASS_CONTROL;
+	enum node_class class = tree_node(v->place.node)->class;
 
 	/* The kernel has a size of 0 for a placeholder, and would end there. */
-	fi->direct_io = control || v->bound_late;
+	fi->direct_io = class == CLASS_CONTROL || class == CLASS_STREAM || v->bound_late;
 	fi->keep_cache = !fi->direct_io;
 	fi->noflush = 1;
-	fuse_reply_open(req, fi);
+	return fuse_reply_open(req, fi);
 }
 
 /* -EINPROGRESS: still on its way. 0: v is complete. */
@@ -296,6 +297,35 @@ static void open_placeholder(fuse_req_t req, struct inode_view *v, struct fuse_f
 		reply_open(req, v, fi);
 }
 
+/* One that nobody is told of, since its reader got a signal first, is not released by the kernel
+ * either. */
+static void open_stream(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct stream *stream;
+	struct feed *feed = NULL;
+	int r = profiler_trace(fs->rooms.profiler, v->place.serial, streams_wake_fd(fs->streams),
+			       &feed);
+
+	if (r < 0) {
+		reply_errno(req, r == -ESRCH ? -ENOENT : r);
+		return;
+	}
+	stream = streams_open(fs->streams, feed);
+	if (!stream) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fi->fh = (uintptr_t)stream;
+	if (reply_open(req, v, fi) == -ENOENT)
+		streams_release(fs->streams, stream);
+}
+
+static struct stream *stream_of(const struct fuse_file_info *fi)
+{
+	return (struct stream *)(uintptr_t)fi->fh; // NOLINT(performance-no-int-to-ptr)
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CLEANUP_INODE struct inode_view v = {0};
@@ -308,6 +338,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	class = tree_node(v.place.node)->class;
 	if (class != CLASS_CONTROL && (fi->flags & O_ACCMODE) != O_RDONLY)
 		fuse_reply_err(req, EACCES);
+	else if (class == CLASS_STREAM)
+		open_stream(req, &v, fi);
 	else if (class == CLASS_CONTROL || v.content)
 		reply_open(req, &v, fi);
 	else
@@ -351,24 +383,30 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	CLEANUP_INODE struct inode_view v = {0};
 	const char *help = content_control_help();
 
-	(void)fi;
 	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0)
 		fuse_reply_err(req, ESTALE);
 	else if (v.content)
 		reply_slice(req, v.content->data, v.content->size, size, off);
+	else if (tree_node(v.place.node)->class == CLASS_STREAM)
+		streams_read(fs_of(req)->streams, stream_of(fi), req, size, fi->flags & O_NONBLOCK);
 	else if (tree_node(v.place.node)->class == CLASS_CONTROL)
 		reply_slice(req, help, strlen(help), size, off);
 	else
 		fuse_reply_err(req, EIO);
 }
 
-static int control_do(struct fs *fs, uint64_t serial, enum control_command command)
+static int control_do(struct fs *fs, uint64_t serial, const struct control_list *list, size_t i,
+		      struct errmsg *why)
 {
-	switch (command) {
+	const struct control_arguments *a = &list->arguments[i];
+
+	switch (list->command[i]) {
 	case CONTROL_RESET: return profiler_reset(fs->rooms.profiler, serial);
 	case CONTROL_REFRESH: return symsrc_refresh(fs->rooms.symsrc, serial);
 	case CONTROL_PAUSE: return profiler_pause(fs->rooms.profiler, serial, true);
 	case CONTROL_RESUME: return profiler_pause(fs->rooms.profiler, serial, false);
+	case CONTROL_TRACE:
+		return profiler_trace_select(fs->rooms.profiler, serial, a->text, a->n, why);
 	}
 	return -EINVAL;
 }
@@ -389,13 +427,13 @@ static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size
 	struct errmsg why = {0};
 	int r = control_parse(bytes, n, &list, &why);
 
-	if (r < 0) {
-		log_warn("control of pid %d: %s", (int)pid_of(fs, serial), why.text);
-		return r;
+	if (r == 0) {
+		for (size_t i = 0; i < list.count && r == 0; i++)
+			r = control_do(fs, serial, &list, i, &why);
+		fs_make_stale(fs);
 	}
-	for (size_t i = 0; i < list.count && r == 0; i++)
-		r = control_do(fs, serial, list.command[i]);
-	fs_make_stale(fs);
+	if (why.code)
+		log_warn("control of pid %d: %s", (int)pid_of(fs, serial), why.text);
 	return r;
 }
 
@@ -424,10 +462,22 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t n
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *ph)
 {
-	(void)ino, (void)fi;
+	if (stream_of(fi)) {
+		fuse_reply_poll(req, streams_poll(fs_of(req)->streams, stream_of(fi), ph));
+		return;
+	}
+	(void)ino;
 	if (ph)
 		fuse_pollhandle_destroy(ph);
 	fuse_reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	if (stream_of(fi))
+		streams_release(fs_of(req)->streams, stream_of(fi));
+	fuse_reply_err(req, 0);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -519,6 +569,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.create = deny_create,
 	.open = op_open,
 	.read = op_read,
+	.release = op_release,
 	.write = op_write,
 	.opendir = ops_opendir,
 	.readdir = ops_readdir,

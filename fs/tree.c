@@ -37,6 +37,8 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_PROFILE_PPROF] = {"profile.pb.gz", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
+	/* Its lines hold guest addresses. */
+	[NODE_TRACE] = {"trace", .parent = NODE_GUEST, .class = CLASS_STREAM, .mode = 0400, SECRET},
 	[NODE_CONTROL] = {"control", .parent = NODE_GUEST, .class = CLASS_CONTROL, .mode = 0600},
 	[NODE_PROC] = {"proc", DIR_OF(NODE_GUEST)},
 	[NODE_PROC_KALLSYMS] = {"kallsyms", FOR_PERF_OF(NODE_PROC, 0400), SECRET},

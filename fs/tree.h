@@ -33,6 +33,7 @@ enum node_id {
 	NODE_PROFILE_PPROF,
 	NODE_VCPUS,
 	NODE_GUEST_UTILIZATION,
+	NODE_TRACE,
 	NODE_CONTROL,
 	NODE_PROC,
 	NODE_PROC_KALLSYMS,
@@ -61,6 +62,8 @@ enum node_class {
 	 * perf up to 6.12 ends its scan of all guests at the first one that it cannot read
 	 * (tools/perf/util/machine.c, machines__create_guest_kernel_maps()). */
 	CLASS_SYMBOLS_OR_EMPTY,
+	/* What happens from its opening on: see fs/stream.h. */
+	CLASS_STREAM,
 	CLASS_CONTROL
 };
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "symsrc/base/cleanup.h"
@@ -11,45 +10,21 @@
 /* Readings, a second apart, without any time having passed for the event. */
 #define STUCK_MAX 3
 
-static void *map_pages(int fd, size_t pages, size_t *ret_size)
-{
-	size_t size = (pages + 1) * (size_t)sysconf(_SC_PAGESIZE);
-	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if (map == MAP_FAILED)
-		return NULL;
-	*ret_size = size;
-	return map;
-}
-
-/* EPERM: the limit of locked memory (kernel.perf_event_mlock_kb and RLIMIT_MEMLOCK). */
 static int map_ring(struct cpuring *c, const char *event, struct errmsg *why)
 {
-	size_t pages = CPURING_BYTES / (size_t)sysconf(_SC_PAGESIZE);
+	int r = ringmap_open(&c->map, c->fd, CPURING_BYTES);
 
-	for (pages = pages ? pages : 1; pages > 0; pages /= 2) {
-		c->map = map_pages(c->fd, pages, &c->map_size);
-		if (c->map)
-			return 0;
-		if (errno != EPERM && errno != ENOMEM)
-			break;
-	}
-	return errmsg_set(why, -errno,
+	if (r == 0)
+		return 0;
+	return errmsg_set(why, r,
 			  "event '%s' on CPU %u: cannot map its buffer: %s; raise "
 			  "kernel.perf_event_mlock_kb or `ulimit -l`",
-			  event, c->cpu, strerrordesc_np(errno));
-}
-
-static void unmap(struct cpuring *c)
-{
-	if (c->map)
-		munmap(c->map, c->map_size);
-	c->map = NULL;
+			  event, c->cpu, strerrordesc_np(-r));
 }
 
 void cpuring_close(struct cpuring *c)
 {
-	unmap(c);
+	ringmap_close(&c->map);
 	close_keep_errno(c->fd);
 	c->fd = -1;
 }
@@ -67,19 +42,18 @@ int cpuring_open(struct cpuring *c, const struct perf_world *w, const struct per
 	if (r < 0)
 		cpuring_close(c);
 	else
-		unmap(c);
+		ringmap_close(&c->map);
 	return r;
 }
 
 int cpuring_start(struct cpuring *c, const struct perf_plan *plan, struct errmsg *why)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	int r;
 
 	r = map_ring(c, plan->event.name, why);
 	if (r < 0)
 		return r;
-	ring_init(&c->ring, c->map, (uint8_t *)c->map + page, c->map_size - page);
+	ringmap_init_ring(&c->map, &c->ring);
 	if (ioctl(c->fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
 		return errmsg_set(why, -errno, "event '%s' on CPU %u: cannot be enabled: %s",
 				  plan->event.name, c->cpu, strerrordesc_np(errno));

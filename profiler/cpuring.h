@@ -8,15 +8,14 @@
 #include <stdint.h>
 
 #include "profiler/perfopen.h"
-#include "profiler/ring.h"
+#include "profiler/ringmap.h"
 
 #define CPURING_BYTES (256u << 10) /* 8 s of samples at 1 kHz; a power of 2 */
 
 struct cpuring {
 	unsigned cpu;
 	int fd;
-	void *map; /* NULL: not mapped */
-	size_t map_size;
+	struct ringmap map;
 	struct ring ring;
 	bool hung_up;	       /* the event has ended */
 	uint64_t lost;	       /* as last read */

@@ -12,6 +12,7 @@
 #include "profiler/shares.h"
 #include "profiler/tallies.h"
 #include "profiler/totals.h"
+#include "profiler/trace.h"
 #include "symsrc/base/cleanup.h"
 
 #define QMP_EVENT_NAME "registers over QMP"
@@ -22,6 +23,7 @@ struct profiler {
 	struct tallies *tallies;
 	struct qmpsampler *qmp;
 	struct engine *engine;
+	struct trace *trace;
 };
 
 static void clock_of(void *ctx, struct tally_clock *ret)
@@ -78,6 +80,17 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 	return engine_create(&engine, &p->engine, why);
 }
 
+static int create_trace(struct profiler *p, struct errmsg *why)
+{
+	struct trace_config config = {
+		.tracefs = perf_world_real.roots.tracefs,
+		.proc = "/proc",
+		.guests = symsrc_guests(p->symsrc),
+	};
+
+	return trace_create(&config, &p->trace, why);
+}
+
 int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 		    struct profiler **ret, struct errmsg *why)
 {
@@ -91,6 +104,8 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 	p->tallies = tallies_create(symsrc_guests(symsrc), clock_of, p);
 	r = p->tallies ? create_samplers(p, config, why)
 		       : errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	if (r == 0)
+		r = create_trace(p, why);
 	if (r < 0) {
 		profiler_destroy(p);
 		return r;
@@ -106,13 +121,16 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 	if (r < 0)
 		return r;
 	r = engine_start(p->engine, why);
+	if (r == 0)
+		r = trace_start(p->trace, why);
 	if (r < 0)
-		qmpsampler_stop(p->qmp);
+		profiler_stop(p);
 	return r;
 }
 
 void profiler_stop(struct profiler *p)
 {
+	trace_stop(p->trace);
 	engine_stop(p->engine);
 	qmpsampler_stop(p->qmp);
 }
@@ -121,6 +139,7 @@ void profiler_destroy(struct profiler *p)
 {
 	if (!p)
 		return;
+	trace_destroy(p->trace);
 	engine_destroy(p->engine);
 	qmpsampler_destroy(p->qmp);
 	tallies_destroy(p->tallies);
@@ -281,6 +300,17 @@ int profiler_pause(struct profiler *p, uint64_t serial, bool paused)
 	tally_pause(t, paused, clock_now_ns(), &now);
 	tally_put(t);
 	return 0;
+}
+
+int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)
+{
+	return trace_open(p->trace, serial, wake_fd, ret);
+}
+
+int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
+			  struct errmsg *why)
+{
+	return trace_select(p->trace, serial, words, n, why);
 }
 
 /* ---- the profile ------------------------------------------------------------------------- */

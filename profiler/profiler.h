@@ -1,8 +1,9 @@
 /* The room's door: what every guest is doing, as counts of addresses, and the profile that
  * comes of joining them with names.
  *
- * Two threads: the engine, which drains one perf ring per CPU (engine.c), and the QMP sampler
- * (qmpsampler.c) for guests that the host kernel cannot see into. Both only count. Everything
+ * Three threads: the engine, which drains one perf ring per CPU (engine.c), the QMP sampler
+ * (qmpsampler.c) for guests that the host kernel cannot see into, both of which only count; and
+ * the one that makes streams of events while somebody reads them (trace.c). Everything
  * below may be called from any thread; nothing but profiler_stop() waits for a thread.
  */
 #ifndef KVMPROFS_PROFILER_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include "symsrc/base/errmsg.h"
+#include "symsrc/base/feed.h"
 #include "symsrc/symsrc.h"
 
 enum sampler_choice { SAMPLER_AUTO, SAMPLER_PERF, SAMPLER_QMP };
@@ -81,6 +83,13 @@ int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **r
 /* `control`. -ESRCH when there is no such guest. While paused, its samples are not counted. */
 int profiler_reset(struct profiler *p, uint64_t serial);
 int profiler_pause(struct profiler *p, uint64_t serial, bool paused);
+
+/* -- the stream of kvm events --------------------------------------------------------------- */
+
+/* See trace_open() and trace_select() of profiler/trace.h. */
+int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret);
+int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
+			  struct errmsg *why);
 
 /* -- the resolved profile ---------------------------------------------------------------- */
 

@@ -8,11 +8,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct control_list list;
+	struct control_list list = {0};
 	struct errmsg why;
 
 	if (control_parse((const char *)data, size, &list, &why) == 0 &&
 	    (list.count == 0 || list.count > CONTROL_COMMANDS_MAX))
 		abort();
+	for (size_t i = 0; i < list.count; i++) {
+		const char *text = list.arguments[i].text;
+
+		if (text < (const char *)data ||
+		    text + list.arguments[i].n > (const char *)data + size)
+			abort();
+	}
 	return 0;
 }

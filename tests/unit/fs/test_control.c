@@ -41,6 +41,22 @@ static void test_several_lines(void **state)
 	assert_int_equal(list.command[2], CONTROL_REFRESH);
 }
 
+static void test_arguments(void **state)
+{
+	static const char text[] = "pause\n\t trace  kvm_exit kvm:kvm_* \ntrace\n";
+
+	(void)state;
+	assert_int_equal(parse(text), 0);
+	assert_int_equal(list.count, 3);
+	assert_int_equal(list.arguments[0].n, 0);
+	assert_int_equal(list.command[1], CONTROL_TRACE);
+	assert_int_equal(list.arguments[1].n, strlen("kvm_exit kvm:kvm_*"));
+	assert_memory_equal(list.arguments[1].text, "kvm_exit kvm:kvm_*", list.arguments[1].n);
+	assert_int_equal(list.command[2], CONTROL_TRACE);
+	assert_int_equal(list.arguments[2].n, 0);
+	assert_int_equal(parse("tracekvm_exit"), -EINVAL);
+}
+
 static void test_nonsense(void **state)
 {
 	static const char *const wrong[] = {
@@ -83,8 +99,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_command), cmocka_unit_test(test_several_lines),
-		cmocka_unit_test(test_nonsense),    cmocka_unit_test(test_a_nul_byte),
-		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_arguments),   cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_a_nul_byte),  cmocka_unit_test(test_too_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

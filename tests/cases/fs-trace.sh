@@ -1,0 +1,134 @@
+#!/bin/bash
+# The stream of a guest's kvm events, as tools read it. The guest is a boot sector that writes to port 0x80 for
+# ever: under KVM each write is a kvm_pio event.
+# A machine without tracefs gets one for this test alone, in a mount namespace of its own.
+if [ ! -d /sys/kernel/tracing/events ] && [ -z "${OWN_TRACEFS-}" ]; then
+	export OWN_TRACEFS=1
+	# shellcheck disable=SC2016
+	unshare -m true 2>/dev/null &&
+		exec unshare -m bash -c 'mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec "$@"' - bash "$0" "$@"
+fi
+# shellcheck source=tests/cases/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+start_daemon "$mnt" -F 49
+start_vmm tcg
+within "a guest under TCG is there" $patience test -e "$mnt/$vmm/trace"
+wait_for $patience grep -q '^accelerator tcg' "$mnt/$vmm/info"
+timeout $patience cat "$mnt/$vmm/trace" >"$work/tcg"
+check "a guest under TCG: one line says why there is nothing" test "$(cat "$work/tcg")" = \
+	"# no events: under TCG the guest runs without KVM"
+end_vmm "$vmm"
+
+if [ ! -w /dev/kvm ]; then
+	skip "kvm events" "no /dev/kvm here"
+	exit
+fi
+if [ ! -d /sys/kernel/tracing/events/kvm ]; then
+	skip "kvm events" "no tracefs with kvm's events here"
+	exit
+fi
+
+printf '\272\200\0\356\353\375' >"$work/disk" # mov $0x80,%dx; again: out %al,%dx; jmp again
+truncate -s 510 "$work/disk"
+printf '\125\252' >>"$work/disk"
+truncate -s 64K "$work/disk"
+# start_kvm NAME: sets $vmm. Nested hosts of some kinds want the CPU without this bit.
+start_kvm() {
+	vmms=$((vmms + 1))
+	qemu-system-x86_64 -machine pc -accel kvm -cpu host,-arch-capabilities -m 16 -nodefaults -display none -name "$1" \
+		-drive file="$work/disk",format=raw,if=ide,snapshot=on >>"$work/vmm.log" 2>&1 </dev/null &
+	vmm=$!
+}
+start_kvm storm
+storm=$vmm g=$mnt/$vmm
+wait_for $patience test -e "$g/trace" || give_up "the guest is there" "$(tail -n 3 "$work/vmm.log")"
+
+events_open() { [ "$(readlink "/proc/$daemon/fd/"* | grep -c perf_event)" -gt "$1" ]; }
+none_open() { ! events_open "$rings"; }
+rings=$(readlink "/proc/$daemon/fd/"* | grep -c perf_event)
+
+timeout $patience head -n 20 "$g/trace" >"$work/head"
+check "head -n 20 ends by itself" test $? = 0
+check "it has 20 lines" test "$(wc -l <"$work/head")" = 20
+grep -Ev '^ *[^ ].*-[0-9]+ +\[[0-9]{3}\] [^ ]+ +[0-9]+\.[0-9]{6}: kvm_[a-z_]+: ' "$work/head" >"$work/odd"
+check "they look as trace_pipe's" test ! -s "$work/odd"
+within "when nobody reads, no event is open" $patience none_open
+
+choose() { echo "trace $*" >"$g/control"; }
+check "control takes events" choose kvm_pio
+timeout $patience head -n 5000 "$g/trace" >"$work/pio"
+check "only these come" test "$(grep -c ': kvm_pio: ' "$work/pio")" = 5000
+check "in the order of time" awk '{ match($0, /[0-9]+\.[0-9][0-9][0-9][0-9][0-9][0-9]: kvm/); t = substr($0, RSTART) + 0 } t < last { bad++ } { last = t } END { exit bad > 0 }' "$work/pio"
+tids=$(sed 's/ *\[.*//; s/.*-//' "$work/pio" | sort -u)
+alien=$(for t in $tids; do [ -d "/proc/$storm/task/$t" ] || echo "$t"; done)
+check "of the guest's own threads" test -z "$alien"
+check "an unknown event is refused" bash -c '! echo "trace kvm_nonsense" 2>/dev/null >"$1"' - "$g/control"
+check "the log says which" grep -q "kvm_nonsense.*is no event" "$work/daemon.log"
+
+timeout $patience head -n 2000 "$g/trace" >"$work/one" &
+one=$!
+timeout $patience head -n 2000 "$g/trace" >"$work/two"
+wait $one
+check "two readers at once: each gets its own" test "$(cat "$work/one" "$work/two" | wc -l)" = 4000
+timeout $patience grep --line-buffered -m 3 pio "$g/trace" >"$work/grep"
+check "grep --line-buffered" test "$(wc -l <"$work/grep")" = 3
+timeout $patience tail -n +1 -f "$g/trace" 2>/dev/null | head -n 3 >"$work/tail"
+check "tail -n +1 -f" test "$(wc -l <"$work/tail")" = 3
+
+# One that is open and does not read, while another one does.
+exec 8<"$g/trace"
+timeout $patience head -n 50000 "$g/trace" >"$work/fast"
+check "a slow reader holds nobody up" test "$(wc -l <"$work/fast")" = 50000
+timeout $patience grep -m 1 '^# [0-9]* events lost: this reader is too slow$' <&8 >"$work/slow"
+check "and is told what it lost" test -s "$work/slow"
+exec 8<&-
+
+# Events that do not happen: reads wait, and signals end them.
+echo "trace kvm_hypercall" >"$g/control"
+t0=$SECONDS
+timeout 1 cat "$g/trace" >"$work/nothing"
+check "timeout ends a cat that waits" test $? = 124
+check "at once" test $((SECONDS - t0)) -le 20
+if have "poll" python3; then
+	timeout $patience python3 - "$g" >"$work/poll" 2>&1 <<-'END'
+		import os, select, sys
+		g = sys.argv[1]
+		fd = os.open(g + "/trace", os.O_RDONLY | os.O_NONBLOCK)
+		try:
+		    os.read(fd, 100)
+		    print("there is something to read")
+		except BlockingIOError:
+		    pass
+		p = select.poll()
+		p.register(fd, select.POLLIN)
+		if p.poll(300):
+		    print("poll says that there is")
+		open(g + "/control", "w").write("trace kvm_pio")
+		if not p.poll(60000):
+		    print("poll is not woken")
+		if b"kvm_pio" not in os.read(fd, 100000):
+		    print("it is something else")
+		e = select.epoll()
+		e.register(fd, select.EPOLLIN | select.EPOLLET)
+		for _ in range(3):
+		    if not e.poll(60):
+		        print("epoll is not woken")
+		    try:
+		        while True:
+		            os.read(fd, 100000)
+		    except BlockingIOError:
+		        pass
+	END
+	check "poll, epoll and O_NONBLOCK" test ! -s "$work/poll"
+	cat "$work/poll"
+fi
+
+timeout $patience cat "$g/trace" >"$work/end" &
+reader=$!
+within "events come" $patience test -s "$work/end"
+end_vmm "$storm"
+wait $reader
+check "the end of the guest is the end of the file" test $? = 0
+check "it has whole lines" test -z "$(tail -c 1 "$work/end")"
+stop_daemon "$mnt"
