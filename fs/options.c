@@ -291,7 +291,8 @@ static const struct option_def defs[] = {
 	 "where guests matching PATTERN (a pid, or a glob on the VM's name)\n"
 	 "get symbols; repeatable, first match wins (default *=auto)\n"
 	 "URI: auto, memory, ssh://[user@]host[:port],\n"
-	 "virtio-serial:SOCKET, dir:PATH, kallsyms:PATH[,modules:PATH]"},
+	 "virtio-serial:SOCKET, dir:PATH, kallsyms:PATH[,modules:PATH],\n"
+	 "vmlinux:PATH[,slide:HEX]"},
 	{"pid", 'p', true, "PID", set_pid, "only this guest; repeatable (default all guests)"},
 	{"input", 'i', true, "FILE", set_input,
 	 "serve a recording instead of live guests (not there yet)"},

@@ -2,7 +2,7 @@
  *
  * Above this line (symload.c and everything over it) the daemon holds privilege: perf rings,
  * /proc/PID, the mount. Behind it are connections and parsers: source*.c, ssh_*.c, wire.c,
- * frames.c, kallsyms.c, modules.c, notes.c, symbols.c, memory/. They are handed a struct
+ * frames.c, kallsyms.c, vmlinux.c, modules.c, notes.c, symbols.c, memory/. They are handed a struct
  * fetch_request, which is plain data and descriptors (a guest's RAM, opened above), read nothing
  * else than what it names (and, for ssh, the keys, known hosts and configuration of the user),
  * know no guest registry, no perf and no mount, and hand

@@ -23,7 +23,7 @@ static const struct scheme {
 	{"memory", source_memory_create},
 	{"virtio-serial:", source_virtio_create},
 	{"vsock:", NULL},
-	{"vmlinux:", NULL},
+	{"vmlinux:", source_vmlinux_create},
 };
 
 /* A scheme that is a whole word ("auto") ends there, or a query begins. */
@@ -58,20 +58,21 @@ int source_create(const char *uri, const struct source_target *target, struct so
 	if (!s)
 		return errmsg_set(why, -EINVAL,
 				  "symbol source \"%s\": not known; there are auto, memory, "
-				  "ssh://[user@]host[:port], virtio-serial:SOCKET, dir:PATH and "
-				  "kallsyms:PATH[,modules:PATH]",
+				  "ssh://[user@]host[:port], virtio-serial:SOCKET, dir:PATH, "
+				  "kallsyms:PATH[,modules:PATH] and vmlinux:PATH[,slide:HEX]",
 				  uri);
 	if (!s->create)
 		return errmsg_set(why, -ENOSYS,
 				  "symbol source \"%s\": %.*s is not there yet in this version; "
-				  "use auto, memory, ssh:, virtio-serial:, dir: or kallsyms:",
+				  "use auto, memory, ssh:, virtio-serial:, dir:, kallsyms: or "
+				  "vmlinux:",
 				  uri, (int)strcspn(s->begin, ":"), s->begin);
 	return s->create(uri, target, ret, why);
 }
 
 bool source_wants_ram(const char *uri)
 {
-	return matches(uri, "auto") || matches(uri, "memory");
+	return matches(uri, "auto") || matches(uri, "memory") || matches(uri, "vmlinux:");
 }
 
 void source_destroy(struct source *s)

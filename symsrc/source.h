@@ -157,6 +157,7 @@ struct source {
  *					qemu-guest-agent answers, or symsrc/guest-helper
  *	dir:PATH			PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
+ *	vmlinux:PATH[,slide:HEX]	the kernel's ELF file, with symbols (source_vmlinux.c)
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):
  *	identity=FILE		this private key alone; else ssh-agent and the usual files in
  *				~/.ssh. A key with a passphrase cannot be used: nobody is

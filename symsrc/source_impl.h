@@ -18,6 +18,7 @@ source_create_fn source_files_create;
 source_create_fn source_ssh_create;
 source_create_fn source_memory_create;
 source_create_fn source_virtio_create;
+source_create_fn source_vmlinux_create;
 
 /* The same as source_ssh_create() for a host whose name is a guess: an address of this machine
  * itself is refused, since its symbols are not the guest's. */

@@ -7,14 +7,11 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/log.h"
-#include "symsrc/memory/kernel.h"
 #include "symsrc/source_impl.h"
-#include "symsrc/vmmram.h"
+#include "symsrc/source_memory.h"
 
 struct source_memory {
-	struct source base;
-	struct vmmram *ram; /* or NULL: why_not says why */
-	struct errmsg why_not;
+	struct source_ram base;
 	bool whole_only;
 };
 
@@ -35,82 +32,61 @@ static bool take_mark(const struct source_mark *from, struct kernel_mark *ret)
 	return true;
 }
 
-static int no_ram(const struct source_memory *m, struct errmsg *why)
+static int no_ram(const struct source_ram *m, struct errmsg *why)
 {
 	if (m->why_not.code == 0)
 		return errmsg_set(why, -EOPNOTSUPP, "guest memory: cannot be read here");
 	return errmsg_set(why, m->why_not.code, "%s", m->why_not.text);
 }
 
-/* What a fetch needs, on its stack. */
-struct reading {
-	struct vmmram_reader reader;
-	struct ram ram;
-};
-
-static void begin_reading(const struct source_memory *m, const struct source_limits *limits,
-			  struct reading *rd)
+static void begin_reading(const struct source_ram *m, const struct source_limits *limits,
+			  struct source_ram_reading *rd)
 {
 	vmmram_reader_init(&rd->reader, m->ram);
 	ram_init(&rd->ram, &vmmram_ops, &rd->reader, limits);
 }
 
-static int refuse_partial(const struct source_memory *m, struct errmsg *why)
+void source_ram_init(struct source_ram *m, const struct source_target *target)
 {
-	return errmsg_set(why, SOURCE_PARTIAL, "guest memory: %s", m->base.note);
+	if (target->ram)
+		m->ram = vmmram_get(target->ram);
+	m->why_not = target->ram_why;
 }
 
-static int deliver(struct source_memory *m, struct kernel *k, unsigned want,
-		   const struct source_sink *sink, struct errmsg *why)
+void source_ram_deinit(struct source_ram *m)
 {
-	struct kernel_mark mark;
-	struct errmsg lack;
-	int r;
-
-	m->base.note[0] = '\0';
-	if (!kernel_is_whole(k, &lack))
-		snprintf(m->base.note, sizeof(m->base.note), "core symbols only: %.*s",
-			 SOURCE_NOTE_MAX - 20, lack.text);
-	m->base.partial = m->base.note[0] != '\0';
-	if (m->base.note[0] && m->whole_only)
-		return refuse_partial(m, why);
-	r = kernel_deliver(k, want, sink, why);
-	if (r < 0)
-		return r;
-	kernel_get_mark(k, &mark);
-	keep_mark(&m->base.mark, &mark);
-	snprintf(m->base.used, sizeof(m->base.used), "memory");
-	kernel_describe(k, m->base.how, sizeof(m->base.how));
-	return 0;
+	vmmram_put(m->ram);
 }
 
-static int memory_fetch(struct source *s, unsigned want, const struct source_limits *limits,
-			const struct source_sink *sink, struct errmsg *why)
+int source_ram_read(struct source_ram *m, const struct source_limits *limits,
+		    struct source_ram_reading *rd, struct kernel **ret, struct errmsg *why)
 {
-	struct source_memory *m = (struct source_memory *)s;
-	struct kernel *k = NULL;
 	struct kernel_mark dead;
-	struct reading rd;
-	bool has_dead = take_mark(&s->dead, &dead);
+	bool has_dead = take_mark(&m->base.dead, &dead);
 	int r;
 
 	if (!m->ram)
 		return no_ram(m, why);
-	begin_reading(m, limits, &rd);
-	r = kernel_read(&rd.ram, has_dead ? &dead : NULL, limits->quick, &k, why);
+	begin_reading(m, limits, rd);
+	r = kernel_read(&rd->ram, has_dead ? &dead : NULL, limits->quick, ret, why);
 	if (has_dead)
-		keep_mark(&s->dead, &dead);
-	if (r == 0)
-		r = deliver(m, k, want, sink, why);
-	kernel_destroy(k);
+		keep_mark(&m->base.dead, &dead);
 	return r;
 }
 
-static int memory_look(struct source *s, const struct source_limits *limits, struct errmsg *why)
+void source_ram_keep_mark(struct source_ram *m, const struct kernel *k)
 {
-	struct source_memory *m = (struct source_memory *)s;
 	struct kernel_mark mark;
-	struct reading rd;
+
+	kernel_get_mark(k, &mark);
+	keep_mark(&m->base.mark, &mark);
+}
+
+int source_ram_look(struct source *s, const struct source_limits *limits, struct errmsg *why)
+{
+	struct source_ram *m = (struct source_ram *)s;
+	struct source_ram_reading rd;
+	struct kernel_mark mark;
 	int r;
 
 	if (!take_mark(&s->mark, &mark))
@@ -130,15 +106,58 @@ static int memory_look(struct source *s, const struct source_limits *limits, str
 	return SOURCE_REBOOTED;
 }
 
+static int refuse_partial(const struct source *s, struct errmsg *why)
+{
+	return errmsg_set(why, SOURCE_PARTIAL, "guest memory: %s", s->note);
+}
+
+static int deliver(struct source_memory *m, struct kernel *k, unsigned want,
+		   const struct source_sink *sink, struct errmsg *why)
+{
+	struct source *s = &m->base.base;
+	struct errmsg lack;
+	int r;
+
+	s->note[0] = '\0';
+	if (!kernel_is_whole(k, &lack))
+		snprintf(s->note, sizeof(s->note), "core symbols only: %.*s", SOURCE_NOTE_MAX - 20,
+			 lack.text);
+	s->partial = s->note[0] != '\0';
+	if (s->note[0] && m->whole_only)
+		return refuse_partial(s, why);
+	r = kernel_deliver(k, want, sink, why);
+	if (r < 0)
+		return r;
+	source_ram_keep_mark(&m->base, k);
+	snprintf(s->used, sizeof(s->used), "memory");
+	kernel_describe(k, s->how, sizeof(s->how));
+	return 0;
+}
+
+static int memory_fetch(struct source *s, unsigned want, const struct source_limits *limits,
+			const struct source_sink *sink, struct errmsg *why)
+{
+	struct source_memory *m = (struct source_memory *)s;
+	struct source_ram_reading rd;
+	struct kernel *k = NULL;
+	int r = source_ram_read(&m->base, limits, &rd, &k, why);
+
+	if (r == 0)
+		r = deliver(m, k, want, sink, why);
+	kernel_destroy(k);
+	return r;
+}
+
 static void memory_destroy(struct source *s)
 {
 	struct source_memory *m = (struct source_memory *)s;
 
-	vmmram_put(m->ram);
+	source_ram_deinit(&m->base);
 	free(m);
 }
 
-static const struct source_ops memory_ops = {"memory", memory_fetch, memory_destroy, memory_look};
+static const struct source_ops memory_ops = {"memory", memory_fetch, memory_destroy,
+					     source_ram_look};
 
 int source_memory_create(const char *uri, const struct source_target *target, struct source **ret,
 			 struct errmsg *why)
@@ -151,11 +170,9 @@ int source_memory_create(const char *uri, const struct source_target *target, st
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
-	m->base.ops = &memory_ops;
-	if (target->ram)
-		m->ram = vmmram_get(target->ram);
-	m->why_not = target->ram_why;
-	*ret = &m->base;
+	m->base.base.ops = &memory_ops;
+	source_ram_init(&m->base, target);
+	*ret = &m->base.base;
 	return 0;
 }
 

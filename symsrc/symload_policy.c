@@ -59,7 +59,7 @@ static bool is_worth_checking(const char *used)
 
 bool symload_is_memory(const char *used)
 {
-	return strcmp(used, "memory") == 0;
+	return strcmp(used, "memory") == 0 || strncmp(used, "vmlinux:", strlen("vmlinux:")) == 0;
 }
 
 /* Other sources ask somebody in the guest, by a connection for each look. */

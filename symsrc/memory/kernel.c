@@ -136,6 +136,28 @@ void kernel_get_mark(const struct kernel *k, struct kernel_mark *ret)
 	*ret = k->mark;
 }
 
+uint64_t kernel_text(const struct kernel *k)
+{
+	return k->mark.image.va;
+}
+
+int kernel_build_id(const struct kernel *k, struct build_id *ret)
+{
+	size_t n = range_of(k, KERNEL_START_NOTES, KERNEL_STOP_NOTES, GUEST_NOTES_MAX);
+	CLEANUP_FREE char *notes = NULL;
+	int r;
+
+	if (n == 0)
+		return -ENOENT;
+	notes = malloc(n);
+	if (!notes)
+		return -ENOMEM;
+	r = image_read(k->ram, &k->mark.image, k->at[KERNEL_START_NOTES], notes, n);
+	if (r == 0 && notes_build_id(notes, n, ret) < 0)
+		r = -ENOENT;
+	return r;
+}
+
 /* ---- delivering ----------------------------------------------------------------------------- */
 
 struct delivery {
@@ -225,15 +247,18 @@ static int put_module_notes(const struct delivery *d)
 	return d->k->modules ? kmodules_deliver_notes(d->k->modules, d->sink) : 0;
 }
 
+int kernel_put_module_symbols(const struct kernel *k, const struct source_sink *sink)
+{
+	return k->modules ? kmodules_deliver_kallsyms(k->modules, sink) : 0;
+}
+
 static int put_kallsyms(const struct delivery *d)
 {
 	int r = d->sink->begin(d->sink->ctx, GUEST_FILE_KALLSYMS, NULL);
 
 	if (r == 0)
 		r = ksyms_deliver(d->k->ksyms, d->sink);
-	if (r == 0 && d->k->modules)
-		r = kmodules_deliver_kallsyms(d->k->modules, d->sink);
-	return r;
+	return r < 0 ? r : kernel_put_module_symbols(d->k, d->sink);
 }
 
 static int put_notes(const struct delivery *d)

@@ -105,6 +105,15 @@ int kernel_deliver(struct kernel *k, unsigned want, const struct source_sink *si
 
 void kernel_get_mark(const struct kernel *k, struct kernel_mark *ret);
 
+/* Where its _text runs, and the build-id that it carries: 0, -ENOENT when it has none that can be
+ * found, or as image_read(). */
+uint64_t kernel_text(const struct kernel *k);
+int kernel_build_id(const struct kernel *k, struct build_id *ret);
+
+/* The part of kallsyms that kernel_deliver() takes from the modules, into the file that the sink
+ * has begun. 0 or what the sink returned. */
+int kernel_put_module_symbols(const struct kernel *k, const struct source_sink *sink);
+
 enum kernel_news {
 	KERNEL_SAME,
 	KERNEL_CHANGED, /* the same boot, but other modules: read again */

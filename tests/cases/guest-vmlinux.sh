@@ -1,0 +1,63 @@
+#!/bin/bash
+# A kernel's symbols by its ELF file: the guest's memory says where it runs, with KASLR and without, and that it is
+# this kernel. What cannot be known is not resolved.
+# shellcheck source=tests/cases/memory-lib.sh
+. "$(dirname "$(readlink -f "$0")")/memory-lib.sh"
+command -v python3 >/dev/null || { echo "skip ${0##*/}: no python3"; exit 0; }
+
+# says NAME URI WHAT PATTERN...: no symbols, and why, in one line that holds all of the patterns
+says() {
+	local name=$1 uri=$2 what=$3 g said pattern
+	shift 3
+	g=$mnt/$(pid_of "$name")
+	start_daemon "$mnt" -p "$(pid_of "$name")" -s "*=$uri"
+	wait_for 20 has_failed "$g"
+	said=$(info "$g" source_error)
+	echo "# $what: $said"
+	for pattern; do check "$what: info says why: $pattern" grep -qE "$pattern" <<<"$said"; done
+	check "$what: no symbols" test "$(cat "$g/proc/kallsyms" | wc -c)" = 0
+	stop_daemon "$mnt"
+}
+has_failed() { [ "$(info "$1" source_error)" != - ] && ! state_is "$1" waiting; }
+
+made cloud "vmlinux" || exit 0
+boots flat --kernel cloud || exit 1
+boots moved --kernel cloud --kaslr on || exit 1
+stripped=$KVMPROFS_CACHE/cloud/vmlinux
+read_memory flat "$work/flat.ours"
+"$LAB/make-vmlinux" "$stripped" "$work/flat.ours/kallsyms" "$work/vmlinux" || give_up "a vmlinux with symbols"
+
+for name in flat moved; do
+	read_memory $name "$work/$name.elf" "vmlinux:$work/vmlinux" || continue
+	took_elf=$took
+	guest truth $name "$work/$name.truth" || not_ok "$name: the guest tells its truth"
+	# By the file the core's, by memory all the rest: byte for byte what the guest's own kallsyms says.
+	agree "$name, by vmlinux" "$work/$name.elf" "$work/$name.truth"
+	echo "# $name: $(core "$work/$name.elf/kallsyms" | wc -l) symbols by vmlinux $took_elf ms after the start of kvmprofs"
+done
+check "the kernels run at different addresses" \
+	bash -c '[ "$(grep " _text$" "$1")" != "$(grep " _text$" "$2")" ]' - "$work/flat.truth/kallsyms" "$work/moved.truth/kallsyms"
+
+ours=$(build_id_of <"$work/moved.truth/notes") other=00112233445566778899aabbccddeeff00112233
+"$LAB/make-vmlinux" "$stripped" "$work/flat.ours/kallsyms" "$work/other" $other
+says moved "vmlinux:$work/other" "another kernel's vmlinux" "$ours" $other
+says moved "vmlinux:$stripped" "a stripped vmlinux" "$stripped: has no symbol table \(stripped\)"
+says moved "vmlinux:$KVMPROFS_CACHE/cloud/vmlinuz" "a bzImage" "not an ELF file"
+says moved "vmlinux:$work/nothing" "no file" "cannot be opened: No such file"
+
+# ---- memory that may not be read ----------------------------------------------------------------------------
+cat >"$work/may-not" <<-END
+	#!/bin/sh
+	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+END
+chmod +x "$work/may-not"
+KVMPROFS=$work/may-not
+says moved "vmlinux:$work/vmlinux" "memory that may not be read" 'KASLR\) is not known' CAP_SYS_PTRACE
+g=$mnt/$(pid_of flat)
+start_daemon "$mnt" -p "$(pid_of flat)" -s "*=vmlinux:$work/vmlinux,slide:0"
+within "a slide that the user says: symbols come" 20 has_symbols "$g"
+core "$work/flat.truth/kallsyms" >"$work/core"
+check "a slide that the user says: the core's are right" cmp "$work/core" "$g/kallsyms"
+check "a slide that the user says: info says what is missing" grep -q '^source_note core symbols only' "$g/info"
+stop_daemon "$mnt"
+guest stop flat moved
