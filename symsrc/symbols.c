@@ -25,7 +25,7 @@ const struct symbols *symbols_get(const struct symbols *s)
 static void free_modules(struct symbols_module *list, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		blob_put(list[i].note);
+		blobpool_unshare(list[i].note);
 	free(list);
 }
 
@@ -36,39 +36,36 @@ void symbols_put(const struct symbols *s)
 	if (!s || atomic_fetch_sub_explicit(&last->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	symtab_destroy(last->table);
-	blob_put(last->kallsyms);
-	blob_put(last->modules);
-	blob_put(last->version);
-	blob_put(last->notes);
-	blob_put(last->btf);
-	blob_put(last->orc_ip);
-	blob_put(last->orc);
+	blobpool_unshare(last->kallsyms);
+	blobpool_unshare(last->modules);
+	blobpool_unshare(last->version);
+	blobpool_unshare(last->notes);
+	blobpool_unshare(last->btf);
+	blobpool_unshare(last->orc_ip);
+	blobpool_unshare(last->orc);
 	free_modules(last->module_list, last->module_count);
 	free(last);
 }
 
-static size_t blob_size(const struct blob *b)
-{
-	return b ? b->size : 0;
-}
-
-/* Of one that is shared: each sharer holds a reference. */
-static size_t blob_part(const struct blob *b)
-{
-	unsigned sharers = b ? atomic_load_explicit(&b->refs, memory_order_relaxed) : 1;
-
-	return blob_size(b) / (sharers ? sharers : 1);
-}
-
 size_t symbols_size(const struct symbols *s)
 {
-	return sizeof(*s) + blob_size(s->kallsyms) + blob_size(s->modules) + blob_size(s->notes) +
-	       blob_part(s->btf) + blob_part(s->orc_ip) + blob_part(s->orc) +
-	       symtab_memory(s->table) + s->module_count * sizeof(*s->module_list);
+	size_t size = sizeof(*s) + symtab_memory(s->table) +
+		      s->module_count * (sizeof(*s->module_list) + sizeof(struct blob));
+
+	for (size_t i = 0; i < s->module_count; i++)
+		size += blobpool_part(s->module_list[i].note);
+	return size + blobpool_part(s->kallsyms) + blobpool_part(s->modules) +
+	       blobpool_part(s->version) + blobpool_part(s->notes) + blobpool_part(s->btf) +
+	       blobpool_part(s->orc_ip) + blobpool_part(s->orc);
 }
 
 void symbols_share(struct symbols *s, struct blobpool *pool)
 {
+	s->kallsyms = blobpool_share(pool, s->kallsyms);
+	symtab_share(s->table, pool, s->kallsyms->data);
+	s->modules = blobpool_share(pool, s->modules);
+	s->version = blobpool_share(pool, s->version);
+	s->notes = blobpool_share(pool, s->notes);
 	s->btf = blobpool_share(pool, s->btf);
 	s->orc_ip = blobpool_share(pool, s->orc_ip);
 	s->orc = blobpool_share(pool, s->orc);

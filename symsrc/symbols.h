@@ -52,8 +52,11 @@ void symbols_put(const struct symbols *s);		    /* accepts NULL */
 /* What it takes, in bytes; of what it shares with others its part. */
 size_t symbols_size(const struct symbols *s);
 
-/* Has these symbols, which nobody else knows yet, share what guests with the same kernel have in
- * common: their BTF, their ORC tables. */
+/* Has these symbols, which nobody else knows yet, share what other guests' have in common with
+ * them, byte for byte: BTF, ORC tables and notes of guests with the same kernel; and where it runs
+ * at the same addresses with the same modules (microVMs, snapshots, nokaslr) the text of kallsyms
+ * and the table, which is nearly all. The modules' notes, some dozens of bytes each, are not worth
+ * it. */
 void symbols_share(struct symbols *s, struct blobpool *pool);
 
 /* Collects what a source delivers: its sink feeds the parsers as the bytes arrive. The fetch is

@@ -40,7 +40,8 @@ struct block {
 };
 
 struct symtab {
-	struct block *block;
+	struct blob *blob; /* whose content is the block; each of its bytes has been written */
+	const struct block *block;
 	const char *arena; /* not owned */
 	const struct entry *entries;
 	const struct object *objects;
@@ -112,14 +113,14 @@ size_t symtab_count(const struct symtab *t)
 
 size_t symtab_memory(const struct symtab *t)
 {
-	return sizeof(*t) + t->block->size;
+	return sizeof(*t) + blobpool_part(t->blob);
 }
 
 void symtab_destroy(struct symtab *t)
 {
 	if (!t)
 		return;
-	free(t->block);
+	blobpool_unshare(t->blob);
 	free(t);
 }
 
@@ -635,7 +636,7 @@ static struct block *block_create(const struct filler *counted, size_t object_co
 	size_t n = counted->slots + counted->names;
 	size_t size = sizeof(struct block) + n * (sizeof(uint64_t) + sizeof(struct entry)) +
 		      object_count * sizeof(struct object);
-	struct block *block = malloc(size);
+	struct block *block = malloc(size + 1);
 
 	if (!block)
 		return NULL;
@@ -647,21 +648,36 @@ static struct block *block_create(const struct filler *counted, size_t object_co
 	return block;
 }
 
-/* The table of a block whose counts are known. Takes the block over. */
-static struct symtab *symtab_of_block(struct block *block, const char *arena)
+static void set_blob(struct symtab *t, struct blob *blob, const char *arena)
 {
+	const struct block *block = (const struct block *)blob->data;
 	size_t n = block->slot_count + (size_t)block->name_count;
-	struct symtab *t = malloc(sizeof(*t));
 
-	if (!t) {
-		free(block);
-		return NULL;
-	}
+	t->blob = blob;
 	t->block = block;
 	t->arena = arena;
 	t->entries = (const struct entry *)&block->addrs[n];
 	t->objects = (const struct object *)&t->entries[n];
+}
+
+/* The table of a block whose counts are known. Takes the block over. */
+static struct symtab *symtab_of_block(struct block *block, const char *arena)
+{
+	struct blob *blob = blob_from_memory(block, block->size);
+	struct symtab *t = malloc(sizeof(*t));
+
+	if (!t || !blob) {
+		blob_put(blob);
+		free(t);
+		return NULL;
+	}
+	set_blob(t, blob, arena);
 	return t;
+}
+
+void symtab_share(struct symtab *t, struct blobpool *pool, const char *arena)
+{
+	set_blob(t, blobpool_share(pool, t->blob), arena);
 }
 
 static int freeze(const struct symtab_builder *b, struct symtab **ret)

@@ -30,6 +30,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/base/blobpool.h"
+
 #define SYMTAB_SYMBOLS_MAX (2u << 20) /* a few times the largest distribution kernel */
 #define SYMTAB_NAME_MAX	   511	      /* KSYM_NAME_LEN - 1 since Linux 6.1 */
 #define SYMTAB_OBJECTS_MAX 8192	      /* modules, and [bpf] and the like; and the kernel */
@@ -53,9 +55,14 @@ bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret);
  * for rare use. */
 bool symtab_find_name(const struct symtab *t, const char *name, uint64_t *ret_addr);
 
-size_t symtab_count(const struct symtab *t);  /* symbols that lookups can return */
-size_t symtab_memory(const struct symtab *t); /* bytes, without the arena */
-void symtab_destroy(struct symtab *t);	      /* accepts NULL */
+size_t symtab_count(const struct symtab *t); /* symbols that lookups can return */
+size_t
+symtab_memory(const struct symtab *t); /* bytes, without the arena; of a shared one its part */
+void symtab_destroy(struct symtab *t); /* accepts NULL */
+
+/* Has a table that nobody else knows yet share its block with equal ones. arena: where the same
+ * text is from now on. */
+void symtab_share(struct symtab *t, struct blobpool *pool, const char *arena);
 
 /* Building. arena: the whole text; it must outlive the table and never move. */
 struct symtab_builder;

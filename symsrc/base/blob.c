@@ -5,9 +5,18 @@
 
 #include "symsrc/base/blobpool.h"
 
+static struct blob *create(void)
+{
+	struct blob *blob = calloc(1, sizeof(*blob));
+
+	if (blob)
+		atomic_init(&blob->refs, 1);
+	return blob;
+}
+
 struct blob *blob_from_buf(struct buf *b)
 {
-	struct blob *blob = malloc(sizeof(*blob));
+	struct blob *blob = create();
 
 	if (!blob)
 		return NULL;
@@ -16,8 +25,20 @@ struct blob *blob_from_buf(struct buf *b)
 		free(blob);
 		return NULL;
 	}
-	atomic_init(&blob->refs, 1);
-	blob->pool = NULL;
+	return blob;
+}
+
+struct blob *blob_from_memory(void *memory, size_t n)
+{
+	struct blob *blob = create();
+
+	if (!blob) {
+		free(memory);
+		return NULL;
+	}
+	((char *)memory)[n] = '\0';
+	blob->data = memory;
+	blob->size = n;
 	return blob;
 }
 

@@ -58,13 +58,30 @@ static bool get_unless_gone(struct blob *blob)
 	return false;
 }
 
+/* Eight bytes at a time. Who makes two texts of one hash only makes us compare them. */
+static uint64_t hash_of(const char *bytes, size_t n)
+{
+	const uint64_t odd = 0x9e3779b97f4a7c15;
+	uint64_t hash = n * odd, x;
+
+	for (; n >= 8; bytes += 8, n -= 8) {
+		memcpy(&x, bytes, 8);
+		hash = (hash ^ x) * odd;
+		hash ^= hash >> 32;
+	}
+	x = 0;
+	memcpy(&x, bytes, n);
+	hash = (hash ^ x) * odd;
+	return hash ^ hash >> 32;
+}
+
 static struct blob *with_lock__find(const struct blobpool *pool, const struct blob *blob)
 {
 	for (size_t i = 0; i < pool->count; i++) {
 		struct blob *b = pool->blobs[i];
 
-		if (b->size == blob->size && memcmp(b->data, blob->data, b->size) == 0 &&
-		    get_unless_gone(b))
+		if (b->hash == blob->hash && b->size == blob->size &&
+		    memcmp(b->data, blob->data, b->size) == 0 && get_unless_gone(b))
 			return b;
 	}
 	return NULL;
@@ -84,6 +101,7 @@ static void with_lock__add(struct blobpool *pool, struct blob *blob)
 	pool->blobs[pool->count++] = blob;
 	pool->users++;
 	blob->pool = pool;
+	atomic_store_explicit(&blob->sharers, 1, memory_order_relaxed);
 }
 
 struct blob *blobpool_share(struct blobpool *pool, struct blob *blob)
@@ -92,15 +110,34 @@ struct blob *blobpool_share(struct blobpool *pool, struct blob *blob)
 
 	if (!blob || blob->pool)
 		return blob;
+	blob->hash = hash_of(blob->data, blob->size);
 	mutex_lock(&pool->lock);
 	same = with_lock__find(pool, blob);
-	if (!same)
+	if (same)
+		atomic_fetch_add_explicit(&same->sharers, 1, memory_order_relaxed);
+	else
 		with_lock__add(pool, blob);
 	mutex_unlock(&pool->lock);
 	if (!same)
 		return blob;
 	blob_put(blob);
 	return same;
+}
+
+void blobpool_unshare(struct blob *blob)
+{
+	if (blob && blob->pool)
+		atomic_fetch_sub_explicit(&blob->sharers, 1, memory_order_relaxed);
+	blob_put(blob);
+}
+
+size_t blobpool_part(const struct blob *blob)
+{
+	unsigned sharers = blob ? atomic_load_explicit(&blob->sharers, memory_order_relaxed) : 0;
+
+	if (!blob)
+		return 0;
+	return blob->size / (sharers ? sharers : 1);
 }
 
 size_t blobpool_count(struct blobpool *pool)

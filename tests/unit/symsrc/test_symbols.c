@@ -544,6 +544,40 @@ static void test_what_equal_kernels_share(void **state)
 	blobpool_destroy(pool);
 }
 
+/* At the same addresses: the text and the table, too. Who is left names symbols as before. */
+static void test_what_equal_guests_share(void **state)
+{
+	struct blobpool *pool = blobpool_create();
+	const struct symbols *s[3];
+	struct symtab_hit hit, again;
+	size_t alone;
+	struct errmsg why;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(BUILD(&s[i], &why, {GUEST_FILE_KALLSYMS, kallsyms},
+				       {GUEST_FILE_MODULES, i < 2 ? modules : ""}),
+				 0);
+	alone = symbols_size(s[0]);
+	assert_true(symtab_find(s[0]->table, 0xffffffff81000000, &hit));
+	for (int i = 0; i < 3; i++)
+		symbols_share((struct symbols *)s[i], pool);
+	assert_ptr_equal(s[0]->kallsyms, s[1]->kallsyms);
+	assert_ptr_equal(s[0]->kallsyms, s[2]->kallsyms);
+	/* Where its modules end is part of a table. */
+	assert_ptr_not_equal(s[0]->modules, s[2]->modules);
+	assert_true(symtab_memory(s[0]->table) < symtab_memory(s[2]->table));
+	symbols_put(s[0]);
+	symbols_put(s[2]);
+	assert_int_equal(symbols_size(s[1]), alone);
+	assert_true(symtab_find(s[1]->table, 0xffffffff81000000, &again));
+	assert_int_equal(again.start, hit.start);
+	assert_memory_equal(again.name, "_text", 5);
+	symbols_put(s[1]);
+	assert_int_equal(blobpool_count(pool), 0);
+	blobpool_destroy(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -567,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_notes),
 		cmocka_unit_test(test_shared_by_threads),
 		cmocka_unit_test(test_what_equal_kernels_share),
+		cmocka_unit_test(test_what_equal_guests_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
