@@ -186,6 +186,7 @@ static int make_profile(const struct rooms *rooms, enum node_id node, const stru
 	case NODE_PROFILE_PPROF:
 		symbols = symsrc_symbols(rooms->symsrc, e->guest->serial, 0);
 		return render_pprof(e->guest, p, symbols, &when, out);
+	case NODE_FLAMEGRAPH: return render_flamegraph(e->guest, p, &when, out);
 	default: return -ENOENT;
 	}
 }
@@ -254,7 +255,8 @@ static int make_of_guest(const struct rooms *rooms, enum node_id node, const str
 	case NODE_PROFILE:
 	case NODE_PROFILE_FOLDED:
 	case NODE_PROFILE_JSON:
-	case NODE_PROFILE_PPROF: return make_profile(rooms, node, e, out);
+	case NODE_PROFILE_PPROF:
+	case NODE_FLAMEGRAPH: return make_profile(rooms, node, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
 	default: return -ENOENT;

@@ -119,6 +119,10 @@ int render_json(const struct guest *guest, const struct profile *profile,
 int render_pprof(const struct guest *guest, const struct profile *profile,
 		 const struct symbols *symbols, const struct render_when *when, struct buf *out);
 
+/* The same as a picture: SVG with all that it needs in it. */
+int render_flamegraph(const struct guest *guest, const struct profile *profile,
+		      const struct render_when *when, struct buf *out);
+
 /* symbols: of the current epoch, or NULL. */
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
 		const struct symbols *symbols, const struct render_when *when, struct buf *out);

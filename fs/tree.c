@@ -35,6 +35,7 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_PROFILE_FOLDED] = {"profile.folded", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_PROFILE_JSON] = {"profile.json", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_PROFILE_PPROF] = {"profile.pb.gz", SECRET_TEXT_OF(NODE_GUEST)},
+	[NODE_FLAMEGRAPH] = {"flamegraph.svg", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
 	/* Its lines hold guest addresses. */

@@ -31,6 +31,24 @@ check "profile.pb.gz: the kernel's build-id" \
 	grep -q " \[guest.kernel.kallsyms\] $(sed -n '1s/ .*//p' "$g/buildids") 0xffffffff" "$work/pprof"
 check "profile.pb.gz: time, too" grep -qx "types samples/count cpu/nanoseconds" "$work/pprof"
 check "profile.pb.gz: whose it is" grep -qx "label guest=one" "$work/pprof"
+cp "$g/flamegraph.svg" "$work/flames.svg"
+check "flamegraph.svg: an XML parser reads it, and finds the hash function" python3 -c '
+import sys, xml.etree.ElementTree as t
+titles = [e.findtext("{*}title") for e in t.parse(sys.argv[1]).iterfind(".//{*}svg")]
+assert sum(x.startswith(sys.argv[2] + " [rmd160]\n") for x in titles) == 1, titles
+' "$work/flames.svg" "$HOT_CRYPTO"
+# draws PROGRAM: true when the browser ran the script without an error: a search says what it found
+draws() {
+	sed 's|^</svg>$|<script>q.value="'"$HOT_CRYPTO"'"; search(); zoom(0, 500)</script></svg>|' "$work/flames.svg" >"$work/search.svg"
+	HOME=$work timeout 100 "$1" --headless --no-sandbox --disable-gpu --user-data-dir="$work/browser" --dump-dom \
+		"file://$work/search.svg" >"$work/dom" 2>"$work/browser.log"
+	grep -q "id=\"say\".*$HOT_CRYPTO.*: [1-9][0-9.]*%, [0-9]* samples" "$work/dom"
+}
+if command -v chromium >/dev/null; then
+	check "flamegraph.svg: a browser searches it" draws chromium
+else
+	echo "skip flamegraph.svg: a browser searches it: no chromium here"
+fi
 check "profile.json: a JSON parser reads it" python3 -c '
 import json, sys
 p = json.load(open(sys.argv[1]))

@@ -260,9 +260,9 @@ static void test_all_that_is_listed_is_found(void **state)
 	assert_int_equal(inos[0], 1);
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
-	/* The root and what is in it; then for each guest a link, its directory, 11 files and
+	/* The root and what is in it; then for each guest a link, its directory, 12 files and
 	 * control, 5 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 12 + 5 + 4 + 6));
+	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 13 + 5 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
@@ -309,7 +309,7 @@ static void test_permissions(void **state)
 					      NODE_PROC_MODULES,     NODE_PROC_VERSION,
 					      NODE_SYS_KERNEL_NOTES, NODE_SYS_KERNEL_BTF_VMLINUX,
 					      NODE_PROFILE_FOLDED,   NODE_PROFILE_JSON,
-					      NODE_PROFILE_PPROF};
+					      NODE_PROFILE_PPROF,    NODE_FLAMEGRAPH};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++) {
