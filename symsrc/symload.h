@@ -45,7 +45,11 @@
 #define SYMLOAD_ANSWER_STEPS  1	   /* times that this is doubled for a guest that boots */
 #define SYMLOAD_CROWDED_MS    1000 /* the same while more guests wait than there are threads */
 #define SYMLOAD_KEPT_MAX      (1u << 30) /* bytes of all symbols; above, those of old boots go */
-#define SYMLOAD_STOP_MS	      3000	 /* for a thread to end before it is left behind */
+/* Above this much in all for each guest (a distribution's kernel with its modules takes 10 to 20)
+ * and the above, whoever takes most does without, and is tried again after that many seconds. */
+#define SYMLOAD_KEPT_GUEST  (32u << 20)
+#define SYMLOAD_NO_ROOM_SEC 300
+#define SYMLOAD_STOP_MS	    3000 /* for a thread to end before it is left behind */
 
 struct symload;
 

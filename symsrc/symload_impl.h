@@ -4,6 +4,7 @@
  *	symload_table.c	the guests, as discovery knows them, and the symbols that are kept
  *	symload_job.c	what a fetcher does
  *	symload_ram.c	the guest's RAM for it
+ *	symload_room.c	what all of it may take
  *	symload_policy.c	when and how long
  */
 #ifndef KVMPROFS_SYMLOAD_IMPL_H
@@ -113,6 +114,7 @@ struct symload {
 	bool stopping;			  /* lock */
 	struct load **loads;		  /* lock; by serial, ascending */
 	size_t count, cap;		  /* lock */
+	size_t total_max;		  /* lock; for tests: 0: symload.h says it */
 	unsigned slow_running;		  /* lock; of load_is_patient(), under way */
 	uint64_t generation;		  /* lock; of the guest set that was last seen */
 	int subscribers[SUBSCRIBERS_MAX]; /* lock; -1: free */
@@ -164,14 +166,22 @@ struct load *with_lock__find(const struct symload *sl, uint64_t serial);
 void with_lock__wake_subscribers(const struct symload *sl);
 void with_lock__schedule(struct load *l, uint64_t when_ns, bool whole);
 
-/* Lets go of symbols of earlier boots, the oldest first, until the rest is below the limit. */
-void with_lock__limit_memory(const struct symload *sl);
-
 /* Takes the newest set of guests, if it is new. */
 void symload_sync_guests(struct symload *sl);
 
 /* The one that waits longest among those that may run, due or not. */
 struct load *with_lock__first(const struct symload *sl);
+
+/* ---- symload_room.c ------------------------------------------------------------------------- */
+
+/* Lets go of symbols of earlier boots, the oldest first, until the rest is below the limit. */
+void with_lock__limit_memory(const struct symload *sl);
+
+/* Whether these symbols of the guest's current boot may be kept: makes room for them, by what of
+ * earlier boots is here, then by the symbols of guests whose take more. 0, or -ENOBUFS and why;
+ * then those that they were to replace are gone, too. */
+int with_lock__make_room(const struct symload *sl, struct load *l, const struct symbols *symbols,
+			 struct errmsg *why);
 
 /* ---- symload_job.c -------------------------------------------------------------------------- */
 

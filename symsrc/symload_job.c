@@ -310,6 +310,8 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 			with_lock__schedule(l, clock_now_ns(), true);
 		return false;
 	}
+	if (job->symbols)
+		job->result = with_lock__make_room(sl, l, job->symbols, &job->why);
 	l->attempts += job->whole;
 	l->looks += !job->whole;
 	l->slow = was_slow(job);

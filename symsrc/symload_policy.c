@@ -35,7 +35,7 @@ static bool is_pointless(int err)
 static bool is_refusal(int err)
 {
 	return err == -EACCES || err == -EPERM || err == -EKEYREJECTED || err == -EBADMSG ||
-	       err == -EFBIG;
+	       err == -EFBIG || err == -ENOBUFS;
 }
 
 unsigned symload_pause_sec(int err, unsigned failures, bool young)

@@ -39,40 +39,6 @@ void load_free(struct load *l)
 	free(l);
 }
 
-/* ---- what is kept ------------------------------------------------------------------------- */
-
-/* What all guests' symbols take; *ret_old is the one of an earlier boot that is the oldest. */
-static size_t with_lock__sum_up(const struct symload *sl, struct kept **ret_old)
-{
-	size_t sum = 0;
-
-	*ret_old = NULL;
-	for (size_t i = 0; i < sl->count * SYMSRC_EPOCHS_KEPT; i++) {
-		const struct load *l = sl->loads[i / SYMSRC_EPOCHS_KEPT];
-		struct kept *k = &sl->loads[i / SYMSRC_EPOCHS_KEPT]->kept[i % SYMSRC_EPOCHS_KEPT];
-
-		if (!k->symbols)
-			continue;
-		sum += symbols_size(k->symbols);
-		if (k->epoch != l->epoch &&
-		    (!*ret_old || k->symbols->fetched_ns < (*ret_old)->symbols->fetched_ns))
-			*ret_old = k;
-	}
-	return sum;
-}
-
-/* Earlier boots' symbols only serve to look back. A guest that boots again and again, or many
- * that have, must not fill the memory with them. */
-void with_lock__limit_memory(const struct symload *sl)
-{
-	struct kept *old;
-
-	while (with_lock__sum_up(sl, &old) > sl->kept_max && old) {
-		symbols_put(old->symbols);
-		*old = (struct kept){0};
-	}
-}
-
 /* ---- the table; the lock is held ---------------------------------------------------------- */
 
 static size_t with_lock__position(const struct symload *sl, uint64_t serial)

@@ -475,6 +475,73 @@ static void test_old_boots_go_when_memory_is_short(void **state)
 	assert_null(symload_symbols(sl, 1, 1));
 }
 
+/* A kallsyms of so many symbols more than the folder has. */
+static void grow_kallsyms(unsigned more)
+{
+	size_t n, used = 0;
+	char *text = guestroot_kallsyms(&n), *all = malloc(n + more * 48ul);
+
+	assert_non_null(all);
+	for (unsigned i = 0; i < more; i++)
+		used += (size_t)sprintf(all + used, "%016llx t grown_%u\n",
+					0xffffffff80000000ULL + i, i);
+	memcpy(all + used, text, n);
+	guestroot_set(root, "proc/kallsyms", all, used + n);
+	free(all);
+	free(text);
+}
+
+static size_t size_of(uint64_t serial)
+{
+	const struct symbols *s = symload_symbols(sl, serial, 0);
+	size_t size = symbols_size(s);
+
+	symbols_put(s);
+	return size;
+}
+
+static void set_total_max(size_t bytes)
+{
+	mutex_lock(&sl->lock);
+	sl->total_max = bytes;
+	mutex_unlock(&sl->lock);
+}
+
+/* Guests 1 and 2 are alike; guest 3 is ten times as large, whenever it comes. */
+static void test_who_takes_most_goes_without(void **state)
+{
+	struct symsrc_status st;
+
+	(void)state;
+	start(1);
+	add_guest(1, "good1");
+	publish();
+	wait_ready(1);
+	set_total_max(3 * size_of(1));
+	grow_kallsyms(10 * GUESTROOT_SYMBOLS);
+	add_guest(3, "good3");
+	publish();
+	wait_until(status_of(3).state == SYMSRC_FAILED);
+	st = status_of(3);
+	assert_int_equal(st.error.code, -ENOBUFS);
+	assert_non_null(strstr(st.error.text, "MiB together: refused"));
+	assert_true(st.next_try_ns > clock_now_ns() + 5 * NSEC_PER_SEC);
+	assert_int_equal(status_of(1).state, SYMSRC_READY);
+	/* What is small has room beside what is large only once that has gone. */
+	set_total_max(30 * size_of(1));
+	assert_int_equal(symload_refresh(sl, 3), 0);
+	wait_ready(3);
+	set_total_max(3 * size_of(1));
+	grow_kallsyms(1);
+	add_guest(2, "good2");
+	publish();
+	wait_ready(2);
+	st = status_of(3);
+	assert_int_equal(st.state, SYMSRC_FAILED);
+	assert_int_equal(st.error.code, -ENOBUFS);
+	assert_int_equal(status_of(1).state, SYMSRC_READY);
+}
+
 static void test_refresh_brings_new_modules(void **state)
 {
 	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
@@ -777,6 +844,7 @@ int main(void)
 		TEST(test_reboot_seen_by_boot_id),
 		TEST(test_old_boots_are_forgotten),
 		TEST(test_old_boots_go_when_memory_is_short),
+		TEST(test_who_takes_most_goes_without),
 		TEST(test_refresh_brings_new_modules),
 		TEST(test_changes_are_noticed),
 		TEST(test_failing_look),
