@@ -51,6 +51,13 @@ bool guest_ram_equals(const struct guest_ram *a, const struct guest_ram *b)
 	       memcmp(a->blocks, b->blocks, a->block_count * sizeof(a->blocks[0])) == 0;
 }
 
+bool guest_links_equal(const struct guest_links *a, const struct guest_links *b)
+{
+	return a->ssh_port == b->ssh_port && a->vsock_cid == b->vsock_cid &&
+	       strcmp(a->ssh_host, b->ssh_host) == 0 && strcmp(a->qmp_path, b->qmp_path) == 0 &&
+	       strcmp(a->agent_path, b->agent_path) == 0 && strcmp(a->port_path, b->port_path) == 0;
+}
+
 const struct guest *guest_get(const struct guest *g)
 {
 	if (g)

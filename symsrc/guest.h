@@ -31,10 +31,14 @@ struct guest_vcpu {
 struct guest_links {
 	char qmp_path[GUEST_PATH_MAX];	 /* unix socket of a QMP monitor */
 	char agent_path[GUEST_PATH_MAX]; /* unix socket of org.qemu.guest_agent.0 */
+	char port_path[GUEST_PATH_MAX];	 /* unix socket of our own org.kvmprofs.0 */
 	char ssh_host[64];		 /* numeric address that hostfwd listens on */
 	uint16_t ssh_port;		 /* host port that is forwarded to guest port 22 */
-	uint32_t vsock_cid;
+	uint32_t vsock_cid;		 /* of AF_VSOCK on this host */
 };
+
+/* As guest_ram_equals() below. */
+bool guest_links_equal(const struct guest_links *a, const struct guest_links *b);
 
 /* What is known of how the guest's RAM is laid out, and whether the host can read it. */
 enum guest_machine {

@@ -11,19 +11,15 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/source_impl.h"
 
-/* The known kinds by how their URIs begin; create NULL: not there yet. */
+/* The known kinds by how their URIs begin. */
 static const struct scheme {
 	const char *begin;
 	source_create_fn *create;
 } schemes[] = {
-	{"auto", source_auto_create},
-	{"ssh://", source_ssh_create},
-	{"dir:", source_dir_create},
-	{"kallsyms:", source_files_create},
-	{"memory", source_memory_create},
-	{"virtio-serial:", source_virtio_create},
-	{"vsock:", NULL},
-	{"vmlinux:", source_vmlinux_create},
+	{"auto", source_auto_create},	  {"ssh://", source_ssh_create},
+	{"dir:", source_dir_create},	  {"kallsyms:", source_files_create},
+	{"memory", source_memory_create}, {"virtio-serial:", source_virtio_create},
+	{"vsock:", source_ssh_create},	  {"vmlinux:", source_vmlinux_create},
 };
 
 /* A scheme that is a whole word ("auto") ends there, or a query begins. */
@@ -58,15 +54,10 @@ int source_create(const char *uri, const struct source_target *target, struct so
 	if (!s)
 		return errmsg_set(why, -EINVAL,
 				  "symbol source \"%s\": not known; there are auto, memory, "
-				  "ssh://[user@]host[:port], virtio-serial:SOCKET, dir:PATH, "
-				  "kallsyms:PATH[,modules:PATH] and vmlinux:PATH[,slide:HEX]",
+				  "ssh://[user@]host[:port], virtio-serial:SOCKET, "
+				  "vsock:CID[:PORT], dir:PATH, kallsyms:PATH[,modules:PATH] and "
+				  "vmlinux:PATH[,slide:HEX]",
 				  uri);
-	if (!s->create)
-		return errmsg_set(why, -ENOSYS,
-				  "symbol source \"%s\": %.*s is not there yet in this version; "
-				  "use auto, memory, ssh:, virtio-serial:, dir:, kallsyms: or "
-				  "vmlinux:",
-				  uri, (int)strcspn(s->begin, ":"), s->begin);
 	return s->create(uri, target, ret, why);
 }
 

@@ -152,6 +152,7 @@ struct source {
 /* Makes the source that the URI names for this target:
  *	auto[?QUERY]			whatever the guest's links offer (source_auto.c)
  *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
+ *	vsock:CID[:port][?QUERY]		ssh by AF_VSOCK; likewise
  *	memory				out of the guest's RAM (source_memory.c)
  *	virtio-serial:SOCKET		the VMM's end of a serial port of the guest, where
  *					qemu-guest-agent answers, or symsrc/guest-helper
@@ -169,7 +170,7 @@ struct source {
  *				ProxyCommand or ProxyJump is refused, since nothing is executed
  *				here, and host keys are checked whatever StrictHostKeyChecking says.
  * Connects to nothing yet. 0 and *ret, or negative errno: -EINVAL for an unknown or malformed
- * URI, -ENOSYS for one that this build does not have yet (why says which). */
+ * URI. */
 int source_create(const char *uri, const struct source_target *target, struct source **ret,
 		  struct errmsg *why);
 void source_destroy(struct source *s); /* accepts NULL */

@@ -155,11 +155,11 @@ static bool is_own_address(int fd)
 	return here.ss_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
 }
 
-static int wait_connected(int fd, const struct ssh_dial *d)
+int ssh_wait_connected(int fd, uint64_t deadline_ns, int cancel_fd)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
-	int r = ssh_wait_fd(fd, POLLOUT, d->deadline_ns, d->cancel_fd);
+	int r = ssh_wait_fd(fd, POLLOUT, deadline_ns, cancel_fd);
 
 	if (r <= 0)
 		return r < 0 ? r : -ETIMEDOUT;
@@ -177,7 +177,8 @@ static int connect_to(const struct addrinfo *a, const struct ssh_dial *d)
 		return -errno;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0)
-		r = errno == EINPROGRESS ? wait_connected(fd, d) : -errno;
+		r = errno == EINPROGRESS ? ssh_wait_connected(fd, d->deadline_ns, d->cancel_fd)
+					 : -errno;
 	if (r == 0 && d->not_self && is_own_address(fd))
 		r = -ELOOP;
 	return r < 0 ? r : take_fd(&fd);

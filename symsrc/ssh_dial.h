@@ -26,4 +26,8 @@ int ssh_dial(const struct ssh_dial *d, int *ret_fd, struct errmsg *why);
  * time is over, -ECANCELED. fd may be -1: only the time and the cancel count. */
 int ssh_wait_fd(int fd, short events, uint64_t deadline_ns, int cancel_fd);
 
+/* Waits for the outcome of a connect(2) that is under way. 0, -ETIMEDOUT, -ECANCELED, or what it
+ * says. */
+int ssh_wait_connected(int fd, uint64_t deadline_ns, int cancel_fd);
+
 #endif

@@ -5,6 +5,9 @@
 #include "symsrc/ssh_link_impl.h"
 
 #define FINGERPRINT_MAX 96
+#define HOST_SHOWN_MAX	(SSH_HOST_MAX + 16)
+#define KEY_SHOWN_MAX	100 /* of a key in base64: ed25519 has 68, RSA 372 and more */
+#define LINE_SHOWN_MAX	(KEY_SHOWN_MAX + 64)
 
 /* "ssh-ed25519 SHA256:..." of the key that the server has shown. */
 static void show_key(struct ssh_link *l, char *buf, size_t size)
@@ -26,10 +29,56 @@ static void show_key(struct ssh_link *l, char *buf, size_t size)
 	ssh_key_free(key);
 }
 
+/* As known_hosts files have it. */
+static void show_host(const struct ssh_link *l, char *buf, size_t size)
+{
+	if (l->uri.port == 22)
+		snprintf(buf, size, "%s", l->uri.host);
+	else
+		snprintf(buf, size, "[%s]:%u", l->uri.host, l->uri.port);
+}
+
+/* The line that a known_hosts file needs behind the host; empty when it would fill the message. */
+static void show_line(struct ssh_link *l, char *buf, size_t size)
+{
+	ssh_key key = NULL;
+	char *text = NULL;
+
+	buf[0] = '\0';
+	if (ssh_get_server_publickey(l->session, &key) != SSH_OK)
+		return;
+	if (ssh_pki_export_pubkey_base64(key, &text) == SSH_OK && strlen(text) < KEY_SHOWN_MAX)
+		snprintf(buf, size, "%s %s", ssh_key_type_to_char(ssh_key_type(key)), text);
+	ssh_string_free_char(text);
+	ssh_key_free(key);
+}
+
+/* No ssh-keyscan gets there, and not every host has an ssh that does. */
+static int unknown_by_vsock(struct ssh_link *l, const char *key, const char *file,
+			    struct errmsg *why)
+{
+	char host[HOST_SHOWN_MAX], line[LINE_SHOWN_MAX];
+
+	show_host(l, host, sizeof(host));
+	show_line(l, line, sizeof(line));
+	if (line[0])
+		return errmsg_set(why, -EKEYREJECTED,
+				  "unknown host key %s; if that is the guest's, accept it by: "
+				  "echo '%s %s' >>%s",
+				  key, host, line, file);
+	return errmsg_set(why, -EKEYREJECTED,
+			  "unknown host key %s; if that is the guest's, accept it by: "
+			  "ssh -oProxyCommand='socat - VSOCK-CONNECT:%u:%u' -p%u "
+			  "-oUserKnownHostsFile=%s %s",
+			  key, l->uri.cid, l->uri.port, l->uri.port, file, l->uri.host);
+}
+
 static int unknown(struct ssh_link *l, const char *key, const char *file, struct errmsg *why)
 {
 	char port[16] = "";
 
+	if (l->uri.cid)
+		return unknown_by_vsock(l, key, file, why);
 	if (l->uri.port != 22)
 		snprintf(port, sizeof(port), "-p %u ", l->uri.port);
 	return errmsg_set(why, -EKEYREJECTED,
@@ -38,13 +87,11 @@ static int unknown(struct ssh_link *l, const char *key, const char *file, struct
 			  key, port, l->uri.host, file);
 }
 
-static int changed(struct ssh_link *l, const char *key, const char *file, struct errmsg *why)
+static int changed(const struct ssh_link *l, const char *key, const char *file, struct errmsg *why)
 {
-	char host[SSH_HOST_MAX + 16];
+	char host[HOST_SHOWN_MAX];
 
-	snprintf(host, sizeof(host), "%s", l->uri.host);
-	if (l->uri.port != 22)
-		snprintf(host, sizeof(host), "[%s]:%u", l->uri.host, l->uri.port);
+	show_host(l, host, sizeof(host));
 	return errmsg_set(why, -EKEYREJECTED,
 			  "the host key has changed, to %s; if that is right, forget the old one "
 			  "by: ssh-keygen -R '%s' -f %s",

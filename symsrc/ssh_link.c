@@ -13,6 +13,7 @@
 #include "symsrc/base/text.h"
 #include "symsrc/ssh_dial.h"
 #include "symsrc/ssh_link_impl.h"
+#include "symsrc/vsock_dial.h"
 
 #define SSH_FD_MAX	0xffff /* libssh 0.10 keeps 16 bits of SSH_OPTIONS_FD */
 #define LOOK_AGAIN_NSEC NSEC_PER_SEC
@@ -92,17 +93,21 @@ static uint64_t hello_deadline(const struct source_limits *limits)
 	return clock_now_ns() + ns;
 }
 
+static int connect_guest(const struct ssh_link *l, bool guess, int *ret_fd, struct errmsg *why)
+{
+	uint64_t deadline_ns =
+		l->hello_ns < l->limits.deadline_ns ? l->hello_ns : l->limits.deadline_ns;
+	const struct vsock_dial vsock = {l->uri.cid, l->uri.port, deadline_ns, l->limits.cancel_fd};
+	const struct ssh_dial tcp = {l->uri.host, l->uri.port, guess, deadline_ns,
+				     l->limits.cancel_fd};
+
+	return l->uri.cid ? vsock_dial(&vsock, ret_fd, why) : ssh_dial(&tcp, ret_fd, why);
+}
+
 static int dial(struct ssh_link *l, bool guess, struct errmsg *why)
 {
-	struct ssh_dial d = {.host = l->uri.host,
-			     .port = l->uri.port,
-			     .not_self = guess,
-			     .deadline_ns = l->hello_ns < l->limits.deadline_ns
-						    ? l->hello_ns
-						    : l->limits.deadline_ns,
-			     .cancel_fd = l->limits.cancel_fd};
 	CLEANUP_FD int fd = -1;
-	int r = ssh_dial(&d, &fd, why);
+	int r = connect_guest(l, guess, &fd, why);
 
 	if (r < 0)
 		return r;

@@ -19,7 +19,7 @@
 #include "symsrc/source.h"
 #include "symsrc/ssh_uri.h"
 
-#define SSH_HELLO_SEC	15 /* until the TCP connection stands and the guest has greeted */
+#define SSH_HELLO_SEC	15 /* until the connection stands and the guest has greeted */
 #define SSH_KEX_SEC	20 /* then for the key exchange: emulated guests need seconds */
 #define SSH_AUTH_SEC	20
 #define SSH_EXEC_SEC	15

@@ -7,8 +7,9 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 
-#define SSH_PREFIX "ssh://"
-#define SSH_PORT   22
+#define SSH_PREFIX   "ssh://"
+#define VSOCK_PREFIX "vsock:"
+#define SSH_PORT     22
 
 static bool is_alnum(char c)
 {
@@ -136,14 +137,49 @@ int ssh_query_parse(const char *query, struct ssh_query *ret, struct errmsg *why
 	return 0;
 }
 
+/* ":22" of n bytes, or nothing. */
+static bool parse_port(const char *s, size_t n, uint16_t *ret)
+{
+	char port[8];
+	uint64_t v;
+
+	if (n == 0)
+		return true;
+	if (s[0] != ':' || !copy(port, sizeof(port), s + 1, n - 1) ||
+	    !text_to_u64(port, 10, UINT16_MAX, &v) || v == 0)
+		return false;
+	*ret = (uint16_t)v;
+	return true;
+}
+
+void ssh_uri_set_cid(struct ssh_uri *u, uint32_t cid)
+{
+	u->cid = cid;
+	snprintf(u->host, sizeof(u->host), "vsock-%u", cid);
+}
+
+/* "3:22", "3" of n bytes. 0 and 2 are the hypervisor and the host; the last stands for any
+ * (vsock(7)). */
+static bool parse_cid_port(const char *s, size_t n, struct ssh_uri *u)
+{
+	const char *colon = memchr(s, ':', n);
+	size_t len = colon ? (size_t)(colon - s) : n;
+	char cid[12];
+	uint64_t v;
+
+	if (!copy(cid, sizeof(cid), s, len) || !text_to_u64(cid, 10, UINT32_MAX - 1, &v) ||
+	    v == 0 || v == 2)
+		return false;
+	ssh_uri_set_cid(u, (uint32_t)v);
+	return parse_port(s + len, n - len, &u->port);
+}
+
 /* "[::1]:22", "host:22", "host" of n bytes. */
 static bool parse_host_port(const char *s, size_t n, struct ssh_uri *u)
 {
 	bool bracket = n > 0 && s[0] == '[';
 	const char *end = memchr(s, bracket ? ']' : ':', n);
 	size_t host_len = end ? (size_t)(end - s) : n;
-	char port[8];
-	uint64_t v;
 
 	if (bracket && !end)
 		return false;
@@ -153,13 +189,7 @@ static bool parse_host_port(const char *s, size_t n, struct ssh_uri *u)
 	n -= host_len + bracket;
 	if (!ssh_host_is_valid(u->host) || (bracket && !is_ipv6(u->host)))
 		return false;
-	if (n == 0)
-		return true;
-	if (s[0] != ':' || !copy(port, sizeof(port), s + 1, n - 1) ||
-	    !text_to_u64(port, 10, UINT16_MAX, &v) || v == 0)
-		return false;
-	u->port = (uint16_t)v;
-	return true;
+	return parse_port(s, n, &u->port);
 }
 
 static bool parse_user(const char **s, size_t *n, struct ssh_uri *u)
@@ -176,39 +206,60 @@ static bool parse_user(const char **s, size_t *n, struct ssh_uri *u)
 	return true;
 }
 
+/* What stands between the prefix and the query. */
+static int parse_place(const char *uri, const char *s, size_t n, bool vsock, struct ssh_uri *u,
+		       struct errmsg *why)
+{
+	if (!vsock && n > 0 && s[n - 1] == '/')
+		n--;
+	if (!parse_user(&s, &n, u))
+		return errmsg_set(why, -EINVAL, "symbol source \"%s\": no user name before the @",
+				  uri);
+	if (!(vsock ? parse_cid_port(s, n, u) : parse_host_port(s, n, u)))
+		return errmsg_set(why, -EINVAL, "symbol source \"%s\": not %s", uri,
+				  vsock ? VSOCK_PREFIX "CID[:PORT]"
+					: SSH_PREFIX "[user@]host[:port]");
+	return 0;
+}
+
 int ssh_uri_parse(const char *uri, struct ssh_uri *ret, struct errmsg *why)
 {
+	bool vsock = strncmp(uri, VSOCK_PREFIX, strlen(VSOCK_PREFIX)) == 0;
+	const char *s = uri + strlen(vsock ? VSOCK_PREFIX : SSH_PREFIX);
 	struct ssh_uri u = {0};
-	const char *s = uri + strlen(SSH_PREFIX);
 	size_t n;
 	int r = 0;
 
-	if (strncmp(uri, SSH_PREFIX, strlen(SSH_PREFIX)) != 0)
+	if (!vsock && strncmp(uri, SSH_PREFIX, strlen(SSH_PREFIX)) != 0)
 		return errmsg_set(why, -EINVAL, "symbol source \"%s\": not ssh://", uri);
 	n = strcspn(s, "?");
 	if (s[n] == '?')
 		r = ssh_query_parse(s + n + 1, &u.query, why);
-	if (r < 0)
-		return r;
-	if (n > 0 && s[n - 1] == '/')
-		n--;
-	if (!parse_user(&s, &n, &u))
-		return errmsg_set(why, -EINVAL, "symbol source \"%s\": no user name before the @",
-				  uri);
-	if (!parse_host_port(s, n, &u))
-		return errmsg_set(why, -EINVAL,
-				  "symbol source \"%s\": not ssh://[user@]host[:port]", uri);
-	*ret = u;
-	return 0;
+	if (r == 0)
+		r = parse_place(uri, s, n, vsock, &u, why);
+	if (r == 0)
+		*ret = u;
+	return r;
+}
+
+/* Behind the prefix: the CID, or the host. */
+static void show_place(const struct ssh_uri *u, char *buf, size_t size)
+{
+	bool v6 = strchr(u->host, ':') != NULL;
+
+	if (u->cid)
+		snprintf(buf, size, "%u", u->cid);
+	else
+		snprintf(buf, size, "%s%s%s", v6 ? "[" : "", u->host, v6 ? "]" : "");
 }
 
 void ssh_uri_show(const struct ssh_uri *u, char *buf, size_t size)
 {
-	bool v6 = strchr(u->host, ':') != NULL;
-	char port[8] = "";
+	char place[SSH_HOST_MAX + 2], port[8] = "";
 
+	show_place(u, place, sizeof(place));
 	if (u->port != 0 && u->port != SSH_PORT)
 		snprintf(port, sizeof(port), ":%u", u->port);
-	snprintf(buf, size, SSH_PREFIX "%s%s%s%s%s%s", u->user, u->user[0] ? "@" : "",
-		 v6 ? "[" : "", u->host, v6 ? "]" : "", port);
+	snprintf(buf, size, "%s%s%s%s%s", u->cid ? VSOCK_PREFIX : SSH_PREFIX, u->user,
+		 u->user[0] ? "@" : "", place, port);
 }

@@ -1,4 +1,5 @@
-/* ssh://[user@]host[:port][?identity=FILE&known_hosts=FILE&config=FILE], taken apart. Pure. */
+/* ssh://[user@]host[:port] and vsock:[user@]CID[:port], both with
+ * ?identity=FILE&known_hosts=FILE&config=FILE, taken apart. Pure. */
 #ifndef KVMPROFS_SSH_URI_H
 #define KVMPROFS_SSH_URI_H
 
@@ -22,14 +23,21 @@ struct ssh_query {
 
 struct ssh_uri {
 	char user[SSH_USER_MAX]; /* empty: not given */
-	char host[SSH_HOST_MAX]; /* a name or an address, IPv6 without brackets */
-	uint16_t port;		 /* 0: not given */
+	/* A name or an address, IPv6 without brackets. Of a CID it is "vsock-CID": what
+	 * known_hosts files and an ssh_config(5) call that guest. (libssh takes neither '%' nor '/'
+	 * in a host name.) */
+	char host[SSH_HOST_MAX];
+	uint16_t port; /* 0: not given */
+	uint32_t cid;  /* to be reached by AF_VSOCK; 0: by TCP */
 	struct ssh_query query;
 };
 
 /* 0 or -EINVAL and why. Names that could be taken for an option, or hold anything but letters,
  * digits, '.', '-', '_' (and ':' in an address), are refused. */
 int ssh_uri_parse(const char *uri, struct ssh_uri *ret, struct errmsg *why);
+
+/* Names the guest with this CID, by AF_VSOCK. */
+void ssh_uri_set_cid(struct ssh_uri *u, uint32_t cid);
 
 /* query: what follows the '?'. 0 or -EINVAL. */
 int ssh_query_parse(const char *query, struct ssh_query *ret, struct errmsg *why);
@@ -38,7 +46,8 @@ int ssh_query_parse(const char *query, struct ssh_query *ret, struct errmsg *why
  * is none: the resolver would take it for an address. */
 bool ssh_host_is_valid(const char *host);
 
-/* "ssh://user@host:port" without the query; the port only when it is not 22. */
+/* "ssh://user@host:port" or "vsock:user@CID:port" without the query; the port only when it is not
+ * 22. */
 void ssh_uri_show(const struct ssh_uri *u, char *buf, size_t size);
 
 #endif

@@ -107,13 +107,6 @@ static void with_lock__cancel(const struct load *l)
 		io_wake(l->by->cancel_fd);
 }
 
-static bool links_same(const struct guest_links *a, const struct guest_links *b)
-{
-	return a->ssh_port == b->ssh_port && a->vsock_cid == b->vsock_cid &&
-	       strcmp(a->ssh_host, b->ssh_host) == 0 && strcmp(a->qmp_path, b->qmp_path) == 0 &&
-	       strcmp(a->agent_path, b->agent_path) == 0;
-}
-
 /* Takes over what discovery knows now. True when it may be reached in another way than before:
  * its name is often known later than its process. */
 static bool with_lock__take_guest(const struct symload *sl, struct load *l, const struct guest *g)
@@ -123,7 +116,8 @@ static bool with_lock__take_guest(const struct symload *sl, struct load *l, cons
 	bool moved = !old || strcmp(l->uri, uri) != 0;
 
 	if (old && !load_symbols(l, l->epoch))
-		moved |= strcmp(old->name, g->name) != 0 || !links_same(&old->links, &g->links);
+		moved |= strcmp(old->name, g->name) != 0 ||
+			 !guest_links_equal(&old->links, &g->links);
 	if (old && !load_symbols(l, l->epoch) && !l->by)
 		moved |= !symload_ram_facts_same(old, g);
 	l->guest = guest_get(g);

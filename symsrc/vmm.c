@@ -73,13 +73,6 @@ static void fill_guest(const struct vmm *v, struct guest *g)
 	g->links = v->links;
 }
 
-static bool same_links(const struct guest_links *a, const struct guest_links *b)
-{
-	return strcmp(a->qmp_path, b->qmp_path) == 0 && strcmp(a->agent_path, b->agent_path) == 0 &&
-	       strcmp(a->ssh_host, b->ssh_host) == 0 && a->ssh_port == b->ssh_port &&
-	       a->vsock_cid == b->vsock_cid;
-}
-
 static bool same_vcpus(const struct guest *a, const struct guest *b)
 {
 	if (a->vcpu_count != b->vcpu_count)
@@ -96,7 +89,7 @@ static bool same_guest(const struct guest *a, const struct guest *b)
 	return strcmp(a->name, b->name) == 0 && strcmp(a->uuid, b->uuid) == 0 &&
 	       strcmp(a->vmm, b->vmm) == 0 && strcmp(a->state, b->state) == 0 &&
 	       a->accel == b->accel && a->memory_bytes == b->memory_bytes &&
-	       guest_ram_equals(&a->ram, &b->ram) && same_links(&a->links, &b->links) &&
+	       guest_ram_equals(&a->ram, &b->ram) && guest_links_equal(&a->links, &b->links) &&
 	       same_vcpus(a, b);
 }
 
@@ -148,6 +141,8 @@ static void find_links(struct vmm *v, const struct vmmscan *s)
 		l->qmp_path[0] = '\0';
 	if (!vmmscan_socket_path(s, v->pid, &args->agent, l->agent_path, sizeof(l->agent_path)))
 		l->agent_path[0] = '\0';
+	if (!vmmscan_socket_path(s, v->pid, &args->port, l->port_path, sizeof(l->port_path)))
+		l->port_path[0] = '\0';
 	l->vsock_cid = args->vsock_cid;
 	if (args->ssh_port == 0 || !vmmscan_shares_network(s, v->pid))
 		return;

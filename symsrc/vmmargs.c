@@ -799,26 +799,37 @@ static void on_mon(struct parse *p, const char *value)
 		add_qmp_chardev(p, id);
 }
 
-static void take_agent(struct parse *p, const struct option *o)
+/* The ports whose other end we can talk to, by their names. */
+static void take_port(struct parse *p, const struct option *o)
 {
+	struct vmm_socket *to = NULL;
 	char id[ID_MAX];
 	struct vmm_socket s;
 
-	if (!is_value(o, "name", "org.qemu.guest_agent.0"))
-		return;
-	if (get(o, "chardev", id, sizeof(id)) && find_chardev(p, id, &s))
-		p->out->agent = s;
+	if (is_value(o, "name", VMM_AGENT_PORT))
+		to = &p->out->agent;
+	else if (is_value(o, "name", VMM_OWN_PORT))
+		to = &p->out->port;
+	if (to && get(o, "chardev", id, sizeof(id)) && find_chardev(p, id, &s))
+		*to = s;
 }
 
+/* 0 to 2 are the hypervisor, local and the host; the last stands for any (vsock(7)). */
+static void take_cid(struct vmm_args *out, const char *cid)
+{
+	uint64_t v;
+
+	if (text_to_u64(cid, 10, UINT32_MAX - 1, &v) && v > 2)
+		out->vsock_cid = (uint32_t)v;
+}
+
+/* A vhost-user-vsock-* has no CID here: the process behind it has, and a unix socket for it. */
 static void take_vsock(struct parse *p, const struct option *o)
 {
 	char cid[16];
-	uint64_t v;
 
-	/* 0 to 2 are the hypervisor, local and the host; the last stands for any (vsock(7)). */
-	if (get(o, "guest-cid", cid, sizeof(cid)) && text_to_u64(cid, 10, UINT32_MAX - 1, &v) &&
-	    v > 2)
-		p->out->vsock_cid = (uint32_t)v;
+	if (get(o, "guest-cid", cid, sizeof(cid)))
+		take_cid(p->out, cid);
 }
 
 static void on_device(struct parse *p, const char *value)
@@ -831,7 +842,7 @@ static void on_device(struct parse *p, const char *value)
 	if (!get(&o, "driver", driver, sizeof(driver)))
 		return;
 	if (strcmp(driver, "virtserialport") == 0)
-		take_agent(p, &o);
+		take_port(p, &o);
 	else if (strncmp(driver, "vhost-vsock-", 12) == 0)
 		take_vsock(p, &o);
 }
@@ -943,10 +954,24 @@ static void take_platform(struct guest_ram *ram, const char *value)
 		ram->encryption = GUEST_ENCRYPTED_SEV_SNP;
 }
 
+/* kvmtool's "--vsock 3", crosvm's "--vsock cid=3" and "--cid 3". cloud-hypervisor's has a unix
+ * socket instead of AF_VSOCK. */
+static void take_other_vsock(struct vmm_args *out, const char *value)
+{
+	CLEANUP_OPTION struct option o;
+	char cid[16], socket[2];
+
+	option_init(&o, value, "cid");
+	if (get(&o, "cid", cid, sizeof(cid)) &&
+	    get_nth(&o, "socket", 0, socket, sizeof(socket)) == FIT_NONE)
+		take_cid(out, cid);
+}
+
 static void parse_other(const struct argv *a, struct vmm_args *out)
 {
 	static const char *const names[] = {"--name", "--id", NULL};
 	static const char *const memories[] = {"--mem", "--memory", "-m", NULL};
+	static const char *const vsocks[] = {"--vsock", "--cid", NULL};
 	struct parse p = {.argv = a, .out = out};
 	const char *v;
 
@@ -960,6 +985,9 @@ static void parse_other(const struct argv *a, struct vmm_args *out)
 		v = long_value(a, i, "--platform");
 		if (v)
 			take_platform(&out->ram, v);
+		v = any_long_value(a, i, vsocks);
+		if (v)
+			take_other_vsock(out, v);
 	}
 	out->ram.base_bytes = out->memory_bytes;
 }
@@ -1010,7 +1038,7 @@ static void parse(const char *exe, const struct argv *a, struct vmm_args *out)
 
 int vmmargs_parse(const char *exe, const char *cmdline, size_t n, struct vmm_args *ret)
 {
-	struct vmm_args out = {.agent.fd = -1};
+	struct vmm_args out = {.agent.fd = -1, .port.fd = -1};
 	struct argv a;
 	int r = argv_init(&a, cmdline, n);
 

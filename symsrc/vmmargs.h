@@ -22,6 +22,8 @@
 #define VMM_QMP_MAX	 4	     /* monitors that are remembered */
 #define VMM_OBJECTS_MAX	 64	     /* that have to do with memory; more are not remembered */
 #define VMM_UUID_SIZE	 37
+#define VMM_AGENT_PORT	 "org.qemu.guest_agent.0"
+#define VMM_OWN_PORT	 "org.kvmprofs.0"
 #define QEMU_MEMORY_MIB	 128 /* when -m is not given */
 
 /* A unix socket that the VMM listens on, as the command line has it: by a path, which may be
@@ -44,6 +46,7 @@ struct vmm_args {
 	size_t qmp_count;
 	struct vmm_socket qmp[VMM_QMP_MAX]; /* those with a path first */
 	struct vmm_socket agent;	    /* of org.qemu.guest_agent.0 */
+	struct vmm_socket port;		    /* of org.kvmprofs.0 */
 	char ssh_host[64];		    /* where hostfwd listens; any address is 127.0.0.1 */
 	uint16_t ssh_port;		    /* 0: no hostfwd to guest port 22 */
 	uint32_t vsock_cid;		    /* 0: none */

@@ -15,7 +15,7 @@ refuse "a missing value" 2 "needs a value" "${run[@]}" "$mnt" -F
 refuse "a frequency that is none" 2 "no frequency" "${run[@]}" -F fast "$mnt"
 refuse "a sampler that is none" 2 "no sampler" "${run[@]}" --sampler dice "$mnt"
 refuse "a source that is none" 2 "gopher" "${run[@]}" -s 'x=gopher://x' "$mnt"
-refuse "a source that is not there yet" 1 "vsock" "${run[@]}" -s 'x=vsock:3' "$mnt"
+refuse "a guest that is the host" 2 "not vsock:CID" "${run[@]}" -s 'x=vsock:2' "$mnt"
 refuse "an unknown mount option" 2 "unknown mount option 'frobnicate'" "${run[@]}" -o frobnicate "$mnt"
 refuse "--input" 1 "not there yet" "${run[@]}" -i perf.data "$mnt"
 refuse "an unknown event" 1 "frobnicate" "$KVMPROFS" --config "$work/empty.conf" --sampler perf -e frobnicate "$mnt"

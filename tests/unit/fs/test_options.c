@@ -166,14 +166,6 @@ static void test_an_event_is_one_word(void **state)
 	assert_int_equal(options_parse(&o, 4, argv, NULL, &why), -EINVAL);
 }
 
-/* What is right but not there yet is no wrong usage. */
-static void test_a_source_to_come(void **state)
-{
-	(void)state;
-	assert_int_equal(options_exit_status(parse("-s x=vsock:3 /mnt")), 1);
-	assert_non_null(strstr(why.text, "vsock"));
-}
-
 static void test_config(void **state)
 {
 	(void)state;
@@ -310,7 +302,6 @@ int main(void)
 		TEST(test_help_and_version),
 		TEST(test_wrong_usage),
 		TEST(test_an_event_is_one_word),
-		TEST(test_a_source_to_come),
 		TEST(test_config),
 		TEST(test_the_command_line_wins),
 		TEST(test_malformed_lines),

@@ -250,9 +250,14 @@ static pid_t make_kvm_guest(struct fixture *x, const char *options)
 static void test_is_there_at_the_start(void **state)
 {
 	struct fixture *x = *state;
-	pid_t pid = make_kvm_guest(x, "-name web -m 512 -uuid 6f5e3a94-1111-2222-3333-0123456789ab "
-				      "-device vhost-vsock-pci,guest-cid=7 "
-				      "-netdev user,id=n,hostfwd=tcp::2222-:22");
+	pid_t pid =
+		make_kvm_guest(x, "-name web -m 512 -uuid 6f5e3a94-1111-2222-3333-0123456789ab "
+				  "-device vhost-vsock-pci,guest-cid=7 "
+				  "-chardev socket,id=a,path=/run/a.sock,server=on "
+				  "-chardev socket,id=p,path=/run/p.sock,server=on "
+				  "-device virtserialport,chardev=a,name=org.qemu.guest_agent.0 "
+				  "-device virtserialport,chardev=p,name=org.kvmprofs.0 "
+				  "-netdev user,id=n,hostfwd=tcp::2222-:22");
 	struct seen s;
 
 	start(x);
@@ -270,6 +275,8 @@ static void test_is_there_at_the_start(void **state)
 	assert_string_equal(s.guest.links.ssh_host, "127.0.0.1");
 	assert_int_equal(s.guest.links.ssh_port, 2222);
 	assert_int_equal(s.guest.links.vsock_cid, 7);
+	assert_string_equal(s.guest.links.agent_path, "/run/a.sock");
+	assert_string_equal(s.guest.links.port_path, "/run/p.sock");
 	assert_int_equal(s.epoch, 1);
 }
 

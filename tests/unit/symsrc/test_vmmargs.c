@@ -54,6 +54,8 @@ static void test_plain_qemu(void **state)
 		     "-device virtio-net-pci,netdev=n0,romfile= -device virtio-serial-pci "
 		     "-chardev socket,id=qga,path=/run/l2/a/qga.sock,server=on,wait=off "
 		     "-device virtserialport,chardev=qga,name=org.qemu.guest_agent.0 "
+		     "-chardev socket,id=own,path=/run/l2/a/own.sock,server=on,wait=off "
+		     "-device virtserialport,chardev=own,name=org.kvmprofs.0 "
 		     "-qmp unix:/run/l2/a/qmp.sock,server=on,wait=off -device pci-testdev "
 		     "-device vhost-vsock-pci,guest-cid=101");
 
@@ -69,6 +71,7 @@ static void test_plain_qemu(void **state)
 	assert_int_equal(a.qmp_count, 1);
 	assert_string_equal(a.qmp[0].path, "/run/l2/a/qmp.sock");
 	assert_string_equal(a.agent.path, "/run/l2/a/qga.sock");
+	assert_string_equal(a.port.path, "/run/l2/a/own.sock");
 	assert_string_equal(a.ssh_host, "127.0.0.1");
 	assert_int_equal(a.ssh_port, 2201);
 	assert_int_equal(a.vsock_cid, 101);
@@ -99,6 +102,11 @@ static void test_libvirt(void **state)
 		"-device {\"driver\":\"virtserialport\",\"bus\":\"virtio-serial0.0\",\"nr\":1,"
 		"\"chardev\":\"charchannel0\",\"id\":\"channel0\",\"name\":\"org.qemu.guest_agent."
 		"0\"} "
+		"-chardev "
+		"{\"id\":\"charchannel1\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":"
+		"{\"type\":\"fd\",\"data\":{\"str\":\"29\"}},\"server\":true,\"wait\":false}}} "
+		"-device {\"driver\":\"virtserialport\",\"bus\":\"virtio-serial0.0\",\"nr\":2,"
+		"\"chardev\":\"charchannel1\",\"id\":\"channel1\",\"name\":\"org.kvmprofs.0\"} "
 		"-device {\"driver\":\"vhost-vsock-pci\",\"id\":\"vsock0\",\"guest-cid\":3,"
 		"\"vhostfd\":\"21\",\"bus\":\"pci.6\"} -sandbox on,obsolete=deny -msg "
 		"timestamp=on");
@@ -112,6 +120,8 @@ static void test_libvirt(void **state)
 	assert_int_equal(a.qmp[0].fd, 23);
 	assert_string_equal(a.agent.path, "");
 	assert_int_equal(a.agent.fd, 22);
+	assert_string_equal(a.port.path, "");
+	assert_int_equal(a.port.fd, 29);
 	assert_string_equal(a.ssh_host, "127.0.0.1");
 	assert_int_equal(a.ssh_port, 2222);
 	assert_int_equal(a.vsock_cid, 3);
@@ -337,6 +347,19 @@ static void test_vsock(void **state)
 	assert_int_equal(qemu("-device vhost-vsock-pci,guest-cid=4294967295").vsock_cid, 0);
 	assert_int_equal(qemu("-device {\"driver\":\"vhost-vsock-ccw\",\"guest-cid\":9}").vsock_cid,
 			 9);
+	/* Behind these there is a process with a unix socket, and no AF_VSOCK. */
+	assert_int_equal(qemu("-chardev socket,id=c,path=/v.sock "
+			      "-device vhost-user-vsock-pci,chardev=c")
+				 .vsock_cid,
+			 0);
+	assert_int_equal(
+		parse("/usr/bin/cloud-hypervisor", "ch --vsock cid=3,socket=/ch.vsock").vsock_cid,
+		0);
+	assert_int_equal(parse("/usr/bin/lkvm", "lkvm run --vsock 5 -k /k").vsock_cid, 5);
+	assert_int_equal(
+		parse("/usr/bin/crosvm", "crosvm run --vsock cid=6,device=/d /k").vsock_cid, 6);
+	assert_int_equal(parse("/usr/bin/crosvm", "crosvm run --cid=7 /k").vsock_cid, 7);
+	assert_int_equal(parse("/usr/bin/lkvm", "lkvm run --vsock 1").vsock_cid, 0);
 }
 
 static void test_other_vmms(void **state)
