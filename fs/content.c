@@ -243,6 +243,19 @@ static int make_guest_utilization(const struct rooms *rooms, const struct guest_
 	return render_utilization(NULL, &s, 1, out);
 }
 
+static int make_stats(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_FREE struct profiler_stats *stats = NULL;
+	struct errmsg why;
+	int r = profiler_stats(rooms->profiler, e->guest->serial, &stats, &why);
+
+	if (r == 0)
+		return render_stats(e->guest, stats, out);
+	if (r == -ENOMEM)
+		return r;
+	return buf_printf(out, "# %s\n", why.text);
+}
+
 /* -- from snapshots ---------------------------------------------------------------------- */
 
 static int make_of_guest(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
@@ -257,6 +270,7 @@ static int make_of_guest(const struct rooms *rooms, enum node_id node, const str
 	case NODE_PROFILE_JSON:
 	case NODE_PROFILE_PPROF:
 	case NODE_FLAMEGRAPH: return make_profile(rooms, node, e, out);
+	case NODE_STATS: return make_stats(rooms, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
 	default: return -ENOENT;

@@ -129,6 +129,9 @@ int render_info(const struct guest_entry *entry, const struct symsrc_status *sta
 
 int render_buildids(const struct symbols *symbols, struct buf *out);
 
+/* stats: of profiler_stats(). */
+int render_stats(const struct guest *guest, const struct profiler_stats *stats, struct buf *out);
+
 /* What the host's kernel says of a vCPU's thread. */
 struct render_thread {
 	int cpu;    /* where it runs or ran last; -1: not known */

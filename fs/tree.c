@@ -38,6 +38,7 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_FLAMEGRAPH] = {"flamegraph.svg", SECRET_TEXT_OF(NODE_GUEST)},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
+	[NODE_STATS] = {"stats", TEXT_OF(NODE_GUEST)},
 	/* Its lines hold guest addresses. */
 	[NODE_TRACE] = {"trace", .parent = NODE_GUEST, .class = CLASS_STREAM, .mode = 0400, SECRET},
 	[NODE_CONTROL] = {"control", .parent = NODE_GUEST, .class = CLASS_CONTROL, .mode = 0600},

@@ -10,6 +10,7 @@
 #include "profiler/qmpsampler.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
+#include "profiler/statlog.h"
 #include "profiler/tallies.h"
 #include "profiler/totals.h"
 #include "profiler/trace.h"
@@ -24,6 +25,7 @@ struct profiler {
 	struct qmpsampler *qmp;
 	struct engine *engine;
 	struct trace *trace;
+	struct statlog *statlog;
 };
 
 static void clock_of(void *ctx, struct tally_clock *ret)
@@ -88,6 +90,9 @@ static int create_trace(struct profiler *p, struct errmsg *why)
 		.guests = symsrc_guests(p->symsrc),
 	};
 
+	p->statlog = statlog_create();
+	if (!p->statlog)
+		return errmsg_set(why, -ENOMEM, "no memory for the profiler");
 	return trace_create(&config, &p->trace, why);
 }
 
@@ -140,6 +145,7 @@ void profiler_destroy(struct profiler *p)
 	if (!p)
 		return;
 	trace_destroy(p->trace);
+	statlog_destroy(p->statlog);
 	engine_destroy(p->engine);
 	qmpsampler_destroy(p->qmp);
 	tallies_destroy(p->tallies);
@@ -300,6 +306,56 @@ int profiler_pause(struct profiler *p, uint64_t serial, bool paused)
 	tally_pause(t, paused, clock_now_ns(), &now);
 	tally_put(t);
 	return 0;
+}
+
+/* Since the process began; guest->start is in clock ticks of CLOCK_BOOTTIME (proc_pid_stat(5)). */
+static uint64_t age_ns(const struct guest *g)
+{
+	uint64_t start_ns = g->start * (NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
+	struct timespec ts;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	now_ns = (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+	return now_ns > start_ns ? now_ns - start_ns : 0;
+}
+
+static int read_stats(struct profiler *p, const struct guest_set *set, const struct guest *g,
+		      struct profiler_stats *s, struct errmsg *why)
+{
+	int r;
+
+	if (g->accel == GUEST_ACCEL_TCG)
+		return errmsg_set(why, -EOPNOTSUPP,
+				  "no counters: under TCG the guest runs without KVM");
+	r = kvmstats_read("/sys/kernel/debug", "/proc", g->pid, &s->now, why);
+	if (r < 0)
+		return r;
+	s->has_before = statlog_add(p->statlog, set, g->serial, &s->now, &s->before);
+	s->span_ns = s->has_before ? s->now.taken_ns - s->before.taken_ns : age_ns(g);
+	return 0;
+}
+
+int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **ret,
+		   struct errmsg *why)
+{
+	const struct guest_set *set = guests_acquire(symsrc_guests(p->symsrc));
+	const struct guest_entry *e = guest_set_find_serial(set, serial);
+	struct profiler_stats *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!e)
+		r = errmsg_set(why, -ESRCH, "the guest is gone");
+	else if (!s)
+		r = errmsg_set(why, -ENOMEM, "out of memory");
+	else
+		r = read_stats(p, set, e->guest, s, why);
+	guest_set_put(set);
+	if (r < 0)
+		free(s);
+	else
+		*ret = s;
+	return r;
 }
 
 int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "profiler/kvmstats.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/base/feed.h"
 #include "symsrc/symsrc.h"
@@ -83,6 +84,20 @@ int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **r
 /* `control`. -ESRCH when there is no such guest. While paused, its samples are not counted. */
 int profiler_reset(struct profiler *p, uint64_t serial);
 int profiler_pause(struct profiler *p, uint64_t serial, bool paused);
+
+/* -- KVM's own counters ------------------------------------------------------------------- */
+
+struct profiler_stats {
+	struct kvmstats now;
+	bool has_before;
+	struct kvmstats before; /* with has_before: at least a second earlier; else all 0 */
+	uint64_t span_ns;	/* between them, or since the guest was started */
+};
+
+/* Reads some sixty small files of debugfs. *ret is to be freed. -ESRCH; -EOPNOTSUPP for a guest
+ * without KVM, and what kvmstats_read() says, with why. */
+int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **ret,
+		   struct errmsg *why);
 
 /* -- the stream of kvm events --------------------------------------------------------------- */
 

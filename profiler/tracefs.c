@@ -30,7 +30,7 @@ static int append(struct tracefs_events *e, const char *name, uint64_t id)
 		return -ENOMEM;
 	e->list = list;
 	list[e->count] = (struct tracefs_event){.id = (uint32_t)id};
-	snprintf(list[e->count++].name, sizeof(list->name), "%s", name);
+	snprintf(list[e->count++].name, sizeof(list->name), "%.*s", TRACEFS_NAME_MAX - 1, name);
 	return 0;
 }
 

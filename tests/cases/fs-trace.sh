@@ -1,12 +1,14 @@
 #!/bin/bash
-# The stream of a guest's kvm events, as tools read it. The guest is a boot sector that writes to port 0x80 for
+# The stream of a guest's kvm events, as tools read it, and KVM's counters. The guest is a boot sector that writes to port 0x80 for
 # ever: under KVM each write is a kvm_pio event.
-# A machine without tracefs gets one for this test alone, in a mount namespace of its own.
+# A machine without tracefs and debugfs gets them for this test alone, in a mount namespace of its own.
 if [ ! -d /sys/kernel/tracing/events ] && [ -z "${OWN_TRACEFS-}" ]; then
 	export OWN_TRACEFS=1
 	# shellcheck disable=SC2016
 	unshare -m true 2>/dev/null &&
-		exec unshare -m bash -c 'mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec "$@"' - bash "$0" "$@"
+		exec unshare -m bash -c 'mount -t tracefs tracefs /sys/kernel/tracing
+			mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+			exec "$@"' - bash "$0" "$@"
 fi
 # shellcheck source=tests/cases/lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -18,6 +20,7 @@ wait_for $patience grep -q '^accelerator tcg' "$mnt/$vmm/info"
 timeout $patience cat "$mnt/$vmm/trace" >"$work/tcg"
 check "a guest under TCG: one line says why there is nothing" test "$(cat "$work/tcg")" = \
 	"# no events: under TCG the guest runs without KVM"
+check "and none in stats" test "$(cat "$mnt/$vmm/stats")" = "# no counters: under TCG the guest runs without KVM"
 end_vmm "$vmm"
 
 if [ ! -w /dev/kvm ]; then
@@ -75,6 +78,30 @@ timeout $patience grep --line-buffered -m 3 pio "$g/trace" >"$work/grep"
 check "grep --line-buffered" test "$(wc -l <"$work/grep")" = 3
 timeout $patience tail -n +1 -f "$g/trace" 2>/dev/null | head -n 3 >"$work/tail"
 check "tail -n +1 -f" test "$(wc -l <"$work/tail")" = 3
+
+# Its writes to the port are exits that KVM counts.
+if [ -d /sys/kernel/debug/kvm ]; then
+	stat() { awk -v n="$2" -v f="$3" '$1 == n { print int($f) }' "$1"; }
+	cat "$g/stats" >"$work/stats.1"
+	if cat /sys/kernel/debug/kvm/exits >"$work/said" 2>&1; then
+		check "stats: KVM counts its exits" test "$(stat "$work/stats.1" exits 2)" -gt 1000
+	else
+		skip "stats: KVM counts its exits" "this kernel is in lockdown"
+		check "stats: which it says" grep -q '^# refused: [0-9]* more; a kernel in lockdown' "$work/stats.1"
+		check "stats: what can be read is there" grep -q '^pages_4k [0-9]' "$work/stats.1"
+	fi
+	check "stats: the first rate is since its start" grep -q '^# per second: over [0-9.]* s, since the guest was started$' "$work/stats.1"
+	sleep 1.1 # what a rate is made of
+	cat "$g/stats" >"$work/stats.2"
+	check "stats: the next one since then" grep -q '^# per second: over [0-9.]* s, since an earlier reading$' "$work/stats.2"
+	if grep -q '^exits' "$work/stats.2"; then
+		check "stats: a rate is the change in that time" awk 'FNR == NR { if ($1 == "exits") old = $2; next }
+			/^# per second/ { span = $5 }
+			$1 == "exits" { r = ($2 - old) / span; exit !($3 > 0 && $3 < r * 1.01 + 1 && $3 > r * 0.99 - 1) }' "$work/stats.1" "$work/stats.2"
+	fi
+else
+	skip "stats" "no debugfs with KVM's counters here"
+fi
 
 # One that is open and does not read, while another one does.
 exec 8<"$g/trace"

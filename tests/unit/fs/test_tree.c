@@ -260,9 +260,9 @@ static void test_all_that_is_listed_is_found(void **state)
 	assert_int_equal(inos[0], 1);
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
-	/* The root and what is in it; then for each guest a link, its directory, 12 files and
+	/* The root and what is in it; then for each guest a link, its directory, 13 files and
 	 * control, 5 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 13 + 5 + 4 + 6));
+	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 14 + 5 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
