@@ -118,6 +118,7 @@ static int make_top(const struct rooms *rooms, const struct guest_set *set, stru
 	struct render_profile *list = calloc(set->count + 1, sizeof(*list));
 	struct render_when when = when_now();
 	struct profiler_shares host = {0};
+	const struct slice all = {0};
 	size_t n = 0;
 	int r;
 
@@ -127,7 +128,7 @@ static int make_top(const struct rooms *rooms, const struct guest_set *set, stru
 	for (size_t i = 0; i < set->count; i++) {
 		struct profile *p;
 
-		if (profiler_profile(rooms->profiler, set->entries[i].guest->serial, -1, &p) < 0)
+		if (profiler_profile(rooms->profiler, set->entries[i].guest->serial, &all, &p) < 0)
 			continue;
 		/* There may be hundreds of guests with tens of thousands of rows each. Without
 		 * memory it only stays long. */
@@ -154,32 +155,34 @@ static int make_info(const struct rooms *rooms, const struct guest_entry *e, str
 
 /* An empty profile for a guest that the profiler does not know yet: a file in a format is one
  * also when nothing is in it. */
-static int get_profile(const struct rooms *rooms, const struct guest *g, struct profile **ret)
+static int get_profile(const struct rooms *rooms, const struct guest *g, const struct slice *slice,
+		       struct profile **ret)
 {
 	static const char note[] = "the profiler does not know this guest yet";
-	int r = profiler_profile(rooms->profiler, g->serial, -1, ret);
+	int r = profiler_profile(rooms->profiler, g->serial, slice, ret);
 
 	if (r != -ESRCH)
 		return r;
 	*ret = calloc(1, sizeof(**ret));
 	if (!*ret)
 		return -ENOMEM;
+	(*ret)->slice = *slice;
 	(*ret)->since_ns = (*ret)->taken_ns = clock_now_ns();
 	memcpy((*ret)->sampler_note, note, sizeof(note));
 	return 0;
 }
 
-static int make_profile(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
-			struct buf *out)
+static int make_profile(const struct rooms *rooms, const struct place *place,
+			const struct guest_entry *e, struct buf *out)
 {
 	CLEANUP_SYMBOLS const struct symbols *symbols = NULL;
 	CLEANUP_PROFILE struct profile *p = NULL;
 	struct render_when when = when_now();
-	int r = get_profile(rooms, e->guest, &p);
+	int r = get_profile(rooms, e->guest, &place->slice, &p);
 
 	if (r < 0)
 		return r;
-	switch (node) {
+	switch (place->node) {
 	case NODE_PROFILE: return render_profile(e->guest, p, &when, out);
 	case NODE_PROFILE_FOLDED: return render_folded(e->guest, p, out);
 	case NODE_PROFILE_JSON: return render_json(e->guest, p, &when, out);
@@ -258,18 +261,18 @@ static int make_stats(const struct rooms *rooms, const struct guest_entry *e, st
 
 /* -- from snapshots ---------------------------------------------------------------------- */
 
-static int make_of_guest(const struct rooms *rooms, enum node_id node, const struct guest_entry *e,
-			 struct buf *out)
+static int make_of_guest(const struct rooms *rooms, const struct place *place,
+			 const struct guest_entry *e, struct buf *out)
 {
 	if (!e)
 		return -ENOENT;
-	switch (node) {
+	switch (place->node) {
 	case NODE_INFO: return make_info(rooms, e, out);
 	case NODE_PROFILE:
 	case NODE_PROFILE_FOLDED:
 	case NODE_PROFILE_JSON:
 	case NODE_PROFILE_PPROF:
-	case NODE_FLAMEGRAPH: return make_profile(rooms, node, e, out);
+	case NODE_FLAMEGRAPH: return make_profile(rooms, place, e, out);
 	case NODE_STATS: return make_stats(rooms, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
@@ -286,7 +289,7 @@ static int make_text(const struct rooms *rooms, const struct place *p, struct bu
 	case NODE_STATUS: return make_status(rooms, set, out);
 	case NODE_TOP: return make_top(rooms, set, out);
 	case NODE_UTILIZATION: return make_utilization(rooms, set, out);
-	default: return make_of_guest(rooms, p->node, guest_set_find_serial(set, p->serial), out);
+	default: return make_of_guest(rooms, p, guest_set_find_serial(set, p->serial), out);
 	}
 }
 

@@ -46,6 +46,8 @@ static void member_who(const struct guest *g, const struct profile *p, struct bu
 	member(out, "sampler_note", p->sampler_note);
 	member(out, "event", p->event);
 	member_u64(out, "frequency", p->freq);
+	if (p->slice.vcpu)
+		member_u64(out, "vcpu", (uint64_t)slice_vcpu(&p->slice));
 }
 
 static void member_when(const struct profile *p, const struct render_when *when, struct buf *out)

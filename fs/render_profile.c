@@ -16,6 +16,8 @@ static void header_who(const struct guest *g, const struct profile *p, struct bu
 	buf_append_str(out, "\n# event: ");
 	render_text(out, p->event[0] ? p->event : "none");
 	buf_printf(out, "\n# frequency: %u Hz\n", p->freq);
+	if (p->slice.vcpu)
+		buf_printf(out, "# vcpu: %d\n", slice_vcpu(&p->slice));
 }
 
 static void header_when(const struct profile *p, const struct render_when *when, struct buf *out)

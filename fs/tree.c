@@ -14,6 +14,8 @@
 #define SYMBOLS_OF(p, m)  .parent = (p), .class = CLASS_SYMBOLS, .mode = (m)
 #define FOR_PERF_OF(p, m) .parent = (p), .class = CLASS_SYMBOLS_OR_EMPTY, .mode = (m)
 #define SECRET		  .secret = true
+#define SLICED		  .sliced = true
+#define SLICES		  .slices = true
 
 static const struct node nodes[NODE_COUNT] = {
 	[NODE_ROOT] = {"/", DIR_OF(NODE_COUNT)},
@@ -31,12 +33,14 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_MODULES] = {"modules", SYMBOLS_OF(NODE_GUEST, 0400), SECRET},
 	[NODE_BUILDIDS] = {"buildids", SYMBOLS_OF(NODE_GUEST, 0444)},
 	/* An address that no symbol covers stands there as a number. */
-	[NODE_PROFILE] = {"profile", SECRET_TEXT_OF(NODE_GUEST)},
-	[NODE_PROFILE_FOLDED] = {"profile.folded", SECRET_TEXT_OF(NODE_GUEST)},
-	[NODE_PROFILE_JSON] = {"profile.json", SECRET_TEXT_OF(NODE_GUEST)},
-	[NODE_PROFILE_PPROF] = {"profile.pb.gz", SECRET_TEXT_OF(NODE_GUEST)},
-	[NODE_FLAMEGRAPH] = {"flamegraph.svg", SECRET_TEXT_OF(NODE_GUEST)},
+	[NODE_PROFILE] = {"profile", SECRET_TEXT_OF(NODE_GUEST), SLICED},
+	[NODE_PROFILE_FOLDED] = {"profile.folded", SECRET_TEXT_OF(NODE_GUEST), SLICED},
+	[NODE_PROFILE_JSON] = {"profile.json", SECRET_TEXT_OF(NODE_GUEST), SLICED},
+	[NODE_PROFILE_PPROF] = {"profile.pb.gz", SECRET_TEXT_OF(NODE_GUEST), SLICED},
+	[NODE_FLAMEGRAPH] = {"flamegraph.svg", SECRET_TEXT_OF(NODE_GUEST), SLICED},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
+	[NODE_VCPU] = {"vcpu", DIR_OF(NODE_GUEST)},
+	[NODE_VCPU_DIR] = {NULL, DIR_OF(NODE_VCPU), .each = EACH_VCPU, SLICES},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
 	[NODE_STATS] = {"stats", TEXT_OF(NODE_GUEST)},
 	/* Its lines hold guest addresses. */
@@ -67,7 +71,8 @@ const struct node *tree_node(enum node_id id)
 
 bool place_equal(const struct place *a, const struct place *b)
 {
-	return a->node == b->node && a->serial == b->serial && strcmp(a->module, b->module) == 0;
+	return a->node == b->node && a->serial == b->serial && slice_equal(&a->slice, &b->slice) &&
+	       strcmp(a->module, b->module) == 0;
 }
 
 static uint64_t fnv(const char *s)
@@ -83,15 +88,25 @@ uint64_t place_hash(const struct place *p)
 {
 	uint64_t h = (p->serial * NODE_COUNT + p->node) * 0x9e3779b97f4a7c15ULL;
 
+	h = (h ^ p->slice.time) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ p->slice.vcpu) * 0x9e3779b97f4a7c15ULL;
 	return (h ^ (h >> 32)) + fnv(p->module);
 }
 
-/* serial (32 bits), hash of the module's name (25), node + 1 (7). */
+/* 25 bits: a vCPU's 13, or those of a time. No place has both, nor a module beside them. */
+static uint64_t slice_bits(const struct slice *s)
+{
+	return s->vcpu ? s->vcpu : (s->time ? 1u << 24 | (s->time & 0xffffff) : 0);
+}
+
+_Static_assert(NODE_COUNT < 128, "a node's number needs 7 bits");
+
+/* serial (32 bits), the slice or a hash of the module's name (25), node + 1 (7). */
 uint64_t place_ino(const struct place *p)
 {
-	uint64_t module = p->module[0] ? fnv(p->module) & 0x1ffffff : 0;
+	uint64_t which = p->module[0] ? fnv(p->module) & 0x1ffffff : slice_bits(&p->slice);
 
-	return p->serial << 32 | module << 7 | (uint64_t)(p->node + 1);
+	return p->serial << 32 | which << 7 | (uint64_t)(p->node + 1);
 }
 
 bool tree_needs_symbols(enum node_id dir)
@@ -150,6 +165,29 @@ static int find_module(const struct tree_view *view, const char *name, struct pl
 	return -ENOENT;
 }
 
+static const struct guest *guest_of(const struct tree_view *view, const struct place *p)
+{
+	const struct guest_entry *e = guest_set_find_serial(view->guests, p->serial);
+
+	return e ? e->guest : NULL;
+}
+
+static int find_vcpu(const struct tree_view *view, const char *name, struct place *ret)
+{
+	const struct guest *g = guest_of(view, ret);
+	uint64_t index;
+
+	if (!g || (name[0] == '0' && name[1]) || !text_to_u64(name, 10, GUEST_VCPUS_MAX, &index))
+		return -ENOENT;
+	for (size_t i = 0; i < g->vcpu_count; i++) {
+		if (g->vcpus[i].index == index) {
+			ret->slice.vcpu = (uint32_t)index + 1;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
 static bool has_btf(const struct tree_view *view)
 {
 	return view->symbols && view->symbols->btf;
@@ -164,8 +202,14 @@ static int find_child(const struct tree_view *view, enum node_id id, const char 
 	case EACH_NAME: return find_name(view, name, ret);
 	case EACH_MODULE: return find_module(view, name, ret);
 	case EACH_BTF: return has_btf(view) && strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
+	case EACH_VCPU: return find_vcpu(view, name, ret);
 	}
 	return -ENOENT;
+}
+
+static bool is_in(enum node_id id, const struct place *dir)
+{
+	return nodes[id].parent == dir->node || (nodes[id].sliced && nodes[dir->node].slices);
 }
 
 int tree_lookup(const struct tree_view *view, const struct place *dir, const char *name,
@@ -177,7 +221,7 @@ int tree_lookup(const struct tree_view *view, const struct place *dir, const cha
 		struct place found = *dir;
 		int r;
 
-		if (nodes[id].parent != dir->node)
+		if (!is_in(id, dir))
 			continue;
 		r = find_child(view, id, name, &found);
 		if (r == -ENOENT)
@@ -242,6 +286,19 @@ static void append_modules(const struct tree_view *view, const struct place *dir
 	}
 }
 
+static void append_vcpus(const struct tree_view *view, const struct place *dir, enum node_id id,
+			 struct tree_list *l)
+{
+	const struct guest *g = guest_of(view, dir);
+
+	for (size_t i = 0; g && i < g->vcpu_count; i++) {
+		struct tree_entry *e = append(l, dir, id, NULL);
+
+		snprintf(e->name, sizeof(e->name), "%u", g->vcpus[i].index);
+		e->place.slice.vcpu = g->vcpus[i].index + 1;
+	}
+}
+
 static int append_child(const struct tree_view *view, const struct place *dir, enum node_id id,
 			struct tree_list *l)
 {
@@ -254,16 +311,19 @@ static int append_child(const struct tree_view *view, const struct place *dir, e
 		if (has_btf(view))
 			append(l, dir, id, nodes[id].name);
 		break;
+	case EACH_VCPU: append_vcpus(view, dir, id, l); break;
 	}
 	return 0;
 }
 
 /* An upper bound: no directory holds two kinds of many. */
-static size_t most_entries(const struct tree_view *view)
+static size_t most_entries(const struct tree_view *view, const struct place *dir)
 {
+	const struct guest *g = guest_of(view, dir);
 	size_t modules = view->symbols ? view->symbols->module_count : 0;
+	size_t vcpus = g ? g->vcpu_count : 0;
 
-	return NODE_COUNT + view->guests->count + modules;
+	return NODE_COUNT + view->guests->count + modules + vcpus;
 }
 
 int tree_list(const struct tree_view *view, const struct place *dir, struct tree_list *ret)
@@ -272,11 +332,11 @@ int tree_list(const struct tree_view *view, const struct place *dir, struct tree
 
 	if (!tree_exists(view, dir))
 		return -ENOENT;
-	l.entries = calloc(most_entries(view), sizeof(*l.entries));
+	l.entries = calloc(most_entries(view, dir), sizeof(*l.entries));
 	if (!l.entries)
 		return -ENOMEM;
 	for (enum node_id id = 0; id < NODE_COUNT; id++) {
-		int r = nodes[id].parent == dir->node ? append_child(view, dir, id, &l) : 0;
+		int r = is_in(id, dir) ? append_child(view, dir, id, &l) : 0;
 
 		if (r < 0) {
 			tree_list_free(&l);

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "fs/names.h"
+#include "profiler/slice.h"
 #include "symsrc/guest.h"
 #include "symsrc/symbols.h"
 
@@ -33,6 +34,8 @@ enum node_id {
 	NODE_PROFILE_PPROF,
 	NODE_FLAMEGRAPH,
 	NODE_VCPUS,
+	NODE_VCPU,     /* vcpu/ */
+	NODE_VCPU_DIR, /* vcpu/N/ */
 	NODE_GUEST_UTILIZATION,
 	NODE_STATS,
 	NODE_TRACE,
@@ -70,7 +73,7 @@ enum node_class {
 };
 
 /* How many of it there are in its directory, and what their names come from. */
-enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF };
+enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF, EACH_VCPU };
 
 struct node {
 	const char *name; /* NULL unless EACH_ONE or EACH_BTF */
@@ -79,14 +82,20 @@ struct node {
 	mode_t mode; /* permission bits */
 	enum node_each each;
 	bool secret; /* carries guest kernel addresses: -o symbols_mode counts */
+	/* A file of NODE_GUEST that tells of samples: it also stands in each directory that holds
+	 * the files of a slice. */
+	bool sliced;
+	bool slices; /* such a directory */
 };
 
 const struct node *tree_node(enum node_id id);
 
-/* One place in the tree: which node, of which guest, of which of its modules. */
+/* One place in the tree: which node, of which guest, of which of its modules or of which slice
+ * of its samples. */
 struct place {
 	enum node_id node;
-	uint64_t serial; /* 0: of no guest */
+	uint64_t serial;    /* 0: of no guest */
+	struct slice slice; /* all zero where there is a module */
 	char module[MODULE_NAME_MAX];
 };
 

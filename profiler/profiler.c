@@ -408,14 +408,14 @@ static int fill_rows(struct profiler *p, uint64_t serial, struct tally_copy *cop
 	return r;
 }
 
-static int make_profile(struct profiler *p, struct tally *t, int vcpu, struct profile *profile)
+static int make_profile(struct profiler *p, struct tally *t, struct profile *profile)
 {
 	struct tally_copy copy;
 	struct tally_clock now;
 	int r;
 
 	totals_clock(&p->totals, &now);
-	r = tally_copy(t, vcpu, true, &now, &copy);
+	r = tally_copy(t, slice_vcpu(&profile->slice), true, &now, &copy);
 	if (r < 0)
 		return r;
 	fill_header(p, &copy, profile);
@@ -424,7 +424,8 @@ static int make_profile(struct profiler *p, struct tally *t, int vcpu, struct pr
 	return r;
 }
 
-int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profile **ret)
+int profiler_profile(struct profiler *p, uint64_t serial, const struct slice *slice,
+		     struct profile **ret)
 {
 	struct tally *t = find(p, serial, NULL);
 	struct profile *profile;
@@ -433,8 +434,10 @@ int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profi
 	if (!t)
 		return -ESRCH;
 	profile = calloc(1, sizeof(*profile));
-	if (profile)
-		r = make_profile(p, t, vcpu, profile);
+	if (profile) {
+		profile->slice = *slice;
+		r = make_profile(p, t, profile);
+	}
 	tally_put(t);
 	if (r < 0) {
 		profile_free(profile);

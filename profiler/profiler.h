@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "profiler/kvmstats.h"
+#include "profiler/slice.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/base/feed.h"
 #include "symsrc/symsrc.h"
@@ -123,6 +124,7 @@ struct profile_row {
 };
 
 struct profile {
+	struct slice slice; /* what it is a profile of */
 	enum sampler_kind sampler;
 	char sampler_note[160]; /* why this sampler, or why none; may be empty */
 	char event[64];
@@ -145,8 +147,9 @@ struct profile {
 };
 
 /* Copies the counts (under the guest's lock, microseconds) and joins them with names (outside
- * of it). vcpu: only this one, or -1 for all. *ret goes to profile_free(). -ESRCH, -ENOMEM. */
-int profiler_profile(struct profiler *p, uint64_t serial, int vcpu, struct profile **ret);
+ * of it). *ret goes to profile_free(). -ESRCH, -ENOMEM. */
+int profiler_profile(struct profiler *p, uint64_t serial, const struct slice *slice,
+		     struct profile **ret);
 void profile_free(struct profile *profile); /* accepts NULL */
 /* Keeps the hottest rows that have a name, `most` of them, and makes the others without a name one
  * row of the object PROFILE_OBJECT_UNKNOWN; frees what the rest took. 0 or -ENOMEM. */

@@ -120,6 +120,9 @@ static void test_what_is_not_there(void **state)
 	assert_int_equal(tree_lookup(&((struct fixture *)*state)->view, &root, "", &p), -ENOENT);
 }
 
+/* What stands in vcpu/N/ and its like. */
+#define SLICE_FILES "profile profile.folded profile.json profile.pb.gz flamegraph.svg "
+
 static void assert_names(const struct fixture *f, const struct place *dir, const char *want)
 {
 	char got[1024] = "";
@@ -261,8 +264,8 @@ static void test_all_that_is_listed_is_found(void **state)
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
 	/* The root and what is in it; then for each guest a link, its directory, 13 files and
-	 * control, 5 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 14 + 5 + 4 + 6));
+	 * control, 6 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
+	assert_int_equal(n, 1 + 4 + 3 * (1 + 1 + 14 + 6 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
@@ -299,6 +302,39 @@ static void test_a_guest_that_is_gone(void **state)
 	assert_int_equal(walk(f, "200", &p), 0);
 	assert_false(place_equal(&p, &dir));
 	assert_true(place_ino(&p) != place_ino(&dir));
+}
+
+/* A guest with vCPUs 0 and 12. */
+static void publish_with_vcpus(struct fixture *f)
+{
+	struct guest *g = (struct guest *)guest(7, 700, "big");
+
+	g->vcpus = calloc(2, sizeof(*g->vcpus));
+	g->vcpus[1].index = 12;
+	g->vcpu_count = 2;
+	publish(f, (const struct guest *[]){g}, 1);
+}
+
+static void test_each_vcpu_has_the_files_of_samples(void **state)
+{
+	static const char *const none[] = {"700/vcpu/1", "700/vcpu/012", "700/vcpu/12/info",
+					   "700/vcpu/12/vcpu", "700/vcpu/12/control"};
+	struct fixture *f = *state;
+	struct place p, q;
+
+	publish_with_vcpus(f);
+	assert_int_equal(walk(f, "700/vcpu", &p), 0);
+	assert_names(f, &p, "0 12 ");
+	assert_int_equal(walk(f, "700/vcpu/12", &p), 0);
+	assert_names(f, &p, SLICE_FILES);
+	assert_int_equal(walk(f, "700/vcpu/12/profile", &p), 0);
+	assert_int_equal(p.node, NODE_PROFILE);
+	assert_int_equal(slice_vcpu(&p.slice), 12);
+	assert_int_equal(walk(f, "700/vcpu/0/profile", &q), 0);
+	assert_false(place_equal(&p, &q));
+	assert_true(place_hash(&p) != place_hash(&q));
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		assert_int_equal(walk(f, none[i], &p), -ENOENT);
 }
 
 /* Files that carry addresses are for root alone; nobody but root controls. */
@@ -339,6 +375,7 @@ int main(void)
 		TEST(test_all_that_is_listed_is_found),
 		TEST(test_btf_is_there_when_the_guest_has_it),
 		TEST(test_a_guest_that_is_gone),
+		TEST(test_each_vcpu_has_the_files_of_samples),
 		TEST(test_permissions),
 	};
 

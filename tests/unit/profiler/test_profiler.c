@@ -116,9 +116,10 @@ static void end(struct world *w)
 
 static struct profile *profile_of(struct world *w, int vcpu)
 {
+	struct slice slice = {.vcpu = (uint32_t)(vcpu + 1)};
 	struct profile *p;
 
-	assert_int_equal(profiler_profile(w->p, 1, vcpu, &p), 0);
+	assert_int_equal(profiler_profile(w->p, 1, &slice, &p), 0);
 	return p;
 }
 
@@ -234,7 +235,7 @@ static void test_gone(void **state)
 	begin(&w);
 	wait_for(&w, 5);
 	guestmaker_publish(w.symsrc.guests, NULL, 0);
-	assert_int_equal(profiler_profile(w.p, 1, -1, &p), -ESRCH);
+	assert_int_equal(profiler_profile(w.p, 1, &(struct slice){0}, &p), -ESRCH);
 	assert_int_equal(profiler_vcpus(w.p, 1, &vcpus), -ESRCH);
 	assert_int_equal(profiler_shares(w.p, 1, &shares), -ESRCH);
 	assert_int_equal(profiler_reset(w.p, 1), -ESRCH);
