@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+
+#define VIRSH_GRACE_MS 2000 /* as SERIAL_GRACE_MS, for a whole process */
 
 static const struct {
 	const char *name;
@@ -51,6 +54,33 @@ static int read_answer(struct agent *a, struct errmsg *why)
 	return r;
 }
 
+static int ask(struct agent *a, const char *line, struct errmsg *why)
+{
+	int r = serial_link_send(a->link, line, strlen(line), why);
+
+	if (r == 0)
+		r = read_answer(a, why);
+	return r;
+}
+
+static int take_from_virsh(void *ctx, const char *bytes, size_t n, struct errmsg *why)
+{
+	struct agent *a = ctx;
+	ptrdiff_t took = agent_answer_feed(&a->answer, bytes, n, why);
+
+	return took < 0 ? (int)took : 0;
+}
+
+static int ask_virsh(struct agent *a, const char *line, struct errmsg *why)
+{
+	int r = virsh_agent_command(a->virsh, line, &a->link->limits,
+				    serial_link_silence_ns(a->link), take_from_virsh, a, why);
+
+	if (r == 0 && !a->answer.done)
+		r = take_from_virsh(a, "\n", 1, why);
+	return r;
+}
+
 int agent_call(struct agent *a, const char *line, agent_data_fn *data, void *ctx,
 	       struct json_object **ret, struct errmsg *why)
 {
@@ -58,9 +88,7 @@ int agent_call(struct agent *a, const char *line, agent_data_fn *data, void *ctx
 
 	agent_answer_deinit(&a->answer);
 	agent_answer_init(&a->answer, data, ctx);
-	r = serial_link_send(a->link, line, strlen(line), why);
-	if (r == 0)
-		r = read_answer(a, why);
+	r = a->virsh ? ask_virsh(a, line, why) : ask(a, line, why);
 	return r < 0 ? r : agent_answer_result(&a->answer, ret, why);
 }
 
@@ -68,6 +96,8 @@ int agent_finish_call(struct agent *a, struct json_object **ret)
 {
 	int r;
 
+	if (a->virsh)
+		return -ECONNRESET; /* who was asked is dead */
 	serial_link_grace(a->link);
 	r = read_answer(a, NULL);
 	return r < 0 ? r : agent_answer_result(&a->answer, ret, NULL);
@@ -83,11 +113,31 @@ static size_t count_lines(struct agent *a)
 	return lines;
 }
 
+static int ignore(void *ctx, const char *bytes, size_t n, struct errmsg *why)
+{
+	(void)ctx;
+	(void)bytes;
+	(void)n;
+	(void)why;
+	return 0;
+}
+
+static void last_words_by_virsh(struct agent *a, const char *line)
+{
+	a->link->limits.deadline_ns = clock_now_ns() + VIRSH_GRACE_MS * NSEC_PER_MSEC;
+	virsh_agent_command(a->virsh, line, &a->link->limits, a->link->limits.deadline_ns, ignore,
+			    NULL, NULL);
+}
+
 void agent_last_words(struct agent *a, const char *line)
 {
 	size_t answers = a->answer.done ? 1 : 2, lines;
 
 	serial_link_grace(a->link);
+	if (a->virsh) {
+		last_words_by_virsh(a, line);
+		return;
+	}
 	if (serial_link_send(a->link, line, strlen(line), NULL) < 0)
 		return;
 	while ((lines = count_lines(a)) < answers) {
@@ -165,7 +215,8 @@ void agent_blocked(const struct agent *a, unsigned wanted, char *text, size_t si
 	}
 }
 
-int agent_create(struct serial_link *link, struct agent **ret, struct errmsg *why)
+int agent_create(struct serial_link *link, const struct virsh *virsh, struct agent **ret,
+		 struct errmsg *why)
 {
 	struct agent *a = malloc(sizeof(*a));
 	int r;
@@ -173,6 +224,7 @@ int agent_create(struct serial_link *link, struct agent **ret, struct errmsg *wh
 	if (!a)
 		return -ENOMEM;
 	a->link = link;
+	a->virsh = virsh;
 	a->allowed = 0;
 	a->at = a->len = 0;
 	agent_answer_init(&a->answer, NULL, NULL);

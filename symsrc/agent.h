@@ -14,11 +14,15 @@
 #include "symsrc/agent_answer.h"
 #include "symsrc/serial_link.h"
 #include "symsrc/source.h"
+#include "symsrc/virsh.h"
 
 /* What guest-file-read is asked for at once. The agent's own default is 4 KiB; more than 1 MiB is
  * more than libvirt carries. 64 KiB is the fastest in a local agent, of which one answer fits into
  * a socket's buffer. */
 #define AGENT_READ_BYTES (64u << 10)
+
+/* The same where a chunk is a process of its own: as much as the agent's maximum here. */
+#define AGENT_VIRSH_BYTES (1u << 20)
 
 /* Commands, as bits of struct agent.allowed. */
 enum agent_command {
@@ -35,15 +39,18 @@ enum agent_command {
 #define AGENT_CHUNK (64u << 10) /* received at once */
 
 struct agent {
-	struct serial_link *link; /* not owned */
+	struct serial_link *link;  /* not owned; without virsh it is open */
+	const struct virsh *virsh; /* not owned; NULL: the link is ours */
 	unsigned allowed;
 	struct agent_answer answer; /* the one that is coming in */
 	size_t at, len;		    /* of chunk: what is not read yet */
 	char chunk[AGENT_CHUNK];
 };
 
-/* Asks what is allowed (guest-info). 0 or negative errno and why; to be destroyed. */
-int agent_create(struct serial_link *link, struct agent **ret, struct errmsg *why);
+/* Asks what is allowed (guest-info). virsh NULL: over the link; else through it, and of the link
+ * only its limits count. 0 or negative errno and why; to be destroyed. */
+int agent_create(struct serial_link *link, const struct virsh *virsh, struct agent **ret,
+		 struct errmsg *why);
 void agent_destroy(struct agent *a); /* accepts NULL */
 
 /* Sends a command (a whole line) and reads its answer. data as in agent_answer_init(). Returns what

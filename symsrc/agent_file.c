@@ -12,8 +12,8 @@ struct reading {
 	const struct source_sink *sink;
 	enum guest_file file;
 	int64_t handle;
-	size_t left;  /* of what the file may have */
-	size_t chunk; /* decoded bytes of the current answer */
+	size_t left;		 /* of what the file may have */
+	size_t chunk_max, chunk; /* decoded bytes of the current answer */
 	struct errmsg *why;
 };
 
@@ -24,7 +24,7 @@ static int take(void *ctx, enum agent_data which, const void *bytes, size_t n)
 	if (which != AGENT_DATA_OUT)
 		return 0;
 	f->chunk += n;
-	if (f->chunk > AGENT_READ_BYTES)
+	if (f->chunk > f->chunk_max)
 		return errmsg_set(f->why, -EBADMSG,
 				  "the guest agent sends more than was asked for");
 	if (n > f->left)
@@ -98,9 +98,10 @@ static int read_some(struct agent *a, struct reading *f)
 	int r;
 
 	f->chunk = 0;
-	snprintf(line, sizeof(line),
-		 "{\"execute\":\"guest-file-read\",\"arguments\":{\"handle\":%lld,\"count\":%u}}\n",
-		 (long long)f->handle, AGENT_READ_BYTES);
+	snprintf(
+		line, sizeof(line),
+		"{\"execute\":\"guest-file-read\",\"arguments\":{\"handle\":%lld,\"count\":%zu}}\n",
+		(long long)f->handle, f->chunk_max);
 	r = agent_call(a, line, take, f, &value, f->why);
 	if (r < 0)
 		return r;
@@ -143,7 +144,11 @@ static int read_all(struct agent *a, struct reading *f)
 int agent_deliver_file(struct agent *a, const char *path, enum guest_file file, const char *module,
 		       const struct source_sink *sink, struct errmsg *refused, struct errmsg *why)
 {
-	struct reading f = {.sink = sink, .file = file, .left = guest_file_max(file), .why = why};
+	struct reading f = {.sink = sink,
+			    .file = file,
+			    .left = guest_file_max(file),
+			    .chunk_max = a->virsh ? AGENT_VIRSH_BYTES : AGENT_READ_BYTES,
+			    .why = why};
 	int r;
 
 	*refused = (struct errmsg){0};

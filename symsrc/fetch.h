@@ -4,7 +4,8 @@
  * /proc/PID, the mount. Behind it are connections and parsers: source*.c, ssh_*.c, wire.c,
  * frames.c, kallsyms.c, vmlinux.c, modules.c, notes.c, symbols.c, memory/. They are handed a struct
  * fetch_request, which is plain data and descriptors (a guest's RAM, opened above), read nothing
- * else than what it names (and, for ssh, the keys, known hosts and configuration of the user),
+ * else than what it names (and, for ssh, the keys, known hosts and configuration of the user;
+ * for an agent that libvirt holds, virsh and the pid files of libvirt's domains),
  * know no guest registry, no perf and no mount, and hand
  * back immutable plain data (a struct symtab is one block without pointers for this reason).
  *

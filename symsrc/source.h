@@ -90,6 +90,7 @@ struct vmmram; /* symsrc/vmmram.h */
 struct source_target {
 	pid_t pid;
 	char name[GUEST_NAME_MAX];
+	char uuid[37]; /* empty: not known */
 	struct guest_links links;
 	struct vmmram *ram;    /* its RAM, not owned; NULL: not to be had, ram_why says why */
 	struct errmsg ram_why; /* code 0: nobody has tried */

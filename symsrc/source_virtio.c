@@ -15,9 +15,11 @@
 
 #define SCHEME	    "virtio-serial:"
 #define PROBE_CHUNK 4096
+#define QUEUED_MS   1000 /* for a VMM to accept a connection, if it serves nobody else */
 
 struct source_virtio {
 	struct source base;
+	struct source_target target; /* without its RAM */
 	char *path;
 };
 
@@ -62,12 +64,18 @@ static int listen_once(struct session *s, uint64_t until_ns, struct errmsg *why)
 static int ask_who(struct session *s, struct errmsg *why)
 {
 	uint64_t until_ns = serial_link_hello_ns(&s->link);
+	uint64_t queued_ns = clock_now_ns() + QUEUED_MS * NSEC_PER_MSEC;
 	char line[SERIAL_PROBE_REQUEST];
 	size_t n = serial_probe_request(&s->probe, line);
 	int r = serial_link_send(&s->link, line, n, why);
 
-	while (r == 0 && s->probe.who == SERIAL_NOBODY)
-		r = listen_once(s, until_ns, why);
+	while (r == 0 && s->probe.who == SERIAL_NOBODY) {
+		r = listen_once(s, queued_ns < until_ns ? queued_ns : until_ns, why);
+		if (r == -ETIME && queued_ns < until_ns && !serial_link_is_queued(&s->link)) {
+			queued_ns = until_ns;
+			r = 0;
+		}
+	}
 	return r == -ETIME || r == -ETIMEDOUT ? no_answer(s, why) : r;
 }
 
@@ -100,11 +108,11 @@ static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct s
 	memcpy(ret->bytes, state, PORT_STATE_LEN);
 }
 
-static int fetch_by_agent(struct session *s, unsigned want, const struct source_sink *sink,
-			  struct errmsg *why)
+static int fetch_by_agent(struct serial_link *link, const struct virsh *virsh, unsigned want,
+			  const struct source_sink *sink, struct errmsg *why)
 {
 	struct agent *a = NULL;
-	int r = agent_create(&s->link, &a, why);
+	int r = agent_create(link, virsh, &a, why);
 
 	if (r == 0)
 		r = agent_fetch(a, want, sink, why);
@@ -119,7 +127,7 @@ static int fetch_from(struct session *s, unsigned want, const struct source_sink
 	int r;
 
 	if (s->probe.who == SERIAL_AGENT)
-		return fetch_by_agent(s, want, sink, why);
+		return fetch_by_agent(&s->link, NULL, want, sink, why);
 	r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, want, sink, state, why);
 	if (r == 0)
 		mark_from_state(state, mark);
@@ -151,25 +159,64 @@ static int with_name(const struct source_virtio *v, int r, struct errmsg *why)
 	return errmsg_set(why, r, SCHEME "%s: %s", v->path, e.text);
 }
 
+static void say_used(struct source_virtio *v, const char *how)
+{
+	snprintf(v->base.used, sizeof(v->base.used), SCHEME "%s", v->path);
+	snprintf(v->base.how, sizeof(v->base.how), "%s", how);
+}
+
+/* Somebody else holds the port, as why says. Where that is libvirt, it asks the agent for us. */
+static int fetch_by_virsh(struct source_virtio *v, unsigned want,
+			  const struct source_limits *limits, const struct source_sink *sink,
+			  struct errmsg *why)
+{
+	struct serial_link link = {.fd = -1, .limits = *limits};
+	struct errmsg busy = why ? *why : (struct errmsg){0}, e = {0};
+	struct virsh virsh;
+	int r = virsh_init(&virsh, &v->target, &e);
+
+	if (r == 0)
+		r = fetch_by_agent(&link, &virsh, want, sink, &e);
+	if (r == 0) {
+		v->base.mark.len = 0;
+		say_used(v, "qemu-guest-agent by virsh, since libvirt holds the port");
+		return 0;
+	}
+	if (r == VIRSH_NONE)
+		return errmsg_set(why, busy.code, "%s (by virsh: %s)", busy.text, e.text);
+	if (why)
+		*why = e;
+	return r;
+}
+
+static int fetch_by_link(struct source_virtio *v, struct session *s, unsigned want,
+			 const struct source_sink *sink, struct errmsg *why)
+{
+	struct source_mark mark = {0};
+	int r = fetch_from(s, want, sink, &mark, why);
+
+	serial_link_close(&s->link);
+	if (r < 0)
+		return r;
+	v->base.mark = mark;
+	say_used(v, s->probe.who == SERIAL_AGENT ? "qemu-guest-agent" : "kvmprofs in the guest");
+	return 0;
+}
+
 static int virtio_fetch(struct source *base, unsigned want, const struct source_limits *limits,
 			const struct source_sink *sink, struct errmsg *why)
 {
 	struct source_virtio *v = (struct source_virtio *)base;
-	struct source_mark mark = {0};
+	struct errmsg e = {0};
 	struct session s;
-	int r = open_session(v->path, limits, &s, why);
+	int r = open_session(v->path, limits, &s, &e);
 
-	if (r < 0)
-		return with_name(v, r, why);
-	r = fetch_from(&s, want, sink, &mark, why);
-	serial_link_close(&s.link);
-	if (r == 0) {
-		snprintf(base->used, sizeof(base->used), SCHEME "%s", v->path);
-		base->mark = mark;
-		snprintf(base->how, sizeof(base->how), "%s",
-			 s.probe.who == SERIAL_AGENT ? "qemu-guest-agent"
-						     : "kvmprofs in the guest");
-	}
+	if (r == 0)
+		r = fetch_by_link(v, &s, want, sink, &e);
+	else if (r == -EBUSY)
+		r = fetch_by_virsh(v, want, limits, sink, &e);
+	if (why && e.code)
+		*why = e;
 	return with_name(v, r, why);
 }
 
@@ -190,6 +237,8 @@ static int virtio_look(struct source *base, const struct source_limits *limits, 
 	if (base->mark.len != PORT_STATE_LEN)
 		return -ENOSYS;
 	r = open_session(v->path, limits, &s, why);
+	if (r == -EBUSY)
+		return -ENOSYS; /* by virsh */
 	if (r < 0)
 		return with_name(v, r, why);
 	r = look_at(&s, &now, why);
@@ -218,7 +267,6 @@ int source_virtio_create(const char *uri, const struct source_target *target, st
 	const char *path = uri + strlen(SCHEME);
 	struct source_virtio *v;
 
-	(void)target;
 	if (*path != '/')
 		return errmsg_set(
 			why, -EINVAL,
@@ -227,6 +275,8 @@ int source_virtio_create(const char *uri, const struct source_target *target, st
 	if (!v)
 		return -ENOMEM;
 	v->base.ops = &virtio_ops;
+	v->target = *target;
+	v->target.ram = NULL;
 	v->path = strdup(path);
 	if (!v->path) {
 		free(v);

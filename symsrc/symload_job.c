@@ -48,6 +48,7 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 	/* A VM without a name goes by its VMM's, which is no host's. */
 	if (strcmp(l->guest->name, l->guest->vmm) != 0)
 		memcpy(req->target.name, l->guest->name, sizeof(req->target.name));
+	memcpy(req->target.uuid, l->guest->uuid, sizeof(req->target.uuid));
 	req->target.links = l->guest->links;
 	req->limits.cancel_fd = f->cancel_fd;
 	req->limits.deadline_ns =

@@ -26,7 +26,8 @@
 
 void try_init(struct attempt *t, const char *path)
 {
-	*t = (struct attempt){.limits = {.cancel_fd = -1, .answer_ms = PATIENCE_S * 1000}};
+	*t = (struct attempt){.target = {.pid = 1},
+			      .limits = {.cancel_fd = -1, .answer_ms = PATIENCE_S * 1000}};
 	t->limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
 	snprintf(t->uri, sizeof(t->uri), "virtio-serial:%s", path);
 	collect_init(&t->got);
@@ -40,7 +41,7 @@ void try_deinit(struct attempt *t)
 
 static void look(struct attempt *t)
 {
-	struct fetch_request req = {.target = {.pid = 1}, .limits = t->limits, .mark = t->mark};
+	struct fetch_request req = {.target = t->target, .limits = t->limits, .mark = t->mark};
 	enum source_news news = SOURCE_SAME;
 
 	snprintf(req.uri, sizeof(req.uri), "%s", t->uri);
@@ -52,7 +53,6 @@ static void look(struct attempt *t)
 
 void try_run(struct attempt *t, unsigned want)
 {
-	const struct source_target target = {.pid = 1};
 	uint64_t began = clock_now_ns();
 	struct source *s;
 
@@ -63,7 +63,7 @@ void try_run(struct attempt *t, unsigned want)
 		look(t);
 		return;
 	}
-	assert_int_equal(source_virtio_create(t->uri, &target, &s, &t->why), 0);
+	assert_int_equal(source_virtio_create(t->uri, &t->target, &s, &t->why), 0);
 	s->mark = t->mark;
 	t->result = s->ops->fetch(s, want, &t->limits, &t->sink, &t->why);
 	t->seconds = (double)(clock_now_ns() - began) / NSEC_PER_SEC;

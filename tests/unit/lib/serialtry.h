@@ -9,6 +9,7 @@
 
 struct attempt {
 	char uri[SOURCE_URI_MAX];
+	struct source_target target; /* pid 1, without a UUID */
 	struct source_limits limits;
 	struct source_sink sink; /* into got, unless the test has another one */
 	struct collect got;

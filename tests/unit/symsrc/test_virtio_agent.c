@@ -9,6 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -16,6 +21,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 #include "symsrc/fetch.h"
+#include "symsrc/virsh.h"
 #include "tests/unit/lib/fakeport.h"
 #include "tests/unit/lib/guestroot.h"
 #include "tests/unit/lib/realagent.h"
@@ -310,6 +316,199 @@ static void test_agent_in_use(void **state)
 	try_deinit(&t);
 }
 
+/* ---- by virsh, where libvirt holds the port ------------------------------------------------- */
+
+#define UUID "2f3c9d1e-0b7a-4c55-9f6e-7d1a2b3c4d5e"
+
+/* As libvirt's, of one guest, whose agent is the real one in root. */
+static const char virsh_program[] =
+	"#!/usr/bin/env python3\n"
+	"import json, socket, sys\n"
+	"a = sys.argv[1:]\n"
+	"assert a[:5] == ['-q', '-c', 'qemu:///system', 'qemu-agent-command', '--timeout'], a\n"
+	"assert int(a[5]) > 0 and a[6] == '" UUID "' and len(a) == 8, a\n"
+	"s = socket.socket(socket.AF_UNIX)\n"
+	"s.connect(open(sys.argv[0] + '.sock').read())\n"
+	"s.sendall(a[7].encode() + b'\\n')\n"
+	"answer = json.loads(s.makefile().readline())\n"
+	"if 'error' in answer:\n"
+	"    what = json.loads(a[7])['execute']\n"
+	"    print('error: internal error: unable to execute QEMU agent command', end=' ',\n"
+	"          file=sys.stderr)\n"
+	"    sys.exit(\"'%s': %s\" % (what, answer['error']['desc']))\n"
+	"print(json.dumps(answer).replace('/', '\\\\/'))\n";
+
+static char old_path[4096];
+
+static void write_program(const char *text)
+{
+	char path[96];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/bin/virsh", dir);
+	f = fopen(path, "we");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	chmod(path, 0755);
+}
+
+static int virsh_setup(void **state)
+{
+	static char run[64];
+	char path[4200];
+
+	(void)state;
+	snprintf(old_path, sizeof(old_path), "%s", getenv("PATH"));
+	snprintf(run, sizeof(run), "%s/bin", dir);
+	mkdir(run, 0755);
+	snprintf(path, sizeof(path), "%s:%s", run, old_path);
+	setenv("PATH", path, 1);
+	snprintf(run, sizeof(run), "%s/libvirt", dir);
+	mkdir(run, 0755);
+	guestroot_set(dir, "bin/virsh.sock", sock, strlen(sock));
+	guestroot_set(run, "other.pid", "2\n", 2);
+	guestroot_set(run, "vm.pid", "1\n", 2);
+	virsh_run_dir = run;
+	return 0;
+}
+
+static int virsh_teardown(void **state)
+{
+	setenv("PATH", old_path, 1);
+	return teardown(state);
+}
+
+/* A port that serves somebody else: a listener whose one place is taken. */
+static void busy_port(int fds[static 2])
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/busy", dir);
+	unlink(sa.sun_path);
+	fds[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fds[0], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fds[0], 4), 0);
+	fds[1] = other_client(sa.sun_path);
+}
+
+static void try_init_busy(struct attempt *t, int fds[static 2])
+{
+	char path[96];
+
+	busy_port(fds);
+	snprintf(path, sizeof(path), "%s/busy", dir);
+	try_init(t, path);
+	snprintf(t->target.uuid, sizeof(t->target.uuid), "%s", UUID);
+}
+
+static void try_deinit_busy(struct attempt *t, const int fds[static 2])
+{
+	try_deinit(t);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_virsh_whole_guest(void **state)
+{
+	struct attempt t;
+	unsigned files;
+	int fds[2];
+
+	(void)state;
+	need_root();
+	write_program(virsh_program);
+	start_in_root(NULL);
+	files = realagent_open_files(agent);
+	try_init_busy(&t, fds);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_whole_guest(&t);
+	assert_string_equal(t.how, "qemu-guest-agent by virsh, since libvirt holds the port");
+	try_run(&t, 0); /* makes the mark */
+	try_run(&t, 0);
+	assert_int_equal(t.result, SOURCE_SAME);
+	wait_until(realagent_open_files(agent) == files);
+	try_deinit_busy(&t, fds);
+}
+
+static void test_virsh_agent_refuses(void **state)
+{
+	struct attempt t;
+	int fds[2];
+
+	(void)state;
+	need_root();
+	write_program(virsh_program);
+	start_in_root(ALL_COMMANDS);
+	try_init_busy(&t, fds);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -EPERM, "blocks guest-file-open");
+	realagent_stop(agent);
+	agent = 0;
+	guestroot_set(root, "proc/kallsyms", NULL, 0);
+	start_in_root(NULL);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -ENOENT, "failed to open file '/proc/kallsyms'");
+	restore_kallsyms();
+	try_deinit_busy(&t, fds);
+}
+
+/* Nobody is asked who is not known to be the guest. */
+static void test_virsh_not_asked(void **state)
+{
+	struct attempt t;
+	int fds[2];
+
+	(void)state;
+	write_program("#!/bin/sh\necho asked >&2; exit 1\n");
+	try_init_busy(&t, fds);
+	t.target.pid = 3;
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -EBUSY, "serves one client at a time");
+	assert_why(&t, -EBUSY, "none of libvirt's");
+	t.target.pid = 1;
+	snprintf(t.target.uuid, sizeof(t.target.uuid), "--help");
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -EBUSY, "UUID is not known");
+	snprintf(t.target.uuid, sizeof(t.target.uuid), "%s", UUID);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -EIO, "virsh failed (status 1): asked");
+	setenv("PATH", dir, 1);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_why(&t, -EBUSY, "there is no virsh here");
+	try_deinit_busy(&t, fds);
+}
+
+/* A virsh that hangs is killed with all that it started, one that floods us too. */
+static void test_virsh_hangs(void **state)
+{
+	struct attempt t;
+	char path[96];
+	FILE *f;
+	int fds[2], pid = 0;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/bin/pid", dir);
+	write_program("#!/bin/sh\nsleep 1000 & echo $! >\"${0%/*}/pid\"; wait\n");
+	try_init_busy(&t, fds);
+	t.limits.deadline_ns = clock_now_ns() + 3 * NSEC_PER_SEC;
+	try_run(&t, GUEST_FILES_ALL);
+	assert_int_equal(t.result, -ETIMEDOUT);
+	assert_true(t.seconds < SOON_S);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &pid), 1); // NOLINT
+	fclose(f);
+	wait_until(kill(pid, 0) < 0); /* somebody reaps it */
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	write_program("#!/bin/sh\nexec yes '{'\n");
+	t.limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
+	try_run(&t, GUEST_FILES_ALL);
+	assert_int_equal(t.result, -EFBIG);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	try_deinit_busy(&t, fds);
+}
+
 static void test_nobody_answers(void **state)
 {
 	struct attempt t;
@@ -503,7 +702,8 @@ static void test_agent_symbols(void **state)
 	symbols_put(s);
 }
 
-#define TEST(fn) cmocka_unit_test_teardown(fn, teardown)
+#define TEST(fn)  cmocka_unit_test_teardown(fn, teardown)
+#define VIRSH(fn) cmocka_unit_test_setup_teardown(fn, virsh_setup, virsh_teardown)
 
 int main(void)
 {
@@ -518,6 +718,10 @@ int main(void)
 		TEST(test_agent_after_a_torn_request),
 		TEST(test_agent_after_stale_answers),
 		TEST(test_agent_in_use),
+		VIRSH(test_virsh_whole_guest),
+		VIRSH(test_virsh_agent_refuses),
+		VIRSH(test_virsh_not_asked),
+		VIRSH(test_virsh_hangs),
 		TEST(test_nobody_answers),
 		TEST(test_no_socket),
 		TEST(test_agent_cancelled),
