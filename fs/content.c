@@ -63,25 +63,33 @@ static uint64_t resident_bytes(void)
 	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static int make_status(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+static void get_status(const struct rooms *rooms, const struct guest_set *set,
+		       struct render_status *s)
 {
-	struct render_status s = {.version = KVMPROFS_VERSION,
-				  .pid = getpid(),
-				  .sampler = rooms->sampler,
-				  .guests = set->count,
-				  .rss_bytes = resident_bytes()};
-	struct render_when when = when_now();
 	struct rusage usage;
 
-	profiler_totals(rooms->profiler, &s.totals);
+	*s = (struct render_status){.version = KVMPROFS_VERSION,
+				    .pid = getpid(),
+				    .sampler = rooms->sampler,
+				    .guests = set->count,
+				    .rss_bytes = resident_bytes()};
+	profiler_totals(rooms->profiler, &s->totals);
 	if (getrusage(RUSAGE_SELF, &usage) == 0) {
-		s.cpu_user_ns = timeval_ns(&usage.ru_utime);
-		s.cpu_system_ns = timeval_ns(&usage.ru_stime);
-		s.rss_peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+		s->cpu_user_ns = timeval_ns(&usage.ru_utime);
+		s->cpu_system_ns = timeval_ns(&usage.ru_stime);
+		s->rss_peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
 	}
 	/* The kernel looks for the peak only now and then. */
-	if (s.rss_peak_bytes < s.rss_bytes)
-		s.rss_peak_bytes = s.rss_bytes;
+	if (s->rss_peak_bytes < s->rss_bytes)
+		s->rss_peak_bytes = s->rss_bytes;
+}
+
+static int make_status(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+{
+	struct render_when when = when_now();
+	struct render_status s;
+
+	get_status(rooms, set, &s);
 	return render_status(&s, &when, out);
 }
 
@@ -104,6 +112,35 @@ static int make_utilization(const struct rooms *rooms, const struct guest_set *s
 		n++;
 	}
 	return render_utilization(&host, list, n, out);
+}
+
+static bool has_symbols(const struct rooms *rooms, uint64_t serial)
+{
+	struct symsrc_status status = {0};
+
+	symsrc_status(rooms->symsrc, serial, &status);
+	return status.state == SYMSRC_READY;
+}
+
+static int make_metrics(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
+{
+	CLEANUP_FREE struct render_metrics_guest *list = calloc(set->count + 1, sizeof(*list));
+	struct render_when when = when_now();
+	struct render_status s;
+
+	if (!list)
+		return -ENOMEM;
+	get_status(rooms, set, &s);
+	for (size_t i = 0; i < set->count; i++) {
+		uint64_t serial = set->entries[i].guest->serial;
+
+		list[i].entry = &set->entries[i];
+		list[i].has_symbols = has_symbols(rooms, serial);
+		/* A guest that the profiler does not know yet has no samples. */
+		if (profiler_counts(rooms->profiler, serial, &list[i].counts) < 0)
+			list[i].counts = (struct profiler_counts){0};
+	}
+	return render_metrics(&s, list, set->count, &when, out);
 }
 
 static void free_profiles(struct render_profile *list, size_t n)
@@ -289,6 +326,7 @@ static int make_text(const struct rooms *rooms, const struct place *p, struct bu
 	case NODE_STATUS: return make_status(rooms, set, out);
 	case NODE_TOP: return make_top(rooms, set, out);
 	case NODE_UTILIZATION: return make_utilization(rooms, set, out);
+	case NODE_METRICS: return make_metrics(rooms, set, out);
 	default: return make_of_guest(rooms, p, guest_set_find_serial(set, p->serial), out);
 	}
 }

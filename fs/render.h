@@ -84,6 +84,17 @@ struct render_status {
 };
 int render_status(const struct render_status *s, const struct render_when *when, struct buf *out);
 
+/* What `metrics` says of a guest. */
+struct render_metrics_guest {
+	const struct guest_entry *entry;
+	struct profiler_counts counts;
+	bool has_symbols; /* of the current epoch */
+};
+/* The daemon and its guests as OpenMetrics text. Never shows a name or an address out of a
+ * guest's kernel. */
+int render_metrics(const struct render_status *s, const struct render_metrics_guest *guests,
+		   size_t count, const struct render_when *when, struct buf *out);
+
 struct render_share {
 	const struct guest *guest;
 	struct profiler_shares shares;

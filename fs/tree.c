@@ -22,6 +22,7 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_STATUS] = {"status", TEXT_OF(NODE_ROOT)},
 	[NODE_TOP] = {"top", TEXT_OF(NODE_ROOT)},
 	[NODE_UTILIZATION] = {"utilization", TEXT_OF(NODE_ROOT)},
+	[NODE_METRICS] = {"metrics", TEXT_OF(NODE_ROOT)},
 	[NODE_BY_NAME] = {"by-name", DIR_OF(NODE_ROOT)},
 	[NODE_BY_NAME_LINK] = {.parent = NODE_BY_NAME,
 			       .class = CLASS_LINK,

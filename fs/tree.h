@@ -21,6 +21,7 @@ enum node_id {
 	NODE_STATUS,
 	NODE_TOP,
 	NODE_UTILIZATION,
+	NODE_METRICS,
 	NODE_BY_NAME,
 	NODE_BY_NAME_LINK, /* by-name/NAME */
 	NODE_GUEST,	   /* PID/ */

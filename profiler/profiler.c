@@ -248,6 +248,51 @@ int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares 
 	return r;
 }
 
+static unsigned freq_of(const struct tally_copy *copy, const struct profiler_totals *totals)
+{
+	switch (copy->sampler) {
+	case SAMPLER_KIND_QMP: return copy->qmp_hz;
+	case SAMPLER_KIND_PERF: return totals->perf_running ? totals->freq : 0;
+	case SAMPLER_KIND_NONE: break;
+	}
+	return 0;
+}
+
+static void sum_counts(const struct tally_copy *copy, struct profiler_counts *c)
+{
+	c->guest_kernel = copy->forgotten.kernel;
+	c->guest_user = copy->forgotten.user;
+	for (unsigned i = 0; i < copy->epoch_count; i++) {
+		c->guest_kernel += copy->epochs[i].kernel;
+		c->guest_user += copy->epochs[i].user;
+	}
+	c->host_kernel = copy->host_kernel;
+	c->host_user = copy->host_user;
+}
+
+int profiler_counts(struct profiler *p, uint64_t serial, struct profiler_counts *ret)
+{
+	struct tally *t = find(p, serial, NULL);
+	struct profiler_totals totals;
+	struct tally_copy copy;
+	struct tally_clock now;
+	int r;
+
+	if (!t)
+		return -ESRCH;
+	profiler_totals(p, &totals);
+	totals_clock(&p->totals, &now);
+	r = tally_copy(t, -1, false, &now, &copy);
+	tally_put(t);
+	if (r < 0)
+		return r;
+	*ret = (struct profiler_counts){
+		.sampler = copy.sampler, .freq = freq_of(&copy, &totals), .paused = copy.paused};
+	sum_counts(&copy, ret);
+	tally_copy_deinit(&copy);
+	return 0;
+}
+
 static struct profiler_vcpu *list_vcpus(const struct guest *g, struct tally *t)
 {
 	struct profiler_vcpu *list = calloc(g->vcpu_count + 1, sizeof(*list));
@@ -388,7 +433,7 @@ static void fill_header(struct profiler *p, const struct tally_copy *copy, struc
 	profile->since_ns = copy->since_ns;
 	profile->taken_ns = clock_now_ns();
 	profile->lost = qmp ? 0 : copy->elapsed.lost;
-	profile->forgotten = copy->forgotten;
+	profile->forgotten = copy->forgotten.kernel + copy->forgotten.user;
 }
 
 /* Registers have no misc bits that could contradict an address. */

@@ -73,6 +73,18 @@ struct profiler_shares {
 /* serial 0: the host as a whole (guest_* are sums). -ESRCH when there is no such guest. */
 int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares *ret);
 
+/* The samples of one guest as they were counted, of all its boots: each number only grows until a
+ * reset, a change of the sampler, or the guest's end. */
+struct profiler_counts {
+	enum sampler_kind sampler;
+	unsigned freq; /* samples a second while a vCPU runs; 0: none are taken */
+	bool paused;
+	uint64_t guest_kernel, guest_user;
+	uint64_t host_kernel, host_user; /* of perf, also where the guest's are registers */
+};
+/* -ESRCH when there is no such guest, -ENOMEM. */
+int profiler_counts(struct profiler *p, uint64_t serial, struct profiler_counts *ret);
+
 /* A guest's vCPUs with their samples; *ret is to be freed. Returns the number or -ESRCH. */
 struct profiler_vcpu {
 	unsigned index;

@@ -65,7 +65,8 @@ static void epoch_init(struct tally_epoch *e, const struct tally *t, uint32_t ep
 
 static void with_lock__drop_oldest(struct tally *t)
 {
-	t->forgotten += t->epochs[0].kernel + t->epochs[0].user;
+	t->forgotten.kernel += t->epochs[0].kernel;
+	t->forgotten.user += t->epochs[0].user;
 	epoch_deinit(&t->epochs[0]);
 	t->epoch_count--;
 	memmove(&t->epochs[0], &t->epochs[1], t->epoch_count * sizeof(t->epochs[0]));
@@ -204,7 +205,7 @@ static void with_lock__reset(struct tally *t, uint64_t now_ns, const struct tall
 		with_lock__drop_oldest(t);
 	if (t->epoch_count)
 		epoch_clear(&t->epochs[0], t);
-	t->forgotten = 0;
+	t->forgotten = (struct tally_vcpu){0};
 	t->host_kernel = 0;
 	t->host_user = 0;
 	t->since_ns = now_ns;
@@ -327,7 +328,7 @@ static void with_lock__copy(struct tally *t, int vcpu, const struct tally_clock 
 		 t->trouble_note[0] ? t->trouble_note : t->choice_note);
 	to->paused = t->paused;
 	to->since_ns = t->since_ns;
-	to->forgotten = vcpu < 0 ? t->forgotten : 0;
+	to->forgotten = vcpu < 0 ? t->forgotten : (struct tally_vcpu){0};
 	to->host_kernel = t->host_kernel;
 	to->host_user = t->host_user;
 	to->elapsed.samples = grown(t->base.samples, end->samples);

@@ -64,7 +64,7 @@ struct tally {
 	struct mutex lock;			       /* guards all below */
 	struct tally_epoch epochs[SYMSRC_EPOCHS_KEPT]; /* oldest first */
 	unsigned epoch_count;
-	uint64_t forgotten;
+	struct tally_vcpu forgotten; /* of boots that are dropped, of all vCPUs */
 	uint64_t host_kernel, host_user;
 	uint64_t since_ns;	    /* shown; nothing older is counted after a reset */
 	uint64_t from_ns, until_ns; /* only samples of this time are counted */
@@ -129,7 +129,7 @@ struct tally_copy {
 	char note[160];
 	bool paused;
 	uint64_t since_ns;
-	uint64_t forgotten;
+	struct tally_vcpu forgotten; /* of boots that are dropped; none for one vCPU */
 	uint64_t host_kernel, host_user;
 	struct tally_clock elapsed; /* since since_ns, without pauses */
 	unsigned epoch_count;

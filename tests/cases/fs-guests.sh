@@ -79,7 +79,8 @@ within "control: refresh has fetched again" $patience has_symbols "$g"
 
 # -- permissions
 mode_is() { [ "$(stat -c %a "$2")" = "$1" ]; }
-for f in kallsyms modules profile proc/kallsyms proc/modules proc/version sys/kernel/notes; do
+for f in kallsyms modules profile profile.folded profile.json profile.pb.gz flamegraph.svg proc/kallsyms \
+	proc/modules proc/version sys/kernel/notes; do
 	check "for root alone: $f" mode_is 400 "$g/$f"
 done
 for f in info buildids vcpus utilization; do check "for all: $f" mode_is 444 "$g/$f"; done

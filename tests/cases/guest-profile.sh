@@ -31,6 +31,22 @@ check "profile.pb.gz: the kernel's build-id" \
 	grep -q " \[guest.kernel.kallsyms\] $(sed -n '1s/ .*//p' "$g/buildids") 0xffffffff" "$work/pprof"
 check "profile.pb.gz: time, too" grep -qx "types samples/count cpu/nanoseconds" "$work/pprof"
 check "profile.pb.gz: whose it is" grep -qx "label guest=one" "$work/pprof"
+check "metrics: the parsers of OpenMetrics and of Prometheus text read it" /usr/bin/python3 -c '
+import sys
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics
+text = open(sys.argv[1]).read()
+for read in openmetrics, parser:
+    samples = {}
+    for family in read.text_string_to_metric_families(text):
+        for s in family.samples:
+            if s.labels.get("pid") == sys.argv[2]:
+                assert s.labels["name"] == "one"
+                samples[s.name, s.labels.get("mode")] = s.value
+    assert samples["kvmprofs_guest_samples_total", "guest_kernel"] >= 300
+    assert samples["kvmprofs_guest_sampling_frequency_hertz", None] > 0
+    assert samples["kvmprofs_guest_symbols", None] == 1
+' "$mnt/metrics" "$pid"
 cp "$g/flamegraph.svg" "$work/flames.svg"
 check "flamegraph.svg: an XML parser reads it, and finds the hash function" python3 -c '
 import sys, xml.etree.ElementTree as t

@@ -176,6 +176,7 @@ static void test_numbers(void **state)
 {
 	struct profiler_totals totals;
 	struct profiler_shares shares;
+	struct profiler_counts counts;
 	struct profiler_vcpu *vcpus;
 	struct world w;
 
@@ -190,6 +191,11 @@ static void test_numbers(void **state)
 	assert_int_equal(profiler_shares(w.p, 1, &shares), 0);
 	assert_true(shares.guest_kernel > 0 && shares.guest_user > 0);
 	assert_true(shares.total >= shares.guest_kernel + shares.guest_user);
+	assert_int_equal(profiler_counts(w.p, 1, &counts), 0);
+	assert_true(counts.guest_kernel >= shares.guest_kernel &&
+		    counts.guest_user >= shares.guest_user);
+	assert_int_equal(counts.sampler, SAMPLER_KIND_QMP);
+	assert_true(counts.freq > 0 && !counts.paused);
 	assert_int_equal(profiler_shares(w.p, 0, &shares), 0);
 	profiler_totals(w.p, &totals);
 	assert_false(totals.perf_running);
@@ -227,6 +233,7 @@ static void test_control(void **state)
 static void test_gone(void **state)
 {
 	struct profiler_shares shares;
+	struct profiler_counts counts;
 	struct profiler_vcpu *vcpus;
 	struct profile *p;
 	struct world w;
@@ -238,6 +245,7 @@ static void test_gone(void **state)
 	assert_int_equal(profiler_profile(w.p, 1, &(struct slice){0}, &p), -ESRCH);
 	assert_int_equal(profiler_vcpus(w.p, 1, &vcpus), -ESRCH);
 	assert_int_equal(profiler_shares(w.p, 1, &shares), -ESRCH);
+	assert_int_equal(profiler_counts(w.p, 1, &counts), -ESRCH);
 	assert_int_equal(profiler_reset(w.p, 1), -ESRCH);
 	assert_int_equal(profiler_pause(w.p, 1, true), -ESRCH);
 	end(&w);
