@@ -443,6 +443,27 @@ int content_make(const struct rooms *rooms, const struct place *p, struct blob *
 	return from_symbols(symbols, p, ret);
 }
 
+static bool is_there(const struct rooms *rooms, const struct place *p)
+{
+	CLEANUP_GUEST_SET const struct guest_set *set =
+		guests_acquire(symsrc_guests(rooms->symsrc));
+
+	return p->serial == 0 || guest_set_find_serial(set, p->serial);
+}
+
+bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t made_ns,
+		      uint64_t stale_ns)
+{
+	switch (p->node) {
+	case NODE_INFO: return stale_ns > made_ns;
+	/* KVM's counters tell nobody that they have changed. */
+	case NODE_STATS: return true;
+	default: break;
+	}
+	return (p->serial == 0 && stale_ns > made_ns) || !is_there(rooms, p) ||
+	       profiler_has_news(rooms->profiler, p->serial, made_ns);
+}
+
 const char *content_control_help(void)
 {
 	return "# write one command a line:\n"

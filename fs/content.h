@@ -24,6 +24,11 @@ struct rooms {
  * why; `info` has the line. */
 int content_make(const struct rooms *rooms, const struct place *p, struct blob **ret);
 
+/* Whether a CLASS_SNAPSHOT text that was made at that moment (clock_now_ns()) would be another one
+ * now: cheap, and a false alarm is possible. stale_ns: when guests or symbols changed last. */
+bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t made_ns,
+		      uint64_t stale_ns);
+
 /* What reading `control` shows. */
 const char *content_control_help(void);
 

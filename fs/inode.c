@@ -160,6 +160,7 @@ static void with_lock__view(const struct inode *i, struct inode_view *ret)
 				   .place = i->place,
 				   .content = blob_get(i->content),
 				   .mtime = i->mtime,
+				   .made_ns = i->made_ns,
 				   .bound_late = i->placeholder};
 }
 

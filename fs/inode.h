@@ -28,7 +28,9 @@ struct inode_view {
 	struct place place;
 	struct blob *content; /* NULL: none, or none yet */
 	struct timespec mtime;
-	bool bound_late; /* was a placeholder: size and content came after the first lookup */
+	uint64_t made_ns; /* when the content was last found to be right; 0: it has none, or for
+			     ever */
+	bool bound_late;  /* was a placeholder: size and content came after the first lookup */
 };
 void inode_view_put(struct inode_view *v);
 #define CLEANUP_INODE CLEANUP(inode_view_put)

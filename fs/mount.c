@@ -191,7 +191,7 @@ static int make_parts(struct mount *m, struct errmsg *why)
 	m->fs.park = park_create(m->wake_fd);
 	if (!m->fs.inodes || !m->fs.park)
 		return errmsg_set(why, -ENOMEM, "out of memory");
-	return streams_create(&m->fs.streams, why);
+	return streams_create(ops_has_news, &m->fs, &m->fs.streams, why);
 }
 
 int mount_create(const struct mount_config *config, const struct rooms *rooms, struct mount **ret,

@@ -326,6 +326,24 @@ static struct stream *stream_of(const struct fuse_file_info *fi)
 	return (struct stream *)(uintptr_t)fi->fh; // NOLINT(performance-no-int-to-ptr)
 }
 
+/* Without memory it is only not told of news. */
+static void open_text(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
+{
+	struct streams *streams = fs_of(req)->streams;
+	struct stream *text = streams_open_text(streams, &v->place, v->made_ns);
+
+	fi->fh = (uintptr_t)text;
+	if (reply_open(req, v, fi) == -ENOENT && text)
+		streams_release(streams, text);
+}
+
+bool ops_has_news(void *ctx, const struct place *p, uint64_t made_ns)
+{
+	struct fs *fs = ctx;
+
+	return content_has_news(&fs->rooms, p, made_ns, atomic_load(&fs->stale_before_ns));
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	CLEANUP_INODE struct inode_view v = {0};
@@ -340,6 +358,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EACCES);
 	else if (class == CLASS_STREAM)
 		open_stream(req, &v, fi);
+	else if (class == CLASS_SNAPSHOT && v.content)
+		open_text(req, &v, fi);
 	else if (class == CLASS_CONTROL || v.content)
 		reply_open(req, &v, fi);
 	else
@@ -458,7 +478,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t n
 }
 
 /* Without an answer to the first poll the kernel never asks again, for no file of the mount
- * (fs/fuse/file.c, fuse_file_poll()). What is open here can always be read. */
+ * (fs/fuse/file.c, fuse_file_poll()). What is no stream can always be read. */
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *ph)
 {

@@ -12,6 +12,9 @@ extern const struct fuse_lowlevel_ops fs_ops;
 /* Answers a parked open if its symbols are here, cannot come, or are late. */
 void ops_answer_parked(struct fs *fs, const struct parked *p);
 
+/* For streams_create(), with a struct fs. */
+bool ops_has_news(void *ctx, const struct place *p, uint64_t made_ns);
+
 /* -- between ops*.c ---------------------------------------------------------------------- */
 
 /* Finds or makes the inode of a place and counts a lookup. 0 or negative errno. */

@@ -13,9 +13,12 @@
 #include "symsrc/base/thread.h"
 
 struct stream {
-	struct feed *feed;
-	struct fuse_pollhandle *ph; /* lock: who is to be told; NULL: nobody */
-	struct stream *next;	    /* lock */
+	struct feed *feed;	      /* NULL: a text */
+	struct place place;	      /* of a text */
+	uint64_t made_ns;	      /* likewise */
+	uint64_t look_ns;	      /* the thread's: when to ask for news; 0: not known yet */
+	struct fuse_pollhandle *ph;   /* lock: who is to be told; NULL: nobody */
+	struct stream *next, *before; /* lock */
 };
 
 struct parked_read {
@@ -25,6 +28,8 @@ struct parked_read {
 };
 
 struct streams {
+	streams_news_fn *has_news;
+	void *ctx;
 	int wake_fd;
 	atomic_bool stop;
 	bool running; /* caller's threads only, one at a time */
@@ -38,12 +43,14 @@ struct streams {
 	struct parked_read reads[STREAM_READS_MAX]; /* lock: in the order of their coming */
 };
 
-int streams_create(struct streams **ret, struct errmsg *why)
+int streams_create(streams_news_fn *has_news, void *ctx, struct streams **ret, struct errmsg *why)
 {
 	struct streams *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return errmsg_set(why, -ENOMEM, "out of memory");
+	s->has_news = has_news;
+	s->ctx = ctx;
 	mutex_init(&s->lock);
 	s->wake_fd = io_wake_create();
 	if (s->wake_fd < 0) {
@@ -63,6 +70,16 @@ int streams_wake_fd(const struct streams *s)
 
 /* -- opens --------------------------------------------------------------------------------- */
 
+static void list(struct streams *s, struct stream *stream)
+{
+	mutex_lock(&s->lock);
+	stream->next = s->first;
+	if (s->first)
+		s->first->before = stream;
+	s->first = stream;
+	mutex_unlock(&s->lock);
+}
+
 struct stream *streams_open(struct streams *s, struct feed *feed)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
@@ -73,10 +90,19 @@ struct stream *streams_open(struct streams *s, struct feed *feed)
 		return NULL;
 	}
 	stream->feed = feed;
-	mutex_lock(&s->lock);
-	stream->next = s->first;
-	s->first = stream;
-	mutex_unlock(&s->lock);
+	list(s, stream);
+	return stream;
+}
+
+struct stream *streams_open_text(struct streams *s, const struct place *p, uint64_t made_ns)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return NULL;
+	stream->place = *p;
+	stream->made_ns = made_ns;
+	list(s, stream);
 	return stream;
 }
 
@@ -84,19 +110,20 @@ static void free_stream(struct stream *stream)
 {
 	if (stream->ph)
 		fuse_pollhandle_destroy(stream->ph);
-	feed_close(stream->feed);
+	if (stream->feed)
+		feed_close(stream->feed);
 	feed_put(stream->feed);
 	free(stream);
 }
 
 static void with_lock__unlink(struct streams *s, struct stream *stream)
 {
-	struct stream **link = &s->first;
-
-	while (*link && *link != stream)
-		link = &(*link)->next;
-	if (*link)
-		*link = stream->next;
+	if (stream->next)
+		stream->next->before = stream->before;
+	if (stream->before)
+		stream->before->next = stream->next;
+	else
+		s->first = stream->next;
 }
 
 /* The kernel releases a file when no read of it is left. */
@@ -201,22 +228,35 @@ void streams_read(struct streams *s, struct stream *stream, fuse_req_t req, size
 		fuse_reply_err(req, (int)-n);
 }
 
+static unsigned text_events(const struct streams *s, const struct stream *stream)
+{
+	bool is_old = clock_now_ns() >= stream->made_ns + TEXT_AGE_NS;
+	bool news = is_old && s->has_news(s->ctx, &stream->place, stream->made_ns);
+
+	return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | (news ? POLLPRI : 0);
+}
+
 unsigned streams_poll(struct streams *s, struct stream *stream, struct fuse_pollhandle *ph)
 {
 	struct fuse_pollhandle *old = NULL;
-	bool ready;
+	unsigned events;
 
 	mutex_lock(&s->lock);
 	if (ph) {
 		old = stream->ph;
 		stream->ph = ph;
 	}
-	/* Asked after it is known who is to be told: what comes later is told. */
-	ready = feed_is_ready(stream->feed);
 	mutex_unlock(&s->lock);
+	/* Asked after it is known who is to be told: what comes later is told. */
+	if (stream->feed)
+		events = feed_is_ready(stream->feed) ? POLLIN | POLLRDNORM : 0;
+	else
+		events = text_events(s, stream);
+	if (ph && !stream->feed)
+		io_wake(s->wake_fd); /* its age is to be watched */
 	if (old)
 		fuse_pollhandle_destroy(old);
-	return ready ? POLLIN | POLLRDNORM : 0;
+	return events;
 }
 
 /* -- the thread ---------------------------------------------------------------------------- */
@@ -241,32 +281,53 @@ static bool take_ready(struct streams *s, fuse_req_t *ret_req, ssize_t *ret_n)
 	return found;
 }
 
-/* Takes a poll handle whose stream is ready. NULL: there is none. */
-static struct fuse_pollhandle *take_handle(struct streams *s)
+/* A text is looked at when it is so old, and as often from then on. */
+static bool with_lock__has_news(struct streams *s, struct stream *stream, uint64_t now)
+{
+	if (stream->look_ns == 0)
+		stream->look_ns = stream->made_ns + TEXT_AGE_NS;
+	if (now < stream->look_ns)
+		return false;
+	stream->look_ns = now + TEXT_AGE_NS;
+	return s->has_news(s->ctx, &stream->place, stream->made_ns);
+}
+
+/* Takes a poll handle whose stream is ready, or whose text is old enough to be looked at. NULL:
+ * there is none; *ret_next is when the next text will be so old, UINT64_MAX: none. */
+static struct fuse_pollhandle *take_handle(struct streams *s, uint64_t now, uint64_t *ret_next)
 {
 	struct fuse_pollhandle *ph = NULL;
 
+	*ret_next = UINT64_MAX;
 	mutex_lock(&s->lock);
 	for (struct stream *stream = s->first; stream && !ph; stream = stream->next) {
-		if (stream->ph && feed_is_ready(stream->feed))
+		if (!stream->ph)
+			continue;
+		if (stream->feed ? feed_is_ready(stream->feed)
+				 : with_lock__has_news(s, stream, now))
 			ph = take_ptr(stream->ph);
+		else if (!stream->feed && stream->look_ns < *ret_next)
+			*ret_next = stream->look_ns;
 	}
 	mutex_unlock(&s->lock);
 	return ph;
 }
 
-static void serve(struct streams *s)
+/* Returns when there is something to do even if nobody wakes us. */
+static uint64_t serve(struct streams *s)
 {
 	struct fuse_pollhandle *ph;
 	fuse_req_t req;
+	uint64_t next;
 	ssize_t n;
 
 	while (take_ready(s, &req, &n))
 		fuse_reply_buf(req, s->piece, (size_t)n);
-	while ((ph = take_handle(s))) {
+	while ((ph = take_handle(s, clock_now_ns(), &next))) {
 		fuse_lowlevel_notify_poll(ph);
 		fuse_pollhandle_destroy(ph);
 	}
+	return next;
 }
 
 static void *run(void *arg)
@@ -275,10 +336,10 @@ static void *run(void *arg)
 
 	while (!atomic_load(&s->stop)) {
 		struct pollfd p = {.fd = s->wake_fd, .events = POLLIN};
+		uint64_t next = serve(s);
 
-		if (poll(&p, 1, -1) > 0)
+		if (poll(&p, 1, next == UINT64_MAX ? -1 : clock_left_ms(next)) > 0)
 			io_wake_clear(s->wake_fd);
-		serve(s);
 	}
 	return NULL;
 }

@@ -293,6 +293,24 @@ int profiler_counts(struct profiler *p, uint64_t serial, struct profiler_counts 
 	return 0;
 }
 
+/* Samples are filed as the rings are drained. */
+#define FILED_LATE_NS (2 * ENGINE_TICK_NS)
+
+bool profiler_has_news(struct profiler *p, uint64_t serial, uint64_t since_ns)
+{
+	struct tally *t;
+	uint64_t news_ns;
+
+	if (serial == 0)
+		return totals_news_ns(&p->totals) > since_ns;
+	t = find(p, serial, NULL);
+	if (!t)
+		return false;
+	news_ns = tally_news_ns(t);
+	tally_put(t);
+	return news_ns && news_ns + FILED_LATE_NS > since_ns;
+}
+
 static struct profiler_vcpu *list_vcpus(const struct guest *g, struct tally *t)
 {
 	struct profiler_vcpu *list = calloc(g->vcpu_count + 1, sizeof(*list));

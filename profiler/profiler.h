@@ -85,6 +85,11 @@ struct profiler_counts {
 /* -ESRCH when there is no such guest, -ENOMEM. */
 int profiler_counts(struct profiler *p, uint64_t serial, struct profiler_counts *ret);
 
+/* Whether samples have come, or been forgotten by a reset, since that moment: of that guest, or
+ * of all (serial 0). It may say so of some that had come a moment before. False for a guest that
+ * is not known. */
+bool profiler_has_news(struct profiler *p, uint64_t serial, uint64_t since_ns);
+
 /* A guest's vCPUs with their samples; *ret is to be freed. Returns the number or -ESRCH. */
 struct profiler_vcpu {
 	unsigned index;

@@ -160,6 +160,8 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 
 void with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
 {
+	if (s->time > t->news_ns && with_lock__is_counted(t, s->time))
+		t->news_ns = s->time;
 	switch (s->mode) {
 	case SAMPLE_GUEST_KERNEL:
 	case SAMPLE_GUEST_USER: with_lock__guest_sample(t, s, vcpu); break;
@@ -178,6 +180,7 @@ void with_lock__tally_observation(struct tally *t, const struct tally_observatio
 
 	if (!e || t->sampler != SAMPLER_KIND_QMP || !with_lock__is_counted(t, now_ns))
 		return;
+	t->news_ns = now_ns;
 	if (o->halted) {
 		v = vcpu_of(e, vcpu);
 		if (v)
@@ -218,9 +221,20 @@ void tally_reset(struct tally *t, uint64_t now_ns, const struct tally_clock *now
 {
 	mutex_lock(&t->lock);
 	with_lock__reset(t, now_ns, now);
+	t->news_ns = now_ns;
 	if (t->paused)
 		t->until_ns = now_ns;
 	mutex_unlock(&t->lock);
+}
+
+uint64_t tally_news_ns(struct tally *t)
+{
+	uint64_t ns;
+
+	mutex_lock(&t->lock);
+	ns = t->news_ns;
+	mutex_unlock(&t->lock);
+	return ns;
 }
 
 /* The daemon's numbers never fall, but `end` may have been read before `start` was. */

@@ -68,6 +68,7 @@ struct tally {
 	uint64_t host_kernel, host_user;
 	uint64_t since_ns;	    /* shown; nothing older is counted after a reset */
 	uint64_t from_ns, until_ns; /* only samples of this time are counted */
+	uint64_t news_ns;	    /* of the newest sample, or what else has changed the counts */
 	bool paused;
 	struct tally_clock base;      /* at since_ns, later by the length of pauses */
 	struct tally_clock paused_at; /* while paused */
@@ -114,6 +115,9 @@ bool tally_wants_registers(struct tally *t);
 
 void tally_reset(struct tally *t, uint64_t now_ns, const struct tally_clock *now);
 void tally_pause(struct tally *t, bool paused, uint64_t now_ns, const struct tally_clock *now);
+
+/* When the counts changed last; 0: never. A sample may be filed ENGINE_TICK_NS after its time. */
+uint64_t tally_news_ns(struct tally *t);
 
 /* A copy of one boot's numbers, of all vCPUs or one of them. */
 struct tally_epoch_copy {

@@ -27,6 +27,8 @@ void totals_add(struct totals *t, const struct totals_delta *d)
 	t->door.stranger_guest += d->stranger_guest;
 	t->guest_kernel += d->guest_kernel;
 	t->guest_user += d->guest_user;
+	if (d->samples || d->qmp)
+		t->news_ns = clock_now_ns();
 	mutex_unlock(&t->lock);
 }
 
@@ -35,6 +37,16 @@ void totals_get(struct totals *t, struct profiler_totals *ret)
 	mutex_lock(&t->lock);
 	*ret = t->door;
 	mutex_unlock(&t->lock);
+}
+
+uint64_t totals_news_ns(struct totals *t)
+{
+	uint64_t ns;
+
+	mutex_lock(&t->lock);
+	ns = t->news_ns;
+	mutex_unlock(&t->lock);
+	return ns;
 }
 
 void totals_clock(struct totals *t, struct tally_clock *ret)

@@ -21,12 +21,14 @@ struct totals {
 	struct mutex lock;
 	struct profiler_totals door;	   /* lock */
 	uint64_t guest_kernel, guest_user; /* lock; by perf */
+	uint64_t news_ns;		   /* lock: when samples were added last */
 };
 
 void totals_init(struct totals *t);
 void totals_deinit(struct totals *t);
 void totals_add(struct totals *t, const struct totals_delta *d);
 void totals_get(struct totals *t, struct profiler_totals *ret);
+uint64_t totals_news_ns(struct totals *t);
 void totals_clock(struct totals *t, struct tally_clock *ret);
 
 /* Whether perf runs and with what; error: why not, or "". */

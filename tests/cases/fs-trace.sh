@@ -21,6 +21,41 @@ timeout $patience cat "$mnt/$vmm/trace" >"$work/tcg"
 check "a guest under TCG: one line says why there is nothing" test "$(cat "$work/tcg")" = \
 	"# no events: under TCG the guest runs without KVM"
 check "and none in stats" test "$(cat "$mnt/$vmm/stats")" = "# no counters: under TCG the guest runs without KVM"
+
+# A text is one moment, and can always be read; that there is a newer one is told by POLLPRI, within its second.
+if have "poll of a text" python3; then
+	timeout $patience python3 - "$mnt/status" "$mnt/$vmm/profile" "$mnt/$vmm/control" >"$work/poll" 2>&1 <<-'END'
+		import os, select, sys, time
+		status, profile, control = sys.argv[1:]
+		def ask(path, what, ms):
+		    start = time.monotonic()
+		    fd = os.open(path, os.O_RDONLY)
+		    p = select.poll()
+		    p.register(fd, what)
+		    said = p.poll(ms)
+		    took = time.monotonic() - start
+		    os.close(fd)
+		    return (said[0][1] if said else 0), took
+		for path in status, profile:
+		    said, took = ask(path, select.POLLIN | select.POLLPRI, 0)
+		    if not said & select.POLLIN:
+		        print(path, "cannot be read at once")
+		    if said & select.POLLPRI and took < 0.9:
+		        print(path, "is old already")
+		for _ in range(2):
+		    said, took = ask(status, select.POLLPRI, 50000)
+		    if said != select.POLLPRI or took < 0.9:
+		        print("status:", said, "after", took)
+		with open(control, "w") as f:
+		    f.write("reset")
+		said, took = ask(profile, select.POLLPRI, 50000)
+		if said != select.POLLPRI:
+		    print("profile: the reset is no news")
+	END
+	check "poll of a text: at once for reading, POLLPRI when there is a newer one" test ! -s "$work/poll"
+	cat "$work/poll"
+fi
+check "less reads a text" test "$(timeout $patience less -f "$mnt/status" </dev/null | grep -c '^version ')" = 1
 end_vmm "$vmm"
 
 if [ ! -w /dev/kvm ]; then

@@ -185,6 +185,23 @@ static void test_reset(void **state)
 	end(t);
 }
 
+static void test_news(void **state)
+{
+	struct tally *t = begin();
+
+	(void)state;
+	assert_int_equal(tally_news_ns(t), 0);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2000);
+	file(t, SAMPLE_HOST_USER, USER, 0, 1900);
+	assert_int_equal(tally_news_ns(t), 2000);
+	tally_pause(t, true, 2500, &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, 2600);
+	assert_int_equal(tally_news_ns(t), 2000);
+	tally_reset(t, 3000, &zero);
+	assert_int_equal(tally_news_ns(t), 3000);
+	end(t);
+}
+
 static void test_pause(void **state)
 {
 	struct tally *t = begin();
@@ -269,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_old_epochs_are_forgotten),
 		cmocka_unit_test(test_table_full),
 		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_news),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_reset_while_paused),
 		cmocka_unit_test(test_change_of_sampler),
