@@ -46,7 +46,7 @@ override ALL_LDFLAGS := -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITI
 # ---- the rooms, bottom first: a library each; a test links its room and those below ------------
 ROOMS := symsrc profiler fs
 symsrc_src   := $(wildcard symsrc/base/*.c symsrc/*.c symsrc/memory/*.c)
-profiler_src := $(wildcard profiler/*.c)
+profiler_src := $(filter-out %.bpf.c,$(wildcard profiler/*.c profiler/exits/*.c))
 fs_src       := $(filter-out fs/main.c,$(wildcard fs/*.c))
 objs          = $(patsubst %.c,$(BUILD)/%.o,$(1))
 libs_of_symsrc   := $(BUILD)/libsymsrc.a
@@ -80,6 +80,22 @@ guest-helper: $(BUILD)/kvmprofs-guest
 $(BUILD)/kvmprofs-guest: $(wildcard symsrc/guest-helper/*.[ch]) $(BUILD)/flags
 	$(call say,GUESTCC,$@)
 	$(Q)$(GUEST_CC) $(guest_flags) -o $@ $(filter %.c,$^)
+
+# ---- the programs for the kernel: BPF, which clang alone compiles here; embedded by object.c --------
+BPF_CC    ?= $(firstword $(foreach c,clang clang-14,$(shell command -v $(c) 2>/dev/null)) clang)
+BPF_FLAGS := -O2 -g -target bpf -ffreestanding -mcpu=v2 -I. -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null) \
+	-Wall -Wextra -Werror $(shell $(PKG_CONFIG) --cflags libbpf 2>/dev/null)
+bpf_object := profiler/exits/exits.bpf.o
+define bpf_rule
+$(1)/%.bpf.o: %.bpf.c profiler/exits/abi.h
+	$$(call say,BPFCC,$$@)
+	$(Q)command -v $$(BPF_CC) >/dev/null || { echo 'clang compiles the BPF programs: install it, or run `make deps` as root' >&2; exit 1; }
+	$(Q)mkdir -p $$(@D) && $$(BPF_CC) $$(BPF_FLAGS) -c -o $$@ $$<
+$(1)/profiler/exits/object.o: $(1)/$$(bpf_object)
+$(1)/profiler/exits/object.o: private override $(2) += -Wa,-I$(1)
+endef
+$(eval $(call bpf_rule,$(BUILD),ALL_CFLAGS))
+$(eval $(call bpf_rule,build-fuzz,LIB_CFLAGS))
 
 # Everything is rebuilt when the flags change.
 $(BUILD)/flags: FORCE

@@ -43,6 +43,12 @@ static void put_profile(struct profile **p)
 }
 #define CLEANUP_PROFILE CLEANUP(put_profile)
 
+static void put_exits(struct exits **e)
+{
+	exits_free(*e);
+}
+#define CLEANUP_EXITS CLEANUP(put_exits)
+
 /* -- the daemon -------------------------------------------------------------------------- */
 
 static uint64_t timeval_ns(const struct timeval *tv)
@@ -231,6 +237,38 @@ static int make_profile(const struct rooms *rooms, const struct place *place,
 	}
 }
 
+static int get_exits(const struct rooms *rooms, const struct guest *g, const struct slice *slice,
+		     struct exits **ret)
+{
+	static const char note[] = "the profiler does not know this guest yet";
+	int r = profiler_exits(rooms->profiler, g->serial, slice, ret);
+
+	if (r != -ESRCH)
+		return r;
+	*ret = calloc(1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	memcpy((*ret)->note, note, sizeof(note));
+	return 0;
+}
+
+static int make_exits(const struct rooms *rooms, const struct place *place,
+		      const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_EXITS struct exits *exits = NULL;
+	int r = get_exits(rooms, e->guest, &place->slice, &exits);
+	struct render_when when = when_now();
+
+	if (r < 0)
+		return r;
+	switch (place->node) {
+	case NODE_EXITS: return render_exits(e->guest, exits, &when, out);
+	case NODE_EXITS_JSON: return render_exits_json(e->guest, exits, &when, out);
+	case NODE_EVENTS: return render_events(e->guest, exits, &when, out);
+	default: return -ENOENT;
+	}
+}
+
 /* State and last CPU: fields 3 and 39 of /proc/PID/task/TID/stat (proc_pid_stat(5)). The second
  * field is the name in parentheses, which may hold anything. */
 static struct render_thread thread_now(pid_t pid, pid_t tid)
@@ -311,6 +349,9 @@ static int make_of_guest(const struct rooms *rooms, const struct place *place,
 	case NODE_PROFILE_PPROF:
 	case NODE_FLAMEGRAPH: return make_profile(rooms, place, e, out);
 	case NODE_STATS: return make_stats(rooms, e, out);
+	case NODE_EXITS:
+	case NODE_EXITS_JSON:
+	case NODE_EVENTS: return make_exits(rooms, place, e, out);
 	case NODE_VCPUS: return make_vcpus(rooms, e, out);
 	case NODE_GUEST_UTILIZATION: return make_guest_utilization(rooms, e, out);
 	default: return -ENOENT;

@@ -134,6 +134,15 @@ int render_pprof(const struct guest *guest, const struct profile *profile,
 int render_flamegraph(const struct guest *guest, const struct profile *profile,
 		      const struct render_when *when, struct buf *out);
 
+/* VM exits: the table and its sections, the same as JSON with the histograms, and the count of
+ * each kvm:* tracepoint. Where they are not counted, one line that says why. */
+int render_exits(const struct guest *guest, const struct exits *e, const struct render_when *when,
+		 struct buf *out);
+int render_exits_json(const struct guest *guest, const struct exits *e,
+		      const struct render_when *when, struct buf *out);
+int render_events(const struct guest *guest, const struct exits *e, const struct render_when *when,
+		  struct buf *out);
+
 /* symbols: of the current epoch, or NULL. */
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
 		const struct symbols *symbols, const struct render_when *when, struct buf *out);

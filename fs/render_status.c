@@ -46,6 +46,7 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 	render_line_u64(out, "lost", t->lost);
 	render_line(out, "lost_is", t->lost_exact ? "exact" : "at least");
 	render_line_u64(out, "throttled", t->throttled);
+	render_line(out, "exits_engine", t->exits_engine);
 }
 
 /* Own CPU time as a share of the time that has passed on one CPU. */

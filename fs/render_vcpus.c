@@ -10,9 +10,12 @@ static void row(const struct profiler_vcpu *v, const struct render_thread *t, st
 		buf_printf(out, "%4d ", t->cpu);
 	else
 		buf_append_str(out, "   - ");
-	/* Exits are not counted yet: the column is there, so that scripts need not change. */
-	buf_printf(out, "%5c %8" PRIu64 " %5c\n", t->state ? t->state : '-',
-		   v->kernel + v->user + v->halted, '-');
+	buf_printf(out, "%5c %8" PRIu64 " ", t->state ? t->state : '-',
+		   v->kernel + v->user + v->halted);
+	if (v->has_exits)
+		buf_printf(out, "%5" PRIu64 "\n", v->exits);
+	else
+		buf_append_str(out, "    -\n");
 }
 
 int render_vcpus(const struct profiler_vcpu *vcpus, const struct render_thread *threads,

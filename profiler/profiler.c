@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "profiler/engine.h"
+#include "profiler/exits/exits.h"
 #include "profiler/qmpsampler.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
@@ -26,6 +27,7 @@ struct profiler {
 	struct engine *engine;
 	struct trace *trace;
 	struct statlog *statlog;
+	struct exits_counter *exits;
 };
 
 static void clock_of(void *ctx, struct tally_clock *ret)
@@ -111,6 +113,8 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 		       : errmsg_set(why, -ENOMEM, "no memory for the profiler");
 	if (r == 0)
 		r = create_trace(p, why);
+	if (r == 0 && exits_create(symsrc_guests(symsrc), &p->exits) < 0)
+		r = errmsg_set(why, -ENOMEM, "no memory for the profiler");
 	if (r < 0) {
 		profiler_destroy(p);
 		return r;
@@ -128,6 +132,8 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 	r = engine_start(p->engine, why);
 	if (r == 0)
 		r = trace_start(p->trace, why);
+	if (r == 0)
+		r = exits_start(p->exits, why);
 	if (r < 0)
 		profiler_stop(p);
 	return r;
@@ -136,6 +142,7 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 void profiler_stop(struct profiler *p)
 {
 	trace_stop(p->trace);
+	exits_stop(p->exits);
 	engine_stop(p->engine);
 	qmpsampler_stop(p->qmp);
 }
@@ -146,6 +153,7 @@ void profiler_destroy(struct profiler *p)
 		return;
 	trace_destroy(p->trace);
 	statlog_destroy(p->statlog);
+	exits_destroy(p->exits);
 	engine_destroy(p->engine);
 	qmpsampler_destroy(p->qmp);
 	tallies_destroy(p->tallies);
@@ -156,6 +164,7 @@ void profiler_destroy(struct profiler *p)
 void profiler_totals(struct profiler *p, struct profiler_totals *ret)
 {
 	totals_get(&p->totals, ret);
+	exits_engine(p->exits, ret->exits_engine, sizeof(ret->exits_engine));
 }
 
 /* The guest's tally with a reference, or NULL. ret_guest (may be NULL) with one likewise. */
@@ -311,7 +320,7 @@ bool profiler_has_news(struct profiler *p, uint64_t serial, uint64_t since_ns)
 	return news_ns && news_ns + FILED_LATE_NS > since_ns;
 }
 
-static struct profiler_vcpu *list_vcpus(const struct guest *g, struct tally *t)
+static struct profiler_vcpu *list_vcpus(struct profiler *p, const struct guest *g, struct tally *t)
 {
 	struct profiler_vcpu *list = calloc(g->vcpu_count + 1, sizeof(*list));
 
@@ -323,6 +332,8 @@ static struct profiler_vcpu *list_vcpus(const struct guest *g, struct tally *t)
 						 .kernel = v.kernel,
 						 .user = v.user,
 						 .halted = v.halted};
+		list[i].has_exits =
+			exits_of_thread(p->exits, g, g->vcpus[i].tid, &list[i].exits) == 0;
 	}
 	return list;
 }
@@ -336,7 +347,7 @@ int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **r
 
 	if (!t)
 		return -ESRCH;
-	list = list_vcpus(g, t);
+	list = list_vcpus(p, g, t);
 	count = list ? (int)g->vcpu_count : -ENOMEM;
 	if (list)
 		*ret = list;
@@ -347,15 +358,19 @@ int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **r
 
 int profiler_reset(struct profiler *p, uint64_t serial)
 {
-	struct tally *t = find(p, serial, NULL);
+	const struct guest *g;
+	struct tally *t = find(p, serial, &g);
 	struct tally_clock now;
+	int r;
 
 	if (!t)
 		return -ESRCH;
 	totals_clock(&p->totals, &now);
 	tally_reset(t, clock_now_ns(), &now);
 	tally_put(t);
-	return 0;
+	r = exits_reset(p->exits, g);
+	guest_put(g);
+	return r;
 }
 
 int profiler_pause(struct profiler *p, uint64_t serial, bool paused)
@@ -430,6 +445,39 @@ int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words
 			  struct errmsg *why)
 {
 	return trace_select(p->trace, serial, words, n, why);
+}
+
+/* ---- exits ------------------------------------------------------------------------------- */
+
+/* 0: of all vCPUs; -1: the guest has no such vCPU. */
+static pid_t tid_of(const struct guest *g, const struct slice *slice)
+{
+	if (slice->vcpu == 0)
+		return 0;
+	for (size_t i = 0; i < g->vcpu_count; i++) {
+		if ((int)g->vcpus[i].index == slice_vcpu(slice))
+			return g->vcpus[i].tid;
+	}
+	return -1;
+}
+
+int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,
+		   struct exits **ret)
+{
+	const struct guest *g;
+	struct tally *t = find(p, serial, &g);
+	pid_t tid;
+	int r;
+
+	if (!t)
+		return -ESRCH;
+	tid = tid_of(g, slice);
+	r = tid < 0 ? -ESRCH : exits_take(p->exits, g, tid, ret);
+	if (r == 0 && slice->time != SLICE_ALL)
+		exits_not_kept(*ret);
+	guest_put(g);
+	tally_put(t);
+	return r;
 }
 
 /* ---- the profile ------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "profiler/exits/snapshot.h"
 #include "profiler/kvmstats.h"
 #include "profiler/slice.h"
 #include "symsrc/base/errmsg.h"
@@ -44,6 +45,7 @@ enum sampler_kind { SAMPLER_KIND_NONE, SAMPLER_KIND_PERF, SAMPLER_KIND_QMP };
 /* The daemon as a whole, for `status`. */
 struct profiler_totals {
 	bool perf_running;
+	char exits_engine[352]; /* what counts VM exits: "bpf", or "none: " and why */
 	char perf_error[320];	/* why not, one line; empty while it runs */
 	char event[64];		/* the event in use, "cpu-clock" */
 	char event_reason[128]; /* why auto chose it; empty when it was asked for */
@@ -96,6 +98,8 @@ struct profiler_vcpu {
 	pid_t tid;
 	uint64_t kernel, user; /* samples */
 	uint64_t halted;       /* QMP: asked while it was halted */
+	bool has_exits;	       /* exits are counted here */
+	uint64_t exits;
 };
 int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **ret);
 
@@ -123,6 +127,11 @@ int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **
 int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret);
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why);
+
+/* A guest's VM exits; *ret goes to exits_free(). Where they are not counted the note says why.
+ * -ESRCH, -ENOMEM. */
+int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,
+		   struct exits **ret);
 
 /* -- the resolved profile ---------------------------------------------------------------- */
 

@@ -121,7 +121,7 @@ static void test_what_is_not_there(void **state)
 }
 
 /* What stands in vcpu/N/ and its like. */
-#define SLICE_FILES "profile profile.folded profile.json profile.pb.gz flamegraph.svg "
+#define SLICE_FILES "profile profile.folded profile.json profile.pb.gz flamegraph.svg exits exits.json events "
 
 static void assert_names(const struct fixture *f, const struct place *dir, const char *want)
 {
@@ -263,9 +263,9 @@ static void test_all_that_is_listed_is_found(void **state)
 	assert_int_equal(inos[0], 1);
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
-	/* The root and what is in it; then for each guest a link, its directory, 13 files and
+	/* The root and what is in it; then for each guest a link, its directory, 16 files and
 	 * control, 6 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 14 + 6 + 4 + 6));
+	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 6 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot

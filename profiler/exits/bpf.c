@@ -1,0 +1,347 @@
+#include "profiler/exits/bpf.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "profiler/exits/object.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/log.h"
+
+#define BATCH		512 /* entries that are read at once */
+#define THREADS_PER_CPU 32
+#define THREADS_LEAST	1024
+#define THREADS_MOST	4096
+#define REASONS_EACH	8
+#define ACCESSES_EACH	16
+
+struct exits_bpf {
+	struct bpf_object *object;
+	int threads, reasons, accesses, lost; /* maps; owned by the object */
+	size_t link_count;
+	struct bpf_link *links[EXITS_EVENTS + 8];
+	int programs[EXITS_EVENTS + 8]; /* descriptors of link's programs; owned by the object */
+};
+
+static int to_log(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[LOG_LINE_MAX];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	log_debug("libbpf: %s", line);
+	return 0;
+}
+
+/* ---- loading -----------------------------------------------------------------------------------
+ */
+
+static unsigned threads_wanted(unsigned cpus)
+{
+	unsigned n = cpus * THREADS_PER_CPU;
+
+	if (n < THREADS_LEAST)
+		return THREADS_LEAST;
+	return n > THREADS_MOST ? THREADS_MOST : n;
+}
+
+static int set_sizes(struct bpf_object *o, unsigned cpus)
+{
+	unsigned threads = threads_wanted(cpus);
+	const struct {
+		const char *map;
+		unsigned entries;
+	} sizes[] = {{"threads", threads},
+		     {"reasons", threads * REASONS_EACH},
+		     {"accesses", threads * ACCESSES_EACH}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct bpf_map *m = bpf_object__find_map_by_name(o, sizes[i].map);
+		int r = m ? bpf_map__set_max_entries(m, sizes[i].entries) : -ENOENT;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The programs' constants: the only content of their .rodata. */
+static int set_fields(struct bpf_object *o, const struct exits_fields *fields)
+{
+	struct bpf_map *m;
+
+	bpf_object__for_each_map(m, o)
+	{
+		const char *name = bpf_map__name(m);
+		size_t n = strlen(name);
+
+		if (n >= 7 && strcmp(name + n - 7, ".rodata") == 0)
+			return bpf_map__set_initial_value(m, fields, sizeof(*fields));
+	}
+	return -ENOENT;
+}
+
+static void load_only_what_is_used(struct bpf_object *o, const struct exits_plan *plan)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, o)
+	{
+		bool used = false;
+
+		for (size_t i = 0; i < plan->hook_count && !used; i++)
+			used = strcmp(bpf_program__name(p), plan->hooks[i].program) == 0;
+		bpf_program__set_autoload(p, used);
+	}
+}
+
+static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpus)
+{
+	int r = set_sizes(b->object, cpus);
+
+	if (r == 0)
+		r = set_fields(b->object, &plan->fields);
+	if (r < 0)
+		return r;
+	load_only_what_is_used(b->object, plan);
+	r = bpf_object__load(b->object);
+	if (r < 0)
+		return r;
+	b->threads = bpf_object__find_map_fd_by_name(b->object, "threads");
+	b->reasons = bpf_object__find_map_fd_by_name(b->object, "reasons");
+	b->accesses = bpf_object__find_map_fd_by_name(b->object, "accesses");
+	b->lost = bpf_object__find_map_fd_by_name(b->object, "lost");
+	return b->threads < 0 || b->reasons < 0 || b->accesses < 0 || b->lost < 0 ? -ENOENT : 0;
+}
+
+/* One perf event will do for all CPUs: the program hangs on the tracepoint itself (kernel/events/
+ * core.c, perf_event_set_bpf_prog()), also while the event itself counts nothing. Not by name,
+ * since libbpf wants a mounted tracefs then. */
+static int attach(struct exits_bpf *b, const struct exits_hook *h)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .config = h->id, .disabled = 1};
+	struct bpf_program *p = bpf_object__find_program_by_name(b->object, h->program);
+	struct bpf_link *link;
+	int fd;
+
+	if (!p)
+		return -ENOENT;
+	fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	link = bpf_program__attach_perf_event(p, fd);
+	if (!link) {
+		int r = -errno;
+
+		close_keep_errno(fd);
+		return r;
+	}
+	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0); /* libbpf has enabled it */
+	b->programs[b->link_count] = bpf_program__fd(p);
+	b->links[b->link_count++] = link;
+	return 0;
+}
+
+static const char *hint(int r)
+{
+	return r == -EPERM || r == -EACCES ? " (it takes CAP_BPF and CAP_PERFMON, and no lockdown)"
+					   : "";
+}
+
+int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_bpf **ret,
+		   struct errmsg *why)
+{
+	struct exits_bpf *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return errmsg_set(why, -ENOMEM, "no memory for the BPF programs");
+	libbpf_set_print(to_log);
+	b->object =
+		bpf_object__open_mem(exits_object, (size_t)(exits_object_end - exits_object), NULL);
+	r = b->object ? load(b, plan, cpus) : -errno;
+	for (size_t i = 0; r == 0 && i < plan->hook_count; i++)
+		r = attach(b, &plan->hooks[i]);
+	if (r < 0) {
+		exits_bpf_free(b);
+		return errmsg_set(why, r,
+				  "the kernel refuses BPF programs on KVM's tracepoints: %s%s",
+				  strerrordesc_np(-r), hint(r));
+	}
+	*ret = b;
+	return 0;
+}
+
+void exits_bpf_free(struct exits_bpf *b)
+{
+	if (!b)
+		return;
+	for (size_t i = 0; i < b->link_count; i++)
+		bpf_link__destroy(b->links[i]);
+	bpf_object__close(b->object);
+	free(b);
+}
+
+/* ---- reading -----------------------------------------------------------------------------------
+ */
+
+/* Calls fn with every entry of a hash map; what is added or removed meanwhile may be missed. */
+static int each(int map, size_t key_size, size_t value_size,
+		int (*fn)(void *ctx, const void *key, const void *value), void *ctx)
+{
+	CLEANUP_FREE char *keys = calloc(BATCH, key_size);
+	CLEANUP_FREE char *values = calloc(BATCH, value_size);
+	uint32_t position[2] = {0}; /* of hash maps: a bucket's number */
+	void *from = NULL;
+	int r = keys && values ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		uint32_t n = BATCH;
+
+		r = bpf_map_lookup_batch(map, from, position, keys, values, &n, NULL);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		for (uint32_t i = 0; i < n; i++) {
+			int err = fn(ctx, keys + i * key_size, values + i * value_size);
+
+			if (err < 0)
+				return err;
+		}
+		from = position;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+struct reading {
+	uint32_t tgid;
+	struct exits_raw *raw;
+};
+
+static int read_thread(void *ctx, const void *key, const void *value)
+{
+	const struct reading *r = ctx;
+	const struct exits_thread *t = value;
+	uint32_t tid;
+
+	memcpy(&tid, key, sizeof(tid));
+	return t->tgid == r->tgid ? exits_raw_add_thread(r->raw, tid, t) : 0;
+}
+
+static int read_row(void *ctx, const void *key, const void *value)
+{
+	const struct reading *r = ctx;
+	const struct exits_key *k = key;
+
+	return k->tgid == r->tgid ? exits_raw_add_row(r->raw, k, value) : 0;
+}
+
+static bool is_scheduler(const char *program)
+{
+	return strcmp(program, "on_switch") == 0 || strcmp(program, "on_wakeup") == 0;
+}
+
+/* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's
+ * events inside of another event. */
+static void count_lost(const struct exits_bpf *b, struct exits_raw *raw)
+{
+	uint32_t zero = 0;
+
+	bpf_map_lookup_elem(b->lost, &zero, &raw->lost);
+	for (size_t i = 0; i < b->link_count; i++) {
+		struct bpf_prog_info info = {0};
+		uint32_t size = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(b->programs[i], &info, &size) < 0)
+			continue;
+		if (is_scheduler(info.name))
+			raw->lost_switches += info.recursion_misses;
+		else
+			raw->lost += info.recursion_misses;
+	}
+}
+
+int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *ret)
+{
+	struct exits_raw raw = {.taken_ns = clock_now_ns()};
+	struct reading reading = {tgid, &raw};
+	int r;
+
+	count_lost(b, &raw);
+	r = each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), read_thread, &reading);
+
+	if (r == 0)
+		r = each(b->reasons, sizeof(struct exits_key), sizeof(struct exits_row), read_row,
+			 &reading);
+	if (r == 0)
+		r = each(b->accesses, sizeof(struct exits_key), sizeof(struct exits_row), read_row,
+			 &reading);
+	if (r < 0) {
+		exits_raw_deinit(&raw);
+		return r;
+	}
+	*ret = raw;
+	return 0;
+}
+
+int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret)
+{
+	return bpf_map_lookup_elem(b->threads, &tid, ret);
+}
+
+/* ---- forgetting ---------------------------------------------------------------------------------
+ */
+
+struct forgetting {
+	bool (*keep)(void *ctx, uint32_t tgid);
+	void *ctx;
+	size_t size; /* of a key */
+	struct buf doomed;
+};
+
+static int doom_thread(void *ctx, const void *key, const void *value)
+{
+	struct forgetting *f = ctx;
+	const struct exits_thread *t = value;
+
+	return f->keep(f->ctx, t->tgid) ? 0 : buf_append(&f->doomed, key, f->size);
+}
+
+static int doom_row(void *ctx, const void *key, const void *value)
+{
+	struct forgetting *f = ctx;
+	const struct exits_key *k = key;
+
+	(void)value;
+	return f->keep(f->ctx, k->tgid) ? 0 : buf_append(&f->doomed, key, f->size);
+}
+
+static void forget_in(int map, struct forgetting *f, size_t key_size, size_t value_size,
+		      int (*doom)(void *ctx, const void *key, const void *value))
+{
+	f->size = key_size;
+	buf_init(&f->doomed, SIZE_MAX / 2);
+	each(map, key_size, value_size, doom, f);
+	for (size_t at = 0; at + key_size <= f->doomed.len; at += key_size)
+		bpf_map_delete_elem(map, f->doomed.data + at);
+	buf_deinit(&f->doomed);
+}
+
+void exits_bpf_forget(const struct exits_bpf *b, bool (*keep)(void *ctx, uint32_t tgid), void *ctx)
+{
+	struct forgetting f = {.keep = keep, .ctx = ctx};
+
+	forget_in(b->threads, &f, sizeof(uint32_t), sizeof(struct exits_thread), doom_thread);
+	forget_in(b->reasons, &f, sizeof(struct exits_key), sizeof(struct exits_row), doom_row);
+	forget_in(b->accesses, &f, sizeof(struct exits_key), sizeof(struct exits_row), doom_row);
+}

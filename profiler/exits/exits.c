@@ -1,0 +1,373 @@
+#include "profiler/exits/exits.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "profiler/exits/bpf.h"
+#include "profiler/exits/plan.h"
+#include "profiler/exits/raw.h"
+#include "profiler/exits/tracefsroot.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
+#include "symsrc/base/lock.h"
+#include "symsrc/base/log.h"
+#include "symsrc/base/thread.h"
+
+#define NOT_YET "no guest under KVM has been seen yet"
+
+/* A guest's counts at its discovery or reset. */
+struct base {
+	uint64_t serial;
+	uint64_t since_ns;
+	struct exits_raw raw;
+};
+
+struct exits_counter {
+	struct guests *guests;
+	pthread_t thread;
+	bool started, subscribed;
+	int wake_fd;
+	atomic_bool stop;
+
+	struct mutex lock;
+	struct exits_plan *plan; /* lock to set, once; constant from then on */
+	struct exits_bpf *bpf;	 /* lock to set, once; constant from then on */
+	struct errmsg why;	 /* lock; why there is none */
+	size_t base_count;	 /* lock */
+	struct base *bases;	 /* lock; those that serials were found for */
+};
+
+int exits_create(struct guests *guests, struct exits_counter **ret)
+{
+	struct exits_counter *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->guests = guests;
+	c->wake_fd = -1;
+	mutex_init(&c->lock);
+	errmsg_set(&c->why, -EAGAIN, NOT_YET);
+	*ret = c;
+	return 0;
+}
+
+void exits_destroy(struct exits_counter *c)
+{
+	if (!c)
+		return;
+	exits_bpf_free(c->bpf);
+	exits_plan_free(c->plan);
+	for (size_t i = 0; i < c->base_count; i++)
+		exits_raw_deinit(&c->bases[i].raw);
+	free(c->bases);
+	mutex_deinit(&c->lock);
+	free(c);
+}
+
+/* ---- the engine
+ * ---------------------------------------------------------------------------------- */
+
+static int load(struct exits_plan **plan, struct exits_bpf **bpf, struct errmsg *why)
+{
+	struct tracefs_root root;
+	int r = tracefs_root_open(&root, why);
+
+	if (r < 0)
+		return r;
+	r = exits_plan_make(root.path, plan, why);
+	tracefs_root_close(&root);
+	if (r == 0)
+		r = exits_bpf_load(*plan, (unsigned)sysconf(_SC_NPROCESSORS_CONF), bpf, why);
+	return r;
+}
+
+/* Tried again when guests come, since what is missing may be KVM's module. */
+static void load_once(struct exits_counter *c)
+{
+	struct exits_plan *plan = NULL;
+	struct exits_bpf *bpf = NULL;
+	struct errmsg why = {0};
+	int r = load(&plan, &bpf, &why);
+
+	mutex_lock(&c->lock);
+	if (r < 0) {
+		c->why = why;
+	} else {
+		c->plan = plan;
+		c->bpf = bpf;
+	}
+	mutex_unlock(&c->lock);
+	if (r < 0) {
+		exits_plan_free(plan);
+		log_debug("exits: %s", why.text);
+	}
+}
+
+/* The engine, or NULL and the reason (may be NULL). */
+static struct exits_bpf *engine_of(struct exits_counter *c, struct errmsg *why)
+{
+	struct exits_bpf *bpf;
+
+	mutex_lock(&c->lock);
+	bpf = c->bpf;
+	if (!bpf && why)
+		*why = c->why;
+	mutex_unlock(&c->lock);
+	return bpf;
+}
+
+void exits_engine(struct exits_counter *c, char *ret, size_t size)
+{
+	struct errmsg why;
+
+	if (engine_of(c, &why))
+		snprintf(ret, size, "bpf");
+	else
+		snprintf(ret, size, "none: %s", why.text);
+}
+
+/* ---- who is there
+ * -------------------------------------------------------------------------------- */
+
+static bool is_known(void *ctx, uint32_t tgid)
+{
+	const struct guest_set *set = ctx;
+
+	return guest_set_find_pid(set, (pid_t)tgid) != NULL;
+}
+
+static bool any_under_kvm(const struct guest_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->entries[i].guest->accel != GUEST_ACCEL_TCG)
+			return true;
+	}
+	return false;
+}
+
+static struct base *with_lock__base_of(struct exits_counter *c, uint64_t serial)
+{
+	for (size_t i = 0; i < c->base_count; i++) {
+		if (c->bases[i].serial == serial)
+			return &c->bases[i];
+	}
+	return NULL;
+}
+
+/* NULL when out of memory. */
+static struct base *with_lock__add_base(struct exits_counter *c, uint64_t serial)
+{
+	struct base *list = reallocarray(c->bases, c->base_count + 1, sizeof(*list));
+
+	if (!list)
+		return NULL;
+	c->bases = list;
+	list[c->base_count] = (struct base){.serial = serial, .since_ns = clock_now_ns()};
+	return &list[c->base_count++];
+}
+
+static void with_lock__note_new(struct exits_counter *c, const struct guest_set *set)
+{
+	for (size_t i = 0; c->bpf && i < set->count; i++) {
+		if (!with_lock__base_of(c, set->entries[i].guest->serial))
+			with_lock__add_base(c, set->entries[i].guest->serial);
+	}
+}
+
+static void with_lock__drop_bases(struct exits_counter *c, const struct guest_set *set)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->base_count; i++) {
+		if (guest_set_find_serial(set, c->bases[i].serial))
+			c->bases[n++] = c->bases[i];
+		else
+			exits_raw_deinit(&c->bases[i].raw);
+	}
+	c->base_count = n;
+}
+
+static void look(struct exits_counter *c)
+{
+	const struct guest_set *set = guests_acquire(c->guests);
+	struct exits_bpf *bpf = engine_of(c, NULL);
+
+	if (bpf)
+		exits_bpf_forget(bpf, is_known, (void *)set);
+	else if (any_under_kvm(set))
+		load_once(c);
+	mutex_lock(&c->lock);
+	with_lock__drop_bases(c, set);
+	with_lock__note_new(c, set);
+	mutex_unlock(&c->lock);
+	guest_set_put(set);
+}
+
+static void *run(void *arg)
+{
+	struct exits_counter *c = arg;
+
+	while (!atomic_load(&c->stop)) {
+		struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
+
+		look(c);
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			break;
+		io_wake_clear(c->wake_fd);
+	}
+	return NULL;
+}
+
+int exits_start(struct exits_counter *c, struct errmsg *why)
+{
+	int r = io_wake_create();
+
+	if (r < 0)
+		return errmsg_set(why, r, "no eventfd: %s", strerrordesc_np(-r));
+	c->wake_fd = r;
+	r = guests_subscribe(c->guests, c->wake_fd);
+	c->subscribed = r == 0;
+	if (r == 0)
+		r = thread_start(&c->thread, "kp-exits", run, c);
+	if (r < 0) {
+		exits_stop(c);
+		return errmsg_set(why, r, "cannot start kp-exits: %s", strerrordesc_np(-r));
+	}
+	c->started = true;
+	return 0;
+}
+
+void exits_stop(struct exits_counter *c)
+{
+	if (c->started) {
+		atomic_store(&c->stop, true);
+		io_wake(c->wake_fd);
+		pthread_join(c->thread, NULL);
+	}
+	c->started = false;
+	if (c->subscribed)
+		guests_unsubscribe(c->guests, c->wake_fd);
+	c->subscribed = false;
+	close_keep_errno(take_fd(&c->wake_fd));
+}
+
+/* ---- reading
+ * -------------------------------------------------------------------------------------- */
+
+/* Takes raw over. */
+static int with_lock__set_base(struct exits_counter *c, const struct guest *guest,
+			       struct exits_raw *raw)
+{
+	struct base *b = with_lock__base_of(c, guest->serial);
+
+	if (!b)
+		b = with_lock__add_base(c, guest->serial);
+	if (!b)
+		return -ENOMEM;
+	exits_raw_deinit(&b->raw);
+	b->since_ns = raw->taken_ns;
+	b->raw = *raw;
+	*raw = (struct exits_raw){0};
+	return 0;
+}
+
+static int without_engine(const struct guest *guest, const struct errmsg *why, struct exits *e)
+{
+	if (guest->accel == GUEST_ACCEL_TCG)
+		snprintf(e->note, sizeof(e->note),
+			 "no VM exits: the guest runs under TCG, not KVM");
+	else
+		snprintf(e->note, sizeof(e->note), "no VM exits: %s", why->text);
+	return 0;
+}
+
+static int show(struct exits_counter *c, const struct exits_bpf *bpf, const struct guest *guest,
+		pid_t tid, struct exits *e)
+{
+	struct exits_raw raw = {0};
+	int r = exits_bpf_read(bpf, (uint32_t)guest->pid, &raw);
+	const struct base *base;
+
+	if (r < 0)
+		return r;
+	mutex_lock(&c->lock);
+	base = with_lock__base_of(c, guest->serial);
+	r = exits_raw_show(&raw, base ? &base->raw : NULL, (uint32_t)tid, c->plan, e);
+	if (base)
+		e->since_ns = base->since_ns;
+	mutex_unlock(&c->lock);
+	exits_raw_deinit(&raw);
+	snprintf(e->engine, sizeof(e->engine), "bpf");
+	return r;
+}
+
+int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, struct exits **ret)
+{
+	struct exits *e = calloc(1, sizeof(*e));
+	struct errmsg why = {0};
+	struct exits_bpf *bpf = engine_of(c, &why);
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	if (!bpf || guest->accel == GUEST_ACCEL_TCG)
+		r = without_engine(guest, &why, e);
+	else
+		r = show(c, bpf, guest, tid, e);
+	if (r < 0) {
+		exits_free(e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+int exits_reset(struct exits_counter *c, const struct guest *guest)
+{
+	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_raw raw = {0};
+	int r = bpf ? exits_bpf_read(bpf, (uint32_t)guest->pid, &raw) : 0;
+
+	if (!bpf || r < 0)
+		return r;
+	mutex_lock(&c->lock);
+	r = with_lock__set_base(c, guest, &raw);
+	mutex_unlock(&c->lock);
+	exits_raw_deinit(&raw);
+	return r;
+}
+
+static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, int32_t event)
+{
+	for (size_t i = 0; i < raw->thread_count; i++) {
+		if (raw->threads[i].tid == tid)
+			return raw->threads[i].t.events[event];
+	}
+	return 0;
+}
+
+int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret)
+{
+	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_thread t;
+	const struct base *base;
+	int32_t event;
+
+	if (!bpf || c->plan->fields.exit < 0 || exits_bpf_read_thread(bpf, (uint32_t)tid, &t) < 0 ||
+	    !t.entered || t.tgid != (uint32_t)guest->pid)
+		return -ENODATA;
+	event = c->plan->fields.exit;
+	*ret = t.events[event];
+	mutex_lock(&c->lock);
+	base = with_lock__base_of(c, guest->serial);
+	if (base)
+		*ret -= exits_before(&base->raw, (uint32_t)tid, event);
+	mutex_unlock(&c->lock);
+	return 0;
+}

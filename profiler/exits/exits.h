@@ -1,0 +1,40 @@
+/* VM exits of every guest, counted in the kernel by BPF programs on KVM's tracepoints.
+ *
+ * Nothing is copied while nobody reads. One thread, kp-exits, sleeps until the set of guests
+ * changes: it loads the programs once there is a guest under KVM, and forgets guests that are gone.
+ * Everything else may be called from any thread and waits for no guest.
+ */
+#ifndef KVMPROFS_EXITS_H
+#define KVMPROFS_EXITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "profiler/exits/snapshot.h"
+#include "symsrc/base/errmsg.h"
+#include "symsrc/guest.h"
+
+struct exits_counter;
+
+/* Starts nothing; -ENOMEM. */
+int exits_create(struct guests *guests, struct exits_counter **ret);
+int exits_start(struct exits_counter *c, struct errmsg *why); /* after the last fork */
+void exits_stop(struct exits_counter *c);    /* joins; harmless when it does not run */
+void exits_destroy(struct exits_counter *c); /* accepts NULL; after exits_stop() */
+
+/* A guest's exits since the mount, its discovery or the last reset; of one vCPU's thread, or of
+ * all (tid 0). Without an engine the note says why, and the rest is empty. *ret: exits_free().
+ * -ENOMEM, or what the kernel says. */
+int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, struct exits **ret);
+
+/* Counts from now. A guest without exits has nothing to reset: 0. */
+int exits_reset(struct exits_counter *c, const struct guest *guest);
+
+/* How many exits this vCPU's thread had, as exits_take() has it; -ENODATA where they are not
+ * counted or kvm_exit does not fire. */
+int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret);
+
+/* For `status`: "bpf", or "none" and why. */
+void exits_engine(struct exits_counter *c, char *ret, size_t size);
+
+#endif

@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# Sourced by the cases about VM exits: a guest that does a known number of things and then halts.
+# shellcheck disable=SC2154,SC2034 # work, vmm: of the cases that source it
+
+WRITES=20000 READS=500 MMIOS=300 CPUIDS=250 MSRS=200
+# make_counted_disk FILE: a boot sector. Ports 0x99 and 0x9a, guest-physical 0xa0010 (no VGA: nobody is there)
+# and MSR 0x2a are used by nobody else.
+make_counted_disk() {
+	cat >"$work/counted.s" <<-END
+		.code16
+		.globl _start
+		_start:	cli
+			mov \$$WRITES, %ecx
+			mov \$0x99, %dx
+		1:	out %al, %dx
+			dec %ecx
+			jnz 1b
+			mov \$$READS, %ecx
+			mov \$0x9a, %dx
+		2:	in %dx, %al
+			dec %ecx
+			jnz 2b
+			mov \$0xa000, %ax
+			mov %ax, %ds
+			mov \$$MMIOS, %ecx
+		3:	movb %al, 0x10
+			dec %ecx
+			jnz 3b
+			mov \$$CPUIDS, %esi
+		4:	xor %eax, %eax
+			cpuid
+			dec %esi
+			jnz 4b
+			mov \$$MSRS, %esi
+		5:	mov \$0x2a, %ecx
+			rdmsr
+			dec %esi
+			jnz 5b
+			mov \$0x9b, %dx
+			out %al, %dx
+		6:	hlt
+			jmp 6b
+	END
+	as --32 -o "$work/counted.o" "$work/counted.s" &&
+		ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o "$1" "$work/counted.o" 2>/dev/null || return 1
+	truncate -s 510 "$1"
+	printf '\125\252' >>"$1"
+	truncate -s 64K "$1"
+}
+
+# start_counted NAME DISK: sets $vmm; the guest waits for `go NAME`. Nested hosts of some kinds want the CPU without
+# that bit.
+start_counted() {
+	mkfifo "$work/$1.monitor"
+	qemu-system-x86_64 -machine pc -accel kvm -cpu host,-arch-capabilities -m 16 -nodefaults -display none -name "$1" -S \
+		-drive file="$2",format=raw,if=ide,snapshot=on -monitor stdio \
+		<>"$work/$1.monitor" >>"$work/vmm.log" 2>&1 &
+	vmm=$!
+}
+go() { echo cont >"$work/$1.monitor"; }
+
+# row DIR NAME COLUMN: of the row of that name in exits; 0 when there is none
+row() { awk -v n="$2" -v c="$3" '$1 == n { v = $c } END { print v + 0 }' "$1/exits"; }
+row_is() { [ "$(row "$1" "$2" 2)" = "$3" ]; }
+# event DIR NAME: its count in events
+event() { awk -v n="kvm:$2" '$2 == n { v = $1 } END { print v + 0 }' "$1/events"; }
+# stat_of FILE EVENT: what `perf stat -x,` has
+stat_of() { awk -F, -v e="kvm:$2" '$3 == e { print $1 }' "$1"; }
+# near NAME A B: within 1%, or one of few
+near() {
+	check "$1" awk -v a="$2" -v b="$3" 'BEGIN { d = a > b ? a - b : b - a; exit !(b > 0 && (d <= b / 100 || d <= 2)) }'
+	echo "# $1: $2, perf stat: $3"
+}

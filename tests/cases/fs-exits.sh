@@ -1,0 +1,75 @@
+#!/bin/bash
+# VM exits, counted in the kernel: a guest under this machine's own KVM, of whatever kind, does a known number of
+# things; perf stat counts the same.
+# A machine without tracefs gets one for perf alone, in a mount namespace of its own.
+# shellcheck source=tests/cases/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+# shellcheck source=tests/cases/exits-lib.sh
+. "$(dirname "$(readlink -f "$0")")/exits-lib.sh"
+
+start_daemon "$mnt" -F 49
+start_vmm tcg
+within "a guest under TCG is there" $patience test -e "$mnt/$vmm/exits"
+wait_for $patience grep -q '^accelerator tcg' "$mnt/$vmm/info"
+for f in exits events; do
+	check "a guest under TCG: $f says why there is nothing" test "$(cat "$mnt/$vmm/$f")" = \
+		"# no VM exits: the guest runs under TCG, not KVM"
+done
+end_vmm "$vmm"
+
+if [ ! -w /dev/kvm ]; then
+	skip "VM exits" "no /dev/kvm here"
+	exit
+fi
+make_counted_disk "$work/disk" || give_up "a boot sector is made" "as or ld failed"
+start_counted counted "$work/disk"
+g=$mnt/$vmm
+wait_for $patience test -e "$g/exits" || give_up "the guest is there" "$(tail -n 3 "$work/vmm.log")"
+engine_runs() { grep -q '^# engine: bpf$' "$g/exits"; }
+if ! wait_for $patience engine_runs && ! grep -q '^exits_engine bpf$' "$mnt/status"; then
+	check "exits says why nothing is counted" grep -q '^# no VM exits: ' "$g/exits"
+	skip "VM exits" "$(grep '^exits_engine' "$mnt/status")"
+	exit
+fi
+
+cat >"$work/window" <<-'END'
+	echo reset >"$1/control"
+	echo cont >"$2"
+	for i in $(seq "$3"); do
+		grep -q '^0x009b:W ' "$1/exits" && exit
+		sleep 0.2
+	done
+END
+perf_stat() {
+	# shellcheck disable=SC2016
+	unshare -m bash -c '[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"' - \
+		perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- "$@"
+}
+perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) 2>"$work/stat.err" ||
+	give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
+cp "$g/exits" "$work/exits.text"
+cp "$g/events" "$work/events.text"
+sed 's/^/# /' "$work/exits.text" | head -n 40
+check "known port writes" row_is "$g" 0x0099:W $WRITES
+check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = $WRITES
+check "known port reads" row_is "$g" 0x009a:R $READS
+check "all of them reached the VMM, too" test "$(row "$g" 0x009a:R 10)" = $READS
+for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
+	near "$e is what perf stat counts" "$(event "$g" $e)" "$(stat_of "$work/stat" $e)"
+done
+check "exits to the VMM are named by the kernel's own names" test "$(row "$g" IO 2)" -ge $((WRITES + READS))
+if [ "$(stat_of "$work/stat" kvm_exit)" = 0 ]; then
+	# Such hosts have their own ways with memory and the CPU.
+	check "without kvm_exit, what is missing is said" grep -q '^# missing: kvm_exit' "$g/exits"
+fi
+if have "exits.json" python3; then
+	check "exits.json is JSON and says the same" python3 - "$g/exits.json" $WRITES <<-'END'
+		import json, sys
+		d = json.load(open(sys.argv[1]))
+		sys.exit({r["name"]: r["count"] for r in d["pio"]}["0x0099:W"] != int(sys.argv[2]))
+	END
+fi
+echo reset >"$g/control"
+check "reset counts from zero" row_is "$g" 0x0099:W 0
+end_vmm "$vmm"
+stop_daemon "$mnt"
