@@ -290,7 +290,7 @@ static const struct option_def defs[] = {
 	{"source", 's', true, "PATTERN=URI", set_source,
 	 "where guests matching PATTERN (a pid, or a glob on the VM's name)\n"
 	 "get symbols; repeatable, first match wins (default *=auto)\n"
-	 "URI: auto, memory, ssh://[user@]host[:port],\n"
+	 "URI: auto, memory, ssh://[user@]host[:port], vsock:CID[:PORT],\n"
 	 "virtio-serial:SOCKET, dir:PATH, kallsyms:PATH[,modules:PATH],\n"
 	 "vmlinux:PATH[,slide:HEX]"},
 	{"pid", 'p', true, "PID", set_pid, "only this guest; repeatable (default all guests)"},

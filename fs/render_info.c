@@ -108,6 +108,18 @@ static void source_words(const struct symbols *s, struct buf *out)
 	buf_printf(out, "source_note %s\n", s && s->note[0] ? s->note : "-");
 }
 
+/* Both texts are clean, too. */
+static void attempt_lines(const struct source_attempts *tried, struct buf *out)
+{
+	for (size_t i = 0; i < tried->count; i++) {
+		const struct source_attempt *a = &tried->list[i];
+
+		buf_printf(out, "attempt %s %s", a->way, a->why.code ? "failed after " : "ok ");
+		render_seconds(out, a->took_ns);
+		buf_printf(out, "%s%s\n", a->why.code ? ": " : "", a->why.text);
+	}
+}
+
 static void source_lines(const struct symsrc_status *st, const struct symbols *s,
 			 const struct render_when *when, struct buf *out)
 {
@@ -121,6 +133,7 @@ static void source_lines(const struct symsrc_status *st, const struct symbols *s
 	render_line_u64(out, "source_looks", st->looks);
 	next_try_line(st, when, out);
 	line_age(out, "source_age", when, st->fetched_ns);
+	attempt_lines(&st->tried, out);
 }
 
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,

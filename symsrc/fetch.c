@@ -79,20 +79,65 @@ static void label(const struct symbols *made, const struct source *s, uint64_t b
 	mine->fetch_took_ns = mine->fetched_ns - began_ns;
 }
 
-static int try_fetch(struct fetch_request *req, const struct symbols **ret, bool *ret_again,
+/* One course of a fetch after another. */
+struct course {
+	unsigned skip; /* struct source */
+	unsigned changes;
+	bool again;
+};
+
+/* The source has delivered what its parsers refused: that way has not worked. */
+static void note_attempts(struct fetch_request *req, const struct source *s, int r,
+			  const struct errmsg *why, uint64_t took_ns)
+{
+	const struct source_attempts *t = s ? &s->tried : NULL;
+	const struct source_attempt *a;
+
+	if (!t || t->count == 0) {
+		source_attempts_add(&req->tried, r == 0 ? s->used : req->uri, r, why, took_ns);
+		return;
+	}
+	for (a = t->list; a < t->list + t->count; a++)
+		source_attempts_add(&req->tried, a->way, r < 0 && !a->why.code ? r : a->why.code,
+				    a->why.code ? &a->why : why, a->took_ns);
+}
+
+static bool may_go_on(const struct fetch_request *req, const struct source *s, int r)
+{
+	return s && s->spoilt && r < 0 && r != -ECANCELED &&
+	       clock_now_ns() < req->limits.deadline_ns;
+}
+
+/* Another course, since something came and went meanwhile, or by other ways. */
+static void plan_next(struct course *c, const struct fetch_request *req, const struct source *s,
+		      bool changed, int r)
+{
+	c->again = changed && ++c->changes < FETCH_TRIES;
+	if (c->again || !may_go_on(req, s, r))
+		return;
+	c->skip |= s->spoilt;
+	c->again = true;
+}
+
+static int try_fetch(struct fetch_request *req, struct course *c, const struct symbols **ret,
 		     struct errmsg *why)
 {
 	struct symbols_builder *b = symbols_builder_create();
 	struct source *s = NULL;
 	uint64_t began_ns = clock_now_ns();
+	bool changed = false;
 	int r = b ? open_source(req, &s, why) : -ENOMEM;
 
-	if (r == 0)
-		r = build(s, &req->limits, b, ret, ret_again, why);
+	if (r == 0) {
+		s->skip = c->skip;
+		r = build(s, &req->limits, b, ret, &changed, why);
+	}
 	if (r == 0)
 		label(*ret, s, began_ns);
 	if (s)
 		req->dead = s->dead;
+	note_attempts(req, s, r, why, clock_now_ns() - began_ns);
+	plan_next(c, req, s, changed, r);
 	source_destroy(s);
 	symbols_builder_destroy(b);
 	return explained(why, r);
@@ -100,17 +145,24 @@ static int try_fetch(struct fetch_request *req, const struct symbols **ret, bool
 
 int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct errmsg *why)
 {
-	struct errmsg e = {0};
-	bool again = true;
+	struct course c = {.again = true};
+	struct errmsg e = {0}, first = {0};
 	int r = 0;
 
-	for (int i = 0; again && i < FETCH_TRIES; i++) {
+	req->tried.count = 0;
+	while (c.again) {
 		e = (struct errmsg){0};
-		again = false;
-		r = try_fetch(req, ret, &again, &e);
+		if (c.skip == 0)
+			req->tried.count = 0;
+		r = try_fetch(req, &c, ret, &e);
+		/* The way that got furthest has most to say. */
+		if (c.again && c.skip && first.code == 0)
+			first = e;
 	}
+	if (r < 0 && r != -ECANCELED && first.code)
+		r = first.code;
 	if (r < 0 && why)
-		*why = e;
+		*why = first.code && r == first.code ? first : e;
 	return r;
 }
 

@@ -28,10 +28,12 @@ struct fetch_request {
 	/* Both ways: struct source. A look brings mark up to date, a fetch dead; what a fetch
 	 * marks stands in the symbols. */
 	struct source_mark mark, dead;
+	struct source_attempts tried; /* out: by fetch_symbols(), whatever comes of it */
 };
 
 /* Fetches all that a guest's symbols are made of, and makes them. Blocks until done, the
  * deadline or a cancel; a guest that changes its modules meanwhile is asked again, a few times.
+ * Where a source has several ways, one that spoils what it has begun gives place to the others.
  * One reference in *ret, or negative errno and why: what source_ops.fetch() and
  * symbols_builder_finish() return; -EAGAIN: there is nothing yet. Any number of threads may be in
  * here. */

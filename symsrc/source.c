@@ -9,6 +9,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/base/text.h"
 #include "symsrc/source_impl.h"
 
 /* The known kinds by how their URIs begin. */
@@ -64,6 +65,31 @@ int source_create(const char *uri, const struct source_target *target, struct so
 bool source_wants_ram(const char *uri)
 {
 	return matches(uri, "auto") || matches(uri, "memory") || matches(uri, "vmlinux:");
+}
+
+/* Without the transport and address in front, which are known. */
+static const char *reason_of(const struct errmsg *why, const char *way)
+{
+	size_t n = strlen(way);
+
+	if (strncmp(why->text, way, n) == 0 && strncmp(why->text + n, ": ", 2) == 0)
+		return why->text + n + 2;
+	return why->text;
+}
+
+void source_attempts_add(struct source_attempts *a, const char *uri, int code,
+			 const struct errmsg *why, uint64_t took_ns)
+{
+	struct source_attempt *to = &a->list[a->count];
+
+	if (a->count == SOURCE_TRIED_MAX)
+		return;
+	a->count++;
+	*to = (struct source_attempt){.took_ns = took_ns};
+	text_clean(to->way, sizeof(to->way), uri, strcspn(uri, "?"));
+	if (code < 0)
+		errmsg_set(&to->why, code, "%s",
+			   why && why->text[0] ? reason_of(why, to->way) : strerrordesc_np(-code));
 }
 
 void source_destroy(struct source *s)

@@ -111,6 +111,24 @@ enum source_news {
 	SOURCE_REBOOTED /* another boot */
 };
 
+/* What a fetch has tried: each way into the guest, in that order. For people; what is text here is
+ * clean (text_clean()). */
+#define SOURCE_TRIED_MAX 8
+struct source_attempt {
+	char way[SOURCE_USED_MAX]; /* transport and address: "ssh://root@127.0.0.1:2201" */
+	struct errmsg why;	   /* code 0: it worked */
+	uint64_t took_ns;
+};
+struct source_attempts {
+	size_t count;
+	struct source_attempt list[SOURCE_TRIED_MAX];
+};
+
+/* Adds one, or leaves it off when there are too many. uri: what follows a '?' is not shown. code:
+ * what came of it; why may be NULL, or empty. */
+void source_attempts_add(struct source_attempts *a, const char *uri, int code,
+			 const struct errmsg *why, uint64_t took_ns);
+
 struct source;
 
 struct source_ops {
@@ -148,6 +166,12 @@ struct source {
 	 * fetch, whatever comes of it, may note in dead what it has learnt: hand it to the next
 	 * one. */
 	struct source_mark mark, dead;
+	/* By a source that has several ways: what its last fetch tried. */
+	struct source_attempts tried;
+	/* Likewise: a set of ways, of which it alone knows the meaning. A caller to whom `spoilt`
+	 * says that one of them has failed after it had delivered something, while there are
+	 * others, puts that into `skip` for another fetch, into another sink. */
+	unsigned spoilt, skip;
 };
 
 /* Makes the source that the URI names for this target:

@@ -2,13 +2,17 @@
  *
  * What worked last time (source.used) is tried first. A way that fails before it has delivered
  * anything gives place to the next one; one that fails later ends the fetch, since what it
- * delivered cannot be taken back.
+ * delivered cannot be taken back, and says so (source.spoilt), for another fetch without it.
+ * Each is noted with what came of it (source.tried).
+ *
+ * As long as others are left, a way gets half of the time that is left and a few seconds for its
+ * first answer; the one that worked last time gets all it needs.
  *
  * The guest's memory comes first: it needs nothing of the guest. When it holds the core's symbols
- * alone (no BTF), the other ways have their turn, and it is taken when none of them works. Where
- * there is another way, it gets half of the time: a scan of much RAM must not use up all. When
- * it shows a guest that is only just booting, that is the answer: nobody could answer ssh, whose
- * patience would only delay the next look.
+ * alone (no BTF), the other ways have their turn, and it is taken when none of them works. It
+ * never gets more than half of the time where there is another way: a scan of much RAM must not
+ * use up all. When it shows a guest that is only just booting, that is the answer: nobody could
+ * answer otherwise, and their patience would only delay the next look.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +27,9 @@
 #include "symsrc/ssh_uri.h"
 
 #define WAYS_SHOWN_MAX	   320
-#define WAYS_BESIDE_MEMORY 190 /* of these, where memory has something to say, too */
+#define WAYS_BESIDE_MEMORY 190	/* of these, where memory has something to say, too */
+#define SERIAL_ANSWER_MS   4000 /* for the first answer, while there are other ways */
+#define SSH_ANSWER_MS	   8000 /* an emulated guest needs seconds for each process it starts */
 
 struct source_auto {
 	struct source base;
@@ -61,6 +67,27 @@ static bool is_this_host(const char *name)
 	return gethostname(own, sizeof(own) - 1) == 0 && strcasecmp(own, name) == 0;
 }
 
+static bool way_agent(const struct source_target *t, char *uri, size_t size)
+{
+	snprintf(uri, size, "virtio-serial:%s", t->links.agent_path);
+	return t->links.agent_path[0];
+}
+
+static bool way_port(const struct source_target *t, char *uri, size_t size)
+{
+	snprintf(uri, size, "virtio-serial:%s", t->links.port_path);
+	return t->links.port_path[0];
+}
+
+static bool way_vsock(const struct source_target *t, char *uri, size_t size)
+{
+	struct ssh_uri u = {.user = "root"};
+
+	ssh_uri_set_cid(&u, t->links.vsock_cid);
+	ssh_uri_show(&u, uri, size);
+	return t->links.vsock_cid;
+}
+
 /* The VM's name as a host name: a guess, but a common habit. */
 static bool way_name(const struct source_target *t, char *uri, size_t size)
 {
@@ -80,62 +107,88 @@ static bool way_memory(const struct source_target *t, char *uri, size_t size)
 	return t->ram || t->ram_why.code;
 }
 
-/* The guest agent and vsock take their places here: the agent behind memory, vsock before the
- * name. */
 static const struct way {
 	way_fn *open;
 	source_create_fn *create;
 	bool memory;
-	bool rest; /* better than nothing: only after all the others */
+	bool ssh;	    /* takes the query */
+	bool rest;	    /* better than nothing: only after all the others */
+	unsigned answer_ms; /* at most, for the first answer; 0: it needs none */
 } ways[] = {
 	{.open = way_memory, .create = source_memory_create_whole, .memory = true},
-	{.open = way_forwarded, .create = source_ssh_create},
-	{.open = way_name, .create = source_ssh_create_guess},
+	{.open = way_agent, .create = source_virtio_create, .answer_ms = SERIAL_ANSWER_MS},
+	{.open = way_port, .create = source_virtio_create, .answer_ms = SERIAL_ANSWER_MS},
+	{.open = way_forwarded,
+	 .create = source_ssh_create,
+	 .ssh = true,
+	 .answer_ms = SSH_ANSWER_MS},
+	{.open = way_vsock, .create = source_ssh_create, .ssh = true, .answer_ms = SSH_ANSWER_MS},
+	{.open = way_name,
+	 .create = source_ssh_create_guess,
+	 .ssh = true,
+	 .answer_ms = SSH_ANSWER_MS},
 	{.open = way_memory, .create = source_memory_create, .memory = true, .rest = true},
 };
 
-/* What the attempts had to say. Memory's word comes last: that it cannot be read on this host is
- * no news, what went wrong with ssh may be. */
+#define BIT_OF(w) (1u << ((w)-ways))
+
+/* Of a way's URI and what is remembered of it, which may be cut. */
+static bool is_same_way(const char *uri, const char *used)
+{
+	return used[0] && strncmp(uri, used, SOURCE_USED_MAX - 1) == 0;
+}
+
+/* What the attempts had to say. What somebody can do something about comes first; memory's word
+ * comes last: that it cannot be read on this host is no news, what went wrong with ssh may be. */
 struct attempts {
-	char text[WAYS_SHOWN_MAX];
-	int code; /* of the first */
-	unsigned count;
-	struct errmsg memory; /* code 0: it was not tried */
+	struct errmsg said;   /* code: of the first in it; 0: none was made */
+	struct errmsg memory; /* likewise */
 };
+
+static bool is_telling(int code)
+{
+	return code == -EKEYREJECTED || code == -EACCES;
+}
 
 static void add_attempt(struct attempts *a, bool memory, int code, const struct errmsg *e)
 {
-	size_t len = strlen(a->text);
+	const struct errmsg before = a->said;
 
 	if (memory) {
 		a->memory = *e;
 		a->memory.code = code;
-		return;
+	} else if (before.code == 0) {
+		a->said = *e;
+		a->said.code = code;
+	} else if (is_telling(code) && !is_telling(before.code)) {
+		errmsg_set(&a->said, code, "%s; %s", e->text, before.text);
+	} else {
+		errmsg_set(&a->said, before.code, "%s; %s", before.text, e->text);
 	}
-	if (a->count++ == 0)
-		a->code = code;
-	snprintf(a->text + len, sizeof(a->text) - len, "%s%s", len ? "; " : "", e->text);
 }
 
 /* All of it in one line. */
 static int explain_attempts(const struct source_auto *a, const struct attempts *at,
 			    struct errmsg *why)
 {
-	int code = at->count && at->memory.code != -EAGAIN ? at->code : at->memory.code;
+	bool tried = at->said.code;
+	int code = tried && at->memory.code != -EAGAIN ? at->said.code : at->memory.code;
 
-	if (at->count && at->memory.code)
-		return errmsg_set(why, code, "%.*s; %s", WAYS_BESIDE_MEMORY, at->text,
-				  at->memory.text);
-	if (at->count)
-		return errmsg_set(why, at->code, "%s", at->text);
+	if (tried && at->memory.code)
+		return errmsg_set(why, code, "%.*s; %s",
+				  is_telling(at->said.code) ? WAYS_SHOWN_MAX : WAYS_BESIDE_MEMORY,
+				  at->said.text, at->memory.text);
+	if (tried)
+		return errmsg_set(why, at->said.code, "%s", at->said.text);
 	if (at->memory.code)
 		return errmsg_set(why, code,
-				  "%s; no way in by ssh is known either: name one with -s",
+				  "%s; no other way into the guest is known: name one with -s",
 				  at->memory.text);
 	return errmsg_set(
 		why, -EHOSTUNREACH,
-		"no way into the guest is known: no host port is forwarded to its port 22, "
-		"and its name \"%s\" is no other host's name; name a source with -s",
+		"no way into the guest is known: it has no port for an agent and no vsock, no host "
+		"port is forwarded to its port 22, and its name \"%s\" is no other host's name; "
+		"name a source with -s",
 		a->target.name);
 }
 
@@ -166,7 +219,8 @@ struct auto_fetch {
 	const struct source_limits *limits;
 	struct tap tap;
 	struct attempts attempts;
-	bool partial; /* memory has the core's symbols */
+	unsigned done; /* ways that are over; BIT_OF() */
+	bool partial;  /* memory has the core's symbols */
 };
 
 static void take_result(struct source *to, const struct source *from)
@@ -178,30 +232,35 @@ static void take_result(struct source *to, const struct source *from)
 	to->mark = from->mark;
 }
 
-static bool has_other_way(const struct auto_fetch *f)
+static bool has_other_way(const struct auto_fetch *f, const struct way *w)
 {
-	char unused[SSH_SHOW_MAX];
+	char unused[SOURCE_URI_MAX];
 
-	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-		if (!ways[i].memory && ways[i].open(&f->a->target, unused, sizeof(unused)))
+	for (const struct way *o = ways; o < ways + ARRAY_SIZE(ways); o++) {
+		if (o != w && !o->memory && !(f->done & BIT_OF(o)) &&
+		    o->open(&f->a->target, unused, sizeof(unused)))
 			return true;
 	}
 	return false;
 }
 
-static struct source_limits limits_of(const struct auto_fetch *f, const struct way *w)
+static struct source_limits limits_of(const struct auto_fetch *f, const struct way *w, bool known)
 {
 	struct source_limits limits = *f->limits;
 	uint64_t now = clock_now_ns();
 
-	if (w->memory && !w->rest && limits.deadline_ns > now && has_other_way(f))
+	if (w->rest || (known && !w->memory) || !has_other_way(f, w))
+		return limits;
+	if (limits.deadline_ns > now)
 		limits.deadline_ns = now + (limits.deadline_ns - now) / 2;
+	if (w->answer_ms && (!limits.answer_ms || limits.answer_ms > w->answer_ms))
+		limits.answer_ms = w->answer_ms;
 	return limits;
 }
 
-static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, struct errmsg *why)
+static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri,
+		    const struct source_limits *limits, struct errmsg *why)
 {
-	const struct source_limits limits = limits_of(f, w);
 	const struct source_sink sink = {tap_begin, tap_data, &f->tap};
 	struct source *s, *own = &f->a->base;
 	int r = w->create(uri, &f->a->target, &s, why);
@@ -210,7 +269,7 @@ static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri, 
 		return r;
 	if (w->memory)
 		s->dead = own->dead;
-	r = s->ops->fetch(s, f->want, &limits, &sink, why);
+	r = s->ops->fetch(s, f->want, limits, &sink, why);
 	if (w->memory)
 		own->dead = s->dead;
 	if (r == 0)
@@ -229,15 +288,43 @@ static bool is_final(const struct auto_fetch *f, const struct way *w, int r)
 	return r == -ECANCELED;
 }
 
-/* 0: done. 1: try the next way. Negative errno: it is over. */
-static int try_way(struct auto_fetch *f, const struct way *w, const char *shown, struct errmsg *why)
+/* Whether the others may have their turn when this way has failed in the middle, or its files turn
+ * out to be wrong. */
+static void note_spoilt(struct auto_fetch *f, const struct way *w)
 {
+	bool final = w->memory && (f->limits->quick || f->limits->booting);
+
+	f->a->base.spoilt =
+		f->tap.delivered && !final && has_other_way(f, w) ? f->done | BIT_OF(w) : 0;
+}
+
+static int timed_fetch(struct auto_fetch *f, const struct way *w, const char *shown, bool known,
+		       struct errmsg *why)
+{
+	const struct source_limits limits = limits_of(f, w, known);
+	uint64_t began_ns = clock_now_ns();
 	char uri[SOURCE_URI_MAX];
-	struct errmsg e = {0};
 	int r;
 
-	snprintf(uri, sizeof(uri), "%s%s", shown, w->memory ? "" : f->a->query);
-	r = fetch_by(f, w, uri, &e);
+	snprintf(uri, sizeof(uri), "%s%s", shown, w->ssh ? f->a->query : "");
+	r = fetch_by(f, w, uri, &limits, why);
+	/* What the sink refused is explained by whoever made it. */
+	if (r == 0 || why->code != 0 || !f->tap.delivered)
+		source_attempts_add(&f->a->base.tried, shown, r, why, clock_now_ns() - began_ns);
+	else
+		source_attempts_add(&f->a->base.tried, shown, 0, NULL, clock_now_ns() - began_ns);
+	note_spoilt(f, w);
+	return r;
+}
+
+/* 0: done. 1: try the next way. Negative errno: it is over. */
+static int try_way(struct auto_fetch *f, const struct way *w, const char *shown, bool known,
+		   struct errmsg *why)
+{
+	struct errmsg e = {0};
+	int r = timed_fetch(f, w, shown, known, &e);
+
+	f->done |= BIT_OF(w);
 	if (r == 0)
 		return 0;
 	f->partial |= r == SOURCE_PARTIAL;
@@ -254,18 +341,16 @@ static int try_way(struct auto_fetch *f, const struct way *w, const char *shown,
 /* known: the ways that worked last time, else the others. */
 static int try_ways(struct auto_fetch *f, const char *last, bool known, struct errmsg *why)
 {
-	char shown[SSH_SHOW_MAX];
+	char shown[SOURCE_URI_MAX];
 	int r = 1;
 
-	for (size_t i = 0; r > 0 && i < ARRAY_SIZE(ways); i++) {
-		const struct way *w = &ways[i];
-		bool is_known = !w->rest && w->open(&f->a->target, shown, sizeof(shown)) &&
-				strcmp(shown, last) == 0;
-
-		if (is_known != known || !w->open(&f->a->target, shown, sizeof(shown)))
+	for (const struct way *w = ways; r > 0 && w < ways + ARRAY_SIZE(ways); w++) {
+		if (f->done & BIT_OF(w) || !w->open(&f->a->target, shown, sizeof(shown)))
+			continue;
+		if (known != (!w->rest && is_same_way(shown, last)))
 			continue;
 		if (!w->rest || f->partial)
-			r = try_way(f, w, shown, why);
+			r = try_way(f, w, shown, known, why);
 	}
 	return r;
 }
@@ -274,10 +359,13 @@ static int auto_fetch(struct source *s, unsigned want, const struct source_limit
 		      const struct source_sink *sink, struct errmsg *why)
 {
 	struct source_auto *a = (struct source_auto *)s;
-	struct auto_fetch f = {.a = a, .want = want, .limits = limits, .tap = {.sink = sink}};
+	struct auto_fetch f = {
+		.a = a, .want = want, .limits = limits, .tap = {.sink = sink}, .done = s->skip};
 	char last[SOURCE_USED_MAX];
 	int r;
 
+	s->tried.count = 0;
+	s->spoilt = 0;
 	/* A quick look is memory's affair, whatever worked last time. */
 	snprintf(last, sizeof(last), "%s", limits->quick ? "" : s->used);
 	r = try_ways(&f, last, true, why);
@@ -289,16 +377,28 @@ static int auto_fetch(struct source *s, unsigned want, const struct source_limit
 	return r > 0 ? explain_attempts(a, &f.attempts, why) : r;
 }
 
+/* The one that worked last time, or NULL. uri: SOURCE_URI_MAX bytes. */
+static const struct way *find_used(const struct source_auto *a, char *uri)
+{
+	for (const struct way *w = ways; w < ways + ARRAY_SIZE(ways); w++) {
+		if (w->open(&a->target, uri, SOURCE_URI_MAX) && is_same_way(uri, a->base.used))
+			return w;
+	}
+	return NULL;
+}
+
 /* By the way that worked, if that one can. */
 static int auto_look(struct source *s, const struct source_limits *limits, struct errmsg *why)
 {
 	struct source_auto *a = (struct source_auto *)s;
+	char uri[SOURCE_URI_MAX];
+	const struct way *w = find_used(a, uri);
 	struct source *by;
 	int r;
 
-	if (strcmp(s->used, "memory") != 0)
+	if (!w || w->ssh)
 		return -ENOSYS;
-	r = source_memory_create(s->used, &a->target, &by, why);
+	r = w->create(uri, &a->target, &by, why);
 	if (r < 0)
 		return r;
 	by->mark = s->mark;

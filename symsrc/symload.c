@@ -260,6 +260,7 @@ static void with_lock__status(const struct load *l, struct symsrc_status *ret)
 	snprintf(ret->source_uri, sizeof(ret->source_uri), "%s", l->uri);
 	snprintf(ret->used, sizeof(ret->used), "%s", l->used);
 	ret->error = l->error;
+	ret->tried = l->tried;
 	ret->attempts = l->attempts;
 	ret->looks = l->looks;
 	ret->next_try_ns = l->by || l->next_ns == NEVER ? 0 : l->next_ns;

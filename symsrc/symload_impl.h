@@ -45,16 +45,17 @@ struct load {
 	struct kept kept[SYMSRC_EPOCHS_KEPT]; /* newest first */
 	char used[SOURCE_USED_MAX];
 	struct load_ram ram;
-	struct source_mark mark; /* of the current boot, as a look brought it up to date */
-	struct source_mark dead; /* of the boot before, until there are symbols of this one */
-	bool unmarked;		 /* there was a boot before, and dead is not its mark */
-	struct errmsg error;	 /* of the last attempt */
-	unsigned attempts;	 /* to fetch, of this epoch */
-	unsigned looks;		 /* likewise */
-	unsigned failures;	 /* in a row */
-	uint64_t next_ns;	 /* when to try again; NEVER */
-	uint64_t thorough_ns;	 /* before that only quick attempts */
-	uint64_t paid_ns;	 /* when all CPU time that it took will have been rested for */
+	struct source_mark mark;      /* of the current boot, as a look brought it up to date */
+	struct source_mark dead;      /* of the boot before, until there are symbols of this one */
+	bool unmarked;		      /* there was a boot before, and dead is not its mark */
+	struct errmsg error;	      /* of the last attempt */
+	struct source_attempts tried; /* by the last fetch */
+	unsigned attempts;	      /* to fetch, of this epoch */
+	unsigned looks;		      /* likewise */
+	unsigned failures;	      /* in a row */
+	uint64_t next_ns;	      /* when to try again; NEVER */
+	uint64_t thorough_ns;	      /* before that only quick attempts */
+	uint64_t paid_ns;	      /* when all CPU time that it took will have been rested for */
 	uint64_t fetched_ns;
 	bool whole;	    /* next time fetch everything, not just look */
 	bool slow;	    /* the last attempt ran out of time, or took long */

@@ -223,6 +223,8 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 
 	l->failures = 0;
 	l->error = (struct errmsg){0};
+	if (job->req.tried.count)
+		l->tried = job->req.tried;
 	if (job->symbols)
 		l->mark = job->symbols->mark;
 	else if (!job->new_epoch)
@@ -249,8 +251,11 @@ static void with_lock__failed(struct load *l, const struct job *job)
 	uint64_t next_ns = load_next_attempt(l, job);
 
 	/* A quick attempt knows less of a guest that is not ready than the thorough one did. */
-	if (!job->req.limits.quick || job->result != l->error.code)
+	if (!job->req.limits.quick || job->result != l->error.code) {
 		l->error = job->why;
+		if (job->req.tried.count)
+			l->tried = job->req.tried;
+	}
 	l->dead = job->req.dead;
 	l->ram.doubtful = job->result != -EAGAIN;
 	/* What cannot be looked at again and again may have changed where to look. */

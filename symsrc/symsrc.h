@@ -64,6 +64,7 @@ struct symsrc_status {
 	char source_uri[SOURCE_URI_MAX]; /* as the rules say: "auto", "ssh://..." */
 	char used[256];			 /* what worked last; empty: nothing yet */
 	struct errmsg error;		 /* of the last attempt, code 0 when it worked */
+	struct source_attempts tried;	 /* by the last fetch, of this epoch or an earlier one */
 	unsigned attempts;		 /* to fetch them, of this epoch */
 	unsigned looks;			 /* whether they still are right, likewise */
 	uint64_t next_try_ns;		 /* clock_now_ns(); 0: none is planned */

@@ -25,7 +25,7 @@ static bool has_guests(void)
 static void set_patience(int fd, const struct vsock_dial *d)
 {
 	int ms = clock_left_ms(d->deadline_ns) + 1;
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
 
 	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &tv, sizeof(tv));
 }

@@ -93,7 +93,7 @@ static void test_auto_without_any_way(void **state)
 	(void)state;
 	errmsg_set(&target.ram_why, -EPERM, "memory of VMM 1: not permitted");
 	assert_int_equal(fetch("auto", &target), -EPERM);
-	assert_non_null(strstr(why.text, "memory of VMM 1: not permitted; no way in by ssh"));
+	assert_non_null(strstr(why.text, "memory of VMM 1: not permitted; no other way"));
 }
 
 /* What went wrong with ssh is the news: it stands first, and says when to try again. */

@@ -636,19 +636,24 @@ static void test_no_leak(void **state)
 
 /* ---- auto ---------------------------------------------------------------------------------- */
 
-static int run_auto(struct try *t, const struct source_target *target)
+static int run_auto_uri(struct try *t, const struct source_target *target)
 {
 	const struct source_sink sink = collect_sink(&t->got);
 	struct source *s;
 
-	snprintf(t->uri, sizeof(t->uri), "auto?identity=%s&known_hosts=%s", client_key,
-		 known_hosts);
 	assert_int_equal(source_create(t->uri, target, &s, &t->why), 0);
 	snprintf(s->used, sizeof(s->used), "%s", t->used);
 	t->result = s->ops->fetch(s, GUEST_FILES_ALL, &t->limits, &sink, &t->why);
 	snprintf(t->used, sizeof(t->used), "%s", s->used);
 	source_destroy(s);
 	return t->result;
+}
+
+static int run_auto(struct try *t, const struct source_target *target)
+{
+	snprintf(t->uri, sizeof(t->uri), "auto?identity=%s&known_hosts=%s", client_key,
+		 known_hosts);
+	return run_auto_uri(t, target);
 }
 
 static void test_auto(void **state)
@@ -679,6 +684,27 @@ static void test_auto(void **state)
 	assert_true(run_auto(&t, &target) < 0);
 	assert_memory_equal(t.why.text, t.used, strlen(t.used));
 	assert_non_null(strstr(t.why.text, "; ssh://root@127.0.0.1:1: "));
+	collect_deinit(&t.got);
+}
+
+/* Of several failures the one that somebody can do something about is told first. */
+static void test_auto_tells_first_what_helps(void **state)
+{
+	struct source_target target = {.links = {.ssh_port = 1}};
+	char text[80];
+	struct try t;
+
+	(void)state;
+	try_init(&t, "", "");
+	snprintf(target.links.agent_path, sizeof(target.links.agent_path), "/nonexistent/agent");
+	target.links.ssh_port = sshserver_port(server);
+	snprintf(text, sizeof(text), "ssh://root@127.0.0.1:%u: unknown host key",
+		 sshserver_port(server));
+	snprintf(target.name, sizeof(target.name), "no-such-host.invalid");
+	snprintf(t.uri, sizeof(t.uri), "auto?known_hosts=/nonexistent");
+	t.result = run_auto_uri(&t, &target);
+	assert_why(&t, -EKEYREJECTED, text);
+	assert_ptr_equal(strstr(t.why.text, text), t.why.text);
 	collect_deinit(&t.got);
 }
 
@@ -732,6 +758,7 @@ int main(void)
 		TEST(test_agent_hangs),
 		TEST(test_no_leak),
 		TEST(test_auto),
+		TEST(test_auto_tells_first_what_helps),
 		TEST(test_auto_never_takes_the_host_for_the_guest),
 	};
 
