@@ -318,6 +318,8 @@ static void put_header(const struct flames *f, const struct guest *g, const stru
 
 	buf_printf(out, "<text class=\"t\" x=\"%d\" y=\"44\">", MARGIN);
 	text(out, g->name);
+	if (p->slice.vcpu)
+		buf_printf(out, ", vCPU %d", slice_vcpu(&p->slice));
 	buf_printf(out,
 		   "</text>\n<text class=\"d\" x=\"%d\" y=\"70\">pid %d \xc2\xb7 %" PRIu64
 		   " samples in ",

@@ -134,13 +134,17 @@ static void add_label(struct writer *w, const char *key, const char *text)
 }
 
 /* So that several guests' profiles can be merged and told apart. */
-static void make_labels(struct writer *w, const struct guest *g)
+static void make_labels(struct writer *w, const struct guest *g, const struct profile *p)
 {
-	char pid[16];
+	char number[16];
 
-	snprintf(pid, sizeof(pid), "%d", (int)g->pid);
+	snprintf(number, sizeof(number), "%d", (int)g->pid);
 	add_label(w, "guest", g->name);
-	add_label(w, "pid", pid);
+	add_label(w, "pid", number);
+	if (p->slice.vcpu) {
+		snprintf(number, sizeof(number), "%d", slice_vcpu(&p->slice));
+		add_label(w, "vcpu", number);
+	}
 }
 
 /* -- objects ----------------------------------------------------------------------------- */
@@ -346,7 +350,7 @@ int render_pprof(const struct guest *guest, const struct profile *profile,
 	buf_init(&w.inner, TEXT_MAX);
 	buf_init(&w.labels, TEXT_MAX);
 	write_header(&w, guest, profile, when);
-	make_labels(&w, guest);
+	make_labels(&w, guest, profile);
 	r = write_objects(&w, profile, symbols);
 	if (r == 0)
 		r = w.message.err ? w.message.err : w.inner.err;

@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#define AHEAD 12 /* rows */
+
 static void header_who(const struct guest *g, const struct profile *p, struct buf *out)
 {
 	buf_append_str(out, "# guest: ");
@@ -58,14 +60,46 @@ static void header_counts(const struct profile *p, struct buf *out)
 	header_if_any("contradictory, counted by the sample's own bits", p->contradictory, out);
 }
 
-static void row(const struct profile_row *r, uint64_t samples, struct buf *out)
+/* How a row begins. Rows are sorted by their samples, so that few of many rows begin otherwise than
+ * the one before: a profile of 100,000 rows is written in a few milliseconds. */
+struct beginning {
+	uint64_t samples;
+	struct buf text;
+};
+
+static void begin_row(struct beginning *b, uint64_t samples, uint64_t of, struct buf *out)
 {
-	render_percent(out, 6, r->samples, samples);
-	buf_printf(out, "%% %8" PRIu64 " [%c] ", r->samples, r->type);
-	render_word(out, r->symbol);
-	buf_append_char(out, ' ');
-	render_word(out, r->object);
-	buf_append_char(out, '\n');
+	if (b->text.len == 0 || b->samples != samples) {
+		buf_clear(&b->text);
+		render_percent(&b->text, 6, samples, of);
+		buf_printf(&b->text, "%% %8" PRIu64 " [", samples);
+		b->samples = samples;
+	}
+	buf_append(out, b->text.data, b->text.len);
+}
+
+static void rows(const struct profile *p, struct buf *out)
+{
+	struct beginning b;
+
+	buf_init(&b.text, 100);
+	for (size_t i = 0; i < p->row_count && !out->err; i++) {
+		const struct profile_row *r = &p->rows[i];
+
+		/* Names lie in the order of addresses, which is another one. */
+		if (i + AHEAD < p->row_count)
+			__builtin_prefetch(r[AHEAD].symbol);
+		begin_row(&b, r->samples, p->samples, out);
+		buf_append_char(out, r->type);
+		buf_append(out, "] ", 2);
+		render_word(out, r->symbol);
+		buf_append_char(out, ' ');
+		render_word(out, r->object);
+		buf_append_char(out, '\n');
+	}
+	if (!out->err)
+		out->err = b.text.err;
+	buf_deinit(&b.text);
 }
 
 int render_profile(const struct guest *guest, const struct profile *profile,
@@ -75,7 +109,6 @@ int render_profile(const struct guest *guest, const struct profile *profile,
 	header_when(profile, when, out);
 	header_counts(profile, out);
 	buf_append_str(out, "# OVERHEAD SAMPLES TYPE SYMBOL OBJECT\n");
-	for (size_t i = 0; i < profile->row_count && !out->err; i++)
-		row(&profile->rows[i], profile->samples, out);
+	rows(profile, out);
 	return out->err;
 }

@@ -169,6 +169,11 @@ static void test_an_empty_profile(void **state)
 	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
 	assert_null(strstr(b.data, "<svg class=\"f"));
 	assert_non_null(strstr(b.data, "No samples yet."));
+	assert_non_null(strstr(b.data, ">web1</text>"));
+	p.slice.vcpu = 4;
+	buf_clear(&b);
+	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_non_null(strstr(b.data, ">web1, vCPU 3</text>"));
 	assert_well_formed(&b);
 	buf_deinit(&b);
 }

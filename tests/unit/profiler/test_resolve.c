@@ -105,6 +105,41 @@ static void test_rows(void **state)
 	symbols_put(s);
 }
 
+/* Many rows of few counts, with names that differ early, late, or not at all in 16 bytes. */
+static void test_order_of_many(void **state)
+{
+	enum { SYMBOLS = 3000, ADDRESSES = 4000 };
+	static char text[SYMBOLS * 80];
+	static struct counts_entry e[ADDRESSES];
+	struct tally_copy copy = {
+		.epoch_count = 1,
+		.epochs = {{.epoch = 1, .user = 2, .entries = e, .entry_count = ADDRESSES}}};
+	struct symbols *s;
+	struct profile p;
+	size_t n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < SYMBOLS; i++)
+		n += (size_t)sprintf(text + n, "%llx t %s%u\n", (long long)KERNEL + 0x100 * i,
+				     i % 3 ? "x" : "a_name_of_more_than_16_", i * 7919 % SYMBOLS);
+	for (unsigned i = 0; i < ADDRESSES; i++) { /* the last thousand have no name */
+		e[i] = (struct counts_entry){KERNEL + 0x100 * (i < SYMBOLS ? i : 1000000 + i),
+					     1 + i % 3, 0};
+		copy.epochs[0].kernel += 1 + i % 3;
+	}
+	s = symbols_of(text);
+	p = resolved(&copy, s, NULL);
+	assert_int_equal(p.row_count, ADDRESSES + 1);
+	for (size_t i = 1; i < p.row_count; i++) {
+		const struct profile_row *a = &p.rows[i - 1], *b = &p.rows[i];
+
+		assert_true(a->samples > b->samples ||
+			    (a->samples == b->samples && strcmp(a->symbol, b->symbol) < 0));
+	}
+	drop(&p);
+	symbols_put(s);
+}
+
 /* The rows that `top` needs: strings of their own, and nothing is missing from the sums. */
 static void test_shortened(void **state)
 {
@@ -224,6 +259,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_order_of_many),
 		cmocka_unit_test(test_shortened),
 		cmocka_unit_test(test_boots_are_merged_by_name),
 		cmocka_unit_test(test_without_symbols),
