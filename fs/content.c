@@ -501,6 +501,8 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 	case NODE_STATS: return true;
 	default: break;
 	}
+	if (p->slice.time == SLICE_RECENT) /* its samples go as they come */
+		return true;
 	return (p->serial == 0 && stale_ns > made_ns) || !is_there(rooms, p) ||
 	       profiler_has_news(rooms->profiler, p->serial, made_ns);
 }

@@ -48,6 +48,10 @@ static void member_who(const struct guest *g, const struct profile *p, struct bu
 	member_u64(out, "frequency", p->freq);
 	if (p->slice.vcpu)
 		member_u64(out, "vcpu", (uint64_t)slice_vcpu(&p->slice));
+	if (p->slice.time == SLICE_RECENT) {
+		member(out, "window", "recent");
+		member_u64(out, "refused", p->refused);
+	}
 }
 
 static void member_when(const struct profile *p, const struct render_when *when, struct buf *out)

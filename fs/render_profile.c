@@ -24,6 +24,8 @@ static void header_who(const struct guest *g, const struct profile *p, struct bu
 
 static void header_when(const struct profile *p, const struct render_when *when, struct buf *out)
 {
+	if (p->slice.time == SLICE_RECENT)
+		buf_append_str(out, "# window: the last 10 s\n");
 	buf_append_str(out, "# since: ");
 	render_date(out, when, p->since_ns);
 	buf_append_str(out, " for ");
@@ -56,6 +58,7 @@ static void header_counts(const struct profile *p, struct buf *out)
 	header_share("unresolved", p->unresolved, p->samples, out);
 	buf_printf(out, "# lost: %" PRIu64 "\n", p->lost);
 	header_if_any("without a row, the table was full", p->table_full, out);
+	header_if_any("not kept, there was no room", p->refused, out);
 	header_if_any("of boots too long ago", p->forgotten, out);
 	header_if_any("contradictory, counted by the sample's own bits", p->contradictory, out);
 }

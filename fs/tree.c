@@ -43,6 +43,7 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_EXITS_JSON] = {"exits.json", TEXT_OF(NODE_GUEST), SLICED},
 	[NODE_EVENTS] = {"events", TEXT_OF(NODE_GUEST), SLICED},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
+	[NODE_RECENT] = {"recent", DIR_OF(NODE_GUEST), SLICES},
 	[NODE_VCPU] = {"vcpu", DIR_OF(NODE_GUEST)},
 	[NODE_VCPU_DIR] = {NULL, DIR_OF(NODE_VCPU), .each = EACH_VCPU, SLICES},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
@@ -211,6 +212,17 @@ static int find_child(const struct tree_view *view, enum node_id id, const char 
 	return -ENOENT;
 }
 
+/* The place that is the entry `id` of dir, before its name has its say. */
+static struct place enter(enum node_id id, const struct place *dir)
+{
+	struct place p = *dir;
+
+	p.node = id;
+	if (id == NODE_RECENT)
+		p.slice.time = SLICE_RECENT;
+	return p;
+}
+
 static bool is_in(enum node_id id, const struct place *dir)
 {
 	return nodes[id].parent == dir->node || (nodes[id].sliced && nodes[dir->node].slices);
@@ -222,7 +234,7 @@ int tree_lookup(const struct tree_view *view, const struct place *dir, const cha
 	if (!tree_exists(view, dir))
 		return -ENOENT;
 	for (enum node_id id = 0; id < NODE_COUNT; id++) {
-		struct place found = *dir;
+		struct place found = enter(id, dir);
 		int r;
 
 		if (!is_in(id, dir))
@@ -230,10 +242,8 @@ int tree_lookup(const struct tree_view *view, const struct place *dir, const cha
 		r = find_child(view, id, name, &found);
 		if (r == -ENOENT)
 			continue;
-		if (r == 0) {
-			found.node = id;
+		if (r == 0)
 			*ret = found;
-		}
 		return r;
 	}
 	return -ENOENT;
@@ -246,8 +256,7 @@ static struct tree_entry *append(struct tree_list *l, const struct place *dir, e
 {
 	struct tree_entry *e = &l->entries[l->count++];
 
-	e->place = *dir;
-	e->place.node = id;
+	e->place = enter(id, dir);
 	if (name)
 		snprintf(e->name, sizeof(e->name), "%s", name);
 	return e;

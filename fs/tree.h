@@ -38,6 +38,7 @@ enum node_id {
 	NODE_EXITS_JSON,
 	NODE_EVENTS,
 	NODE_VCPUS,
+	NODE_RECENT,   /* recent/ */
 	NODE_VCPU,     /* vcpu/ */
 	NODE_VCPU_DIR, /* vcpu/N/ */
 	NODE_GUEST_UTILIZATION,

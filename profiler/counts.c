@@ -11,7 +11,7 @@ void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed)
 	*c = (struct counts){.budget = budget, .seed = seed};
 }
 
-static bool budget_take(struct counts_budget *b, size_t bytes)
+bool counts_budget_take(struct counts_budget *b, size_t bytes)
 {
 	size_t left = atomic_load_explicit(&b->left, memory_order_relaxed);
 
@@ -23,14 +23,14 @@ static bool budget_take(struct counts_budget *b, size_t bytes)
 	return true;
 }
 
-static void budget_return(struct counts_budget *b, size_t bytes)
+void counts_budget_return(struct counts_budget *b, size_t bytes)
 {
 	atomic_fetch_add_explicit(&b->left, bytes, memory_order_relaxed);
 }
 
 void counts_deinit(struct counts *c)
 {
-	budget_return(c->budget, c->slot_count * sizeof(c->slots[0]));
+	counts_budget_return(c->budget, c->slot_count * sizeof(c->slots[0]));
 	free(c->slots);
 	counts_init(c, c->budget, c->seed);
 }
@@ -63,11 +63,11 @@ static bool grow(struct counts *c)
 	bigger.slot_count = c->slot_count ? 2 * c->slot_count : SLOTS_FIRST;
 	if (bigger.slot_count > SLOTS_MAX)
 		return false;
-	if (!budget_take(c->budget, bigger.slot_count * sizeof(bigger.slots[0])))
+	if (!counts_budget_take(c->budget, bigger.slot_count * sizeof(bigger.slots[0])))
 		return false;
 	bigger.slots = calloc(bigger.slot_count, sizeof(bigger.slots[0]));
 	if (!bigger.slots) {
-		budget_return(c->budget, bigger.slot_count * sizeof(bigger.slots[0]));
+		counts_budget_return(c->budget, bigger.slot_count * sizeof(bigger.slots[0]));
 		return false;
 	}
 	for (size_t i = 0; i < c->slot_count; i++) {

@@ -23,6 +23,8 @@ struct counts_entry {
 struct counts_budget {
 	atomic_size_t left;
 };
+bool counts_budget_take(struct counts_budget *b, size_t bytes); /* false: there are not so many */
+void counts_budget_return(struct counts_budget *b, size_t bytes);
 
 struct counts {
 	struct counts_entry *slots;

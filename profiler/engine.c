@@ -441,6 +441,16 @@ static void yield_counters(struct engine *e)
 
 /* ---- the thread -------------------------------------------------------------------------- */
 
+/* Guests that are not sampled any more would keep what others need. */
+static void expire_recent(struct engine *e)
+{
+	const struct tally_set *set = e->reader.set;
+	uint64_t now = clock_now_ns();
+
+	for (size_t i = 0; i < set->guests->count; i++)
+		tally_expire(set->tallies[i], now);
+}
+
 static void tick(struct engine *e)
 {
 	e->tick_due = false;
@@ -448,7 +458,10 @@ static void tick(struct engine *e)
 	reader_refresh(&e->reader);
 	end_tick(e);
 	watch_guests(e);
-	if (e->perf_runs && ++e->ticks % TICKS_PER_SECOND == 0) {
+	if (++e->ticks % TICKS_PER_SECOND != 0)
+		return;
+	expire_recent(e);
+	if (e->perf_runs) {
 		follow_cpus(e);
 		yield_counters(e);
 	}

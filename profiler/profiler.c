@@ -497,9 +497,10 @@ static void fill_header(struct profiler *p, const struct tally_copy *copy, struc
 	}
 	profile->paused = copy->paused;
 	profile->since_ns = copy->since_ns;
-	profile->taken_ns = clock_now_ns();
+	profile->taken_ns = copy->taken_ns;
 	profile->lost = qmp ? 0 : copy->elapsed.lost;
 	profile->forgotten = copy->forgotten.kernel + copy->forgotten.user;
+	profile->refused = copy->refused;
 }
 
 /* Registers have no misc bits that could contradict an address. */
@@ -519,14 +520,28 @@ static int fill_rows(struct profiler *p, uint64_t serial, struct tally_copy *cop
 	return r;
 }
 
-static int make_profile(struct profiler *p, struct tally *t, struct profile *profile)
+/* The counts of a slice; copy goes to tally_copy_deinit(). */
+static int copy_slice(struct profiler *p, struct tally *t, const struct slice *slice,
+		      struct tally_copy *copy)
 {
-	struct tally_copy copy;
 	struct tally_clock now;
 	int r;
 
+	if (slice->time == SLICE_RECENT) {
+		r = tally_copy_recent(t, slice_vcpu(slice), clock_now_ns(), copy);
+		if (r == 0)
+			copy->elapsed.lost = totals_lost_since(&p->totals, copy->since_ns);
+		return r;
+	}
 	totals_clock(&p->totals, &now);
-	r = tally_copy(t, slice_vcpu(&profile->slice), true, &now, &copy);
+	return tally_copy(t, slice_vcpu(slice), true, &now, copy);
+}
+
+static int make_profile(struct profiler *p, struct tally *t, struct profile *profile)
+{
+	struct tally_copy copy;
+	int r = copy_slice(p, t, &profile->slice, &copy);
+
 	if (r < 0)
 		return r;
 	fill_header(p, &copy, profile);

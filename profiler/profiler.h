@@ -165,6 +165,7 @@ struct profile {
 	uint64_t lost;		/* samples lost on the host's rings in that time, any guest's */
 	uint64_t table_full;	/* kernel samples without a row: the table was at its maximum */
 	uint64_t forgotten;	/* samples of boots too long ago to be kept */
+	uint64_t refused;	/* SLICE_RECENT: samples that found no room, not in `samples` */
 	uint64_t contradictory; /* misc bits and address disagree (counted by the misc bits) */
 	uint32_t epochs;	/* boots that the rows are from */
 	size_t row_count;

@@ -8,6 +8,7 @@
 
 /* The times. Any number from SLICE_SNAPSHOT on is the id of a snapshot; none is used twice. */
 #define SLICE_ALL      0
+#define SLICE_RECENT   1 /* the last 10 s */
 #define SLICE_SNAPSHOT 2
 
 struct slice {

@@ -14,7 +14,7 @@ struct tallies {
 	struct guests *guests;
 	void (*clock_of)(void *ctx, struct tally_clock *ret);
 	void *ctx;
-	struct counts_budget budget;
+	struct tally_memory memory;
 	struct mutex lock;
 	struct tally_set *current; /* lock */
 };
@@ -124,7 +124,7 @@ static struct tally *inherit(struct tallies *ts, const struct tally_set *old, co
 	if (before && before->guest->serial == g->serial)
 		return tally_get(old->tallies[before - old->guests->entries]);
 	ts->clock_of(ts->ctx, &now);
-	return tally_create(g->serial, &ts->budget, &now);
+	return tally_create(g->serial, &ts->memory, &now);
 }
 
 static int fill_tallies(struct tallies *ts, const struct tally_set *old, struct tally_set *set)
@@ -171,7 +171,8 @@ struct tallies *tallies_create(struct guests *guests,
 	ts->guests = guests;
 	ts->clock_of = clock_of;
 	ts->ctx = ctx;
-	atomic_init(&ts->budget.left, TALLIES_MEMORY_MAX);
+	atomic_init(&ts->memory.tables.left, TALLIES_MEMORY_MAX);
+	atomic_init(&ts->memory.recent.left, TALLIES_RECENT_MAX);
 	mutex_init(&ts->lock);
 	ts->current = set_create(ts, NULL, guests_acquire(guests));
 	if (!ts->current) {

@@ -15,6 +15,8 @@
 
 /* All tables of all guests together: 4 MB is the largest one, a usual guest has 0.3 MB. */
 #define TALLIES_MEMORY_MAX (256u << 20)
+/* The samples of ten seconds: of 400 CPUs at 999 Hz. */
+#define TALLIES_RECENT_MAX (64u << 20)
 
 struct tally_task; /* a slot of the hash table */
 

@@ -16,7 +16,7 @@ static uint64_t secret_seed(void)
 	return seed;
 }
 
-struct tally *tally_create(uint64_t serial, struct counts_budget *budget,
+struct tally *tally_create(uint64_t serial, struct tally_memory *memory,
 			   const struct tally_clock *now)
 {
 	struct tally *t = calloc(1, sizeof(*t));
@@ -25,8 +25,9 @@ struct tally *tally_create(uint64_t serial, struct counts_budget *budget,
 		return NULL;
 	atomic_init(&t->refs, 1);
 	t->serial = serial;
-	t->budget = budget;
+	t->memory = memory;
 	t->since_ns = clock_now_ns();
+	recent_init(&t->recent, &memory->recent, t->since_ns);
 	t->until_ns = UINT64_MAX;
 	t->base = *now;
 	mutex_init(&t->lock);
@@ -52,6 +53,7 @@ void tally_put(struct tally *t)
 		return;
 	for (unsigned i = 0; i < t->epoch_count; i++)
 		epoch_deinit(&t->epochs[i]);
+	recent_clear(&t->recent, 0);
 	mutex_deinit(&t->lock);
 	free(t);
 }
@@ -60,7 +62,7 @@ static void epoch_init(struct tally_epoch *e, const struct tally *t, uint32_t ep
 		       uint64_t start_ns)
 {
 	*e = (struct tally_epoch){.epoch = epoch, .start_ns = start_ns};
-	counts_init(&e->table, t->budget, secret_seed());
+	counts_init(&e->table, &t->memory->tables, secret_seed());
 }
 
 static void with_lock__drop_oldest(struct tally *t)
@@ -150,6 +152,7 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 		t->watch.boot.low_kernel++;
 	if (!e || t->sampler == SAMPLER_KIND_QMP || !with_lock__is_counted(t, s->time))
 		return;
+	recent_add(&t->recent, s->ip, vcpu, s->mode == SAMPLE_GUEST_USER, e->epoch, s->time);
 	if (s->mode == SAMPLE_GUEST_KERNEL) {
 		count_kernel(e, s->ip, vcpu);
 	} else {
@@ -181,15 +184,18 @@ void with_lock__tally_observation(struct tally *t, const struct tally_observatio
 	if (!e || t->sampler != SAMPLER_KIND_QMP || !with_lock__is_counted(t, now_ns))
 		return;
 	t->news_ns = now_ns;
+	recent_expire(&t->recent, now_ns);
 	if (o->halted) {
 		v = vcpu_of(e, vcpu);
 		if (v)
 			v->halted++;
-	} else if (o->kernel) {
-		count_kernel(e, o->ip, vcpu);
-	} else {
-		count_user(e, vcpu);
+		return;
 	}
+	recent_add(&t->recent, o->ip, vcpu, !o->kernel, e->epoch, now_ns);
+	if (o->kernel)
+		count_kernel(e, o->ip, vcpu);
+	else
+		count_user(e, vcpu);
 }
 
 static void epoch_clear(struct tally_epoch *e, const struct tally *t)
@@ -275,6 +281,7 @@ bool tally_set_sampler(struct tally *t, enum sampler_kind kind, const char *note
 	if (changed) {
 		if (t->sampler != SAMPLER_KIND_NONE && kind != SAMPLER_KIND_NONE)
 			with_lock__reset(t, now_ns, now);
+		recent_clear(&t->recent, now_ns);
 		t->sampler = kind;
 		t->trouble_note[0] = '\0';
 	}
@@ -331,17 +338,30 @@ static void copy_numbers(const struct tally_epoch *e, int vcpu, struct tally_epo
 	to->table_full = vcpu < 0 ? e->table_full : 0;
 }
 
-static void with_lock__copy(struct tally *t, int vcpu, const struct tally_clock *now,
-			    struct tally_copy *to)
+static void with_lock__copy_facts(struct tally *t, struct tally_copy *to)
 {
-	const struct tally_clock *end = t->paused ? &t->paused_at : now;
-
 	to->sampler = t->sampler;
 	to->qmp_hz = t->qmp_hz;
 	snprintf(to->note, sizeof(to->note), "%s",
 		 t->trouble_note[0] ? t->trouble_note : t->choice_note);
 	to->paused = t->paused;
+}
+
+void tally_copy_facts(struct tally *t, struct tally_copy *to)
+{
+	mutex_lock(&t->lock);
+	with_lock__copy_facts(t, to);
+	mutex_unlock(&t->lock);
+}
+
+static void with_lock__copy(struct tally *t, int vcpu, const struct tally_clock *now,
+			    struct tally_copy *to)
+{
+	const struct tally_clock *end = t->paused ? &t->paused_at : now;
+
+	with_lock__copy_facts(t, to);
 	to->since_ns = t->since_ns;
+	to->taken_ns = clock_now_ns();
 	to->forgotten = vcpu < 0 ? t->forgotten : (struct tally_vcpu){0};
 	to->host_kernel = t->host_kernel;
 	to->host_user = t->host_user;
@@ -444,6 +464,13 @@ void tally_copy_deinit(struct tally_copy *copy)
 {
 	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
 		free(copy->epochs[i].entries);
+}
+
+void tally_expire(struct tally *t, uint64_t now_ns)
+{
+	mutex_lock(&t->lock);
+	recent_expire(&t->recent, now_ns);
+	mutex_unlock(&t->lock);
 }
 
 struct tally_vcpu tally_vcpu(struct tally *t, unsigned vcpu)

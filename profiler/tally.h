@@ -16,6 +16,7 @@
 #include "profiler/choice.h"
 #include "profiler/counts.h"
 #include "profiler/profiler.h"
+#include "profiler/recent.h"
 #include "profiler/record.h"
 #include "symsrc/base/lock.h"
 #include "symsrc/guest.h"
@@ -55,15 +56,22 @@ struct tally_watch {
 	struct choice choice;
 };
 
+/* What the tallies of all guests may take together. */
+struct tally_memory {
+	struct counts_budget tables;
+	struct counts_budget recent;
+};
+
 struct tally {
 	atomic_uint refs;
 	uint64_t serial; /* of the guest; constant */
-	struct counts_budget *budget;
+	struct tally_memory *memory;
 	struct tally_watch watch; /* of the engine's thread alone */
 
 	struct mutex lock;			       /* guards all below */
 	struct tally_epoch epochs[SYMSRC_EPOCHS_KEPT]; /* oldest first */
 	unsigned epoch_count;
+	struct recent recent;	     /* goes on over a reset */
 	struct tally_vcpu forgotten; /* of boots that are dropped, of all vCPUs */
 	uint64_t host_kernel, host_user;
 	uint64_t since_ns;	    /* shown; nothing older is counted after a reset */
@@ -79,7 +87,7 @@ struct tally {
 };
 
 /* One reference. NULL when out of memory. now: where the daemon's numbers stand. */
-struct tally *tally_create(uint64_t serial, struct counts_budget *budget,
+struct tally *tally_create(uint64_t serial, struct tally_memory *memory,
 			   const struct tally_clock *now);
 struct tally *tally_get(struct tally *t); /* accepts NULL */
 void tally_put(struct tally *t);	  /* accepts NULL */
@@ -133,7 +141,9 @@ struct tally_copy {
 	char note[160];
 	bool paused;
 	uint64_t since_ns;
+	uint64_t taken_ns;
 	struct tally_vcpu forgotten; /* of boots that are dropped; none for one vCPU */
+	uint64_t refused;	     /* recent: samples that found no room */
 	uint64_t host_kernel, host_user;
 	struct tally_clock elapsed; /* since since_ns, without pauses */
 	unsigned epoch_count;
@@ -144,7 +154,15 @@ struct tally_copy {
  * above, for elapsed. 0 or -ENOMEM. *ret goes to tally_copy_deinit(). */
 int tally_copy(struct tally *t, int vcpu, bool with_tables, const struct tally_clock *now,
 	       struct tally_copy *ret);
+/* The same, with entries, of the last RECENT_NS; nothing of host_* and elapsed. An entry a sample:
+ * an address may stand there more than once. */
+int tally_copy_recent(struct tally *t, int vcpu, uint64_t now_ns, struct tally_copy *ret);
+/* The members from sampler to paused alone. */
+void tally_copy_facts(struct tally *t, struct tally_copy *to);
 void tally_copy_deinit(struct tally_copy *copy);
+
+/* Frees the samples that are not recent any more, of a guest that may have no new ones. */
+void tally_expire(struct tally *t, uint64_t now_ns);
 
 /* The numbers of one vCPU over all kept boots. */
 struct tally_vcpu tally_vcpu(struct tally *t, unsigned vcpu);

@@ -13,6 +13,29 @@ void totals_deinit(struct totals *t)
 	mutex_deinit(&t->lock);
 }
 
+static void with_lock__note_lost(struct totals *t, uint64_t n, uint64_t now_ns)
+{
+	uint64_t second = now_ns / NSEC_PER_SEC;
+	struct totals_second *s = &t->lost[second % TOTALS_SECONDS];
+
+	if (s->second != second)
+		*s = (struct totals_second){.second = second};
+	s->lost += n;
+}
+
+uint64_t totals_lost_since(struct totals *t, uint64_t since_ns)
+{
+	uint64_t n = 0;
+
+	mutex_lock(&t->lock);
+	for (unsigned i = 0; i < TOTALS_SECONDS; i++) {
+		if (t->lost[i].second >= since_ns / NSEC_PER_SEC)
+			n += t->lost[i].lost;
+	}
+	mutex_unlock(&t->lock);
+	return n;
+}
+
 void totals_add(struct totals *t, const struct totals_delta *d)
 {
 	mutex_lock(&t->lock);
@@ -20,6 +43,8 @@ void totals_add(struct totals *t, const struct totals_delta *d)
 	t->door.guest_samples += d->guest_kernel + d->guest_user;
 	t->door.qmp_samples += d->qmp;
 	t->door.lost += d->lost;
+	if (d->lost)
+		with_lock__note_lost(t, d->lost, clock_now_ns());
 	t->door.throttled += d->throttled;
 	t->door.host_kernel += d->host_kernel;
 	t->door.host_user += d->host_user;

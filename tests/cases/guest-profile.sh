@@ -76,6 +76,16 @@ assert (top["symbol"], top["object"], top["type"]) == (sys.argv[2], "[rmd160]", 
 assert int(top["address"], 16) == int(sys.argv[3], 16)
 ' "$g/profile.json" "$HOT_CRYPTO" "$(awk -v s=$HOT_CRYPTO '$3 == s { print $1 }' "$g/kallsyms")"
 
+# Another workload: the window follows, the profile is as long as it was.
+check "recent: the hash function leads" hottest_is "$g/recent" "$HOT_CRYPTO [rmd160]"
+check "vcpu/0: all samples are its" test "$(samples "$g/vcpu/0")" -ge 300
+check "the guest gets another workload" guest ssh one "wl syscall"
+within "recent: what it does now leads" 30 hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+no_more() { [ "$(symbol_share "$g/recent" $HOT_CRYPTO)" = 0 ]; }
+within "recent: what it did before has left" 30 no_more
+check "recent: it says its window" grep -q '^# window: the last 10 s$' "$g/recent/profile"
+check "profile: what it did before is there" test "$(symbol_share "$g" $HOT_CRYPTO | cut -d. -f1)" -ge 5
+
 echo pause >"$g/control"
 before=$(samples "$g")
 sleep 1 # nothing to wait for: that nothing comes is what is tested

@@ -257,15 +257,16 @@ static void test_all_that_is_listed_is_found(void **state)
 	struct symbols_module modules[] = {{.name = "ext4"}, {.name = "dm_mod"}};
 	struct symbols symbols = {.module_count = 2, .module_list = modules};
 	struct fixture *f = *state;
-	uint64_t inos[200] = {place_ino(&root)};
+	uint64_t inos[1000] = {place_ino(&root)};
 	size_t n = 1;
 
 	assert_int_equal(inos[0], 1);
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
 	/* The root and what is in it; then for each guest a link, its directory, 16 files and
-	 * control, 6 directories, 4 files for perf, and 3 nodes of each of 2 modules. */
-	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 6 + 4 + 6));
+	 * control, 7 directories, the 8 files of recent/, 4 files for perf, and 3 nodes of each of
+	 * 2 modules. */
+	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 7 + 8 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
@@ -313,6 +314,19 @@ static void publish_with_vcpus(struct fixture *f)
 	g->vcpus[1].index = 12;
 	g->vcpu_count = 2;
 	publish(f, (const struct guest *[]){g}, 1);
+}
+
+static void test_recent_has_the_files_of_samples(void **state)
+{
+	struct place p, all;
+
+	assert_int_equal(walk(*state, "100/recent", &p), 0);
+	assert_names(*state, &p, SLICE_FILES);
+	assert_int_equal(walk(*state, "100/recent/profile", &p), 0);
+	assert_int_equal(p.slice.time, SLICE_RECENT);
+	assert_int_equal(walk(*state, "100/profile", &all), 0);
+	assert_int_equal(all.slice.time, SLICE_ALL);
+	assert_int_equal(walk(*state, "100/recent/recent", &p), -ENOENT);
 }
 
 static void test_each_vcpu_has_the_files_of_samples(void **state)
@@ -375,6 +389,7 @@ int main(void)
 		TEST(test_all_that_is_listed_is_found),
 		TEST(test_btf_is_there_when_the_guest_has_it),
 		TEST(test_a_guest_that_is_gone),
+		TEST(test_recent_has_the_files_of_samples),
 		TEST(test_each_vcpu_has_the_files_of_samples),
 		TEST(test_permissions),
 	};

@@ -14,15 +14,16 @@
 #define KERNEL 0xffffffff81000000ULL
 #define USER   0x401000ULL
 
-static struct counts_budget budget;
+static struct tally_memory memory;
 static const struct tally_clock zero;
 
 static struct tally *begin(void)
 {
 	struct tally *t;
 
-	atomic_init(&budget.left, 1u << 30);
-	t = tally_create(1, &budget, &zero);
+	atomic_init(&memory.tables.left, 1u << 30);
+	atomic_init(&memory.recent.left, 1u << 30);
+	t = tally_create(1, &memory, &zero);
 	assert_non_null(t);
 	tally_set_sampler(t, SAMPLER_KIND_PERF, "", 0, &zero);
 	tally_begin_epoch(t, 1, 1000);
@@ -32,7 +33,8 @@ static struct tally *begin(void)
 static void end(struct tally *t)
 {
 	tally_put(t);
-	assert_int_equal(budget.left, 1u << 30);
+	assert_int_equal(memory.tables.left, 1u << 30);
+	assert_int_equal(memory.recent.left, 1u << 30);
 }
 
 static void file(struct tally *t, enum sample_mode mode, uint64_t ip, unsigned vcpu, uint64_t time)
@@ -278,9 +280,135 @@ static void test_change_of_sampler(void **state)
 	end(t);
 }
 
+/* -- the last ten seconds, with a clock that is made up ------------------------------------ */
+
+static uint64_t recent_kernel(struct tally *t, int vcpu, uint64_t now, uint64_t ip)
+{
+	struct tally_copy c;
+	uint64_t n = 0;
+
+	assert_int_equal(tally_copy_recent(t, vcpu, now, &c), 0);
+	for (unsigned e = 0; e < c.epoch_count; e++) {
+		for (size_t i = 0; i < c.epochs[e].entry_count; i++)
+			n += c.epochs[e].entries[i].ip == ip;
+	}
+	tally_copy_deinit(&c);
+	return n;
+}
+
+#define AT(s) ((uint64_t)((s) * (double)NSEC_PER_SEC))
+
+static void test_recent_is_the_last_ten_seconds(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	t->recent.since_ns = 0;
+	for (unsigned s = 1; s <= 30; s++)
+		file(t, SAMPLE_GUEST_KERNEL, KERNEL + s, s % 2, AT(s + 0.5));
+	file(t, SAMPLE_GUEST_USER, USER, 1, AT(29));
+	file(t, SAMPLE_GUEST_USER, KERNEL, 1, AT(5)); /* late, and too old */
+	assert_int_equal(tally_copy_recent(t, -1, AT(31), &c), 0);
+	assert_int_equal(c.since_ns, AT(21));
+	assert_int_equal(c.taken_ns, AT(31));
+	assert_int_equal(c.epoch_count, 1);
+	assert_int_equal(c.epochs[0].epoch, 1);
+	assert_int_equal(c.epochs[0].kernel, 10);
+	assert_int_equal(c.epochs[0].user, 1);
+	assert_int_equal(c.epochs[0].user_contradictory, 0);
+	tally_copy_deinit(&c);
+	assert_int_equal(recent_kernel(t, -1, AT(31), KERNEL + 20), 0);
+	assert_int_equal(recent_kernel(t, -1, AT(31), KERNEL + 21), 1);
+	assert_int_equal(recent_kernel(t, 0, AT(31), KERNEL + 21), 0);
+	assert_int_equal(recent_kernel(t, 1, AT(31), KERNEL + 21), 1);
+	/* Nothing new, and it gets old nevertheless. */
+	assert_int_equal(recent_kernel(t, -1, AT(40), KERNEL + 30), 1);
+	assert_int_equal(recent_kernel(t, -1, AT(41), KERNEL + 30), 0);
+	tally_expire(t, AT(60));
+	assert_int_equal(memory.recent.left, 1u << 30);
+	end(t);
+}
+
+static void test_recent_goes_on_over_a_reset_and_stops_with_a_pause(void **state)
+{
+	struct tally *t = begin();
+
+	(void)state;
+	t->recent.since_ns = 0;
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(100));
+	tally_reset(t, AT(101), &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(102));
+	tally_pause(t, true, AT(103), &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(104));
+	tally_pause(t, false, AT(105), &zero);
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(106));
+	assert_int_equal(recent_kernel(t, -1, AT(107), KERNEL), 3);
+	assert_int_equal(kernel_of(t, 0), 2);
+	/* Other samples do not add up with these. */
+	tally_set_sampler(t, SAMPLER_KIND_QMP, "", AT(108), &zero);
+	assert_int_equal(recent_kernel(t, -1, AT(108), KERNEL), 0);
+	observe(t, (struct tally_observation){.ip = KERNEL, .kernel = true}, AT(109));
+	observe(t, (struct tally_observation){.ip = USER}, AT(109));
+	observe(t, (struct tally_observation){.halted = true}, AT(109));
+	assert_int_equal(recent_kernel(t, -1, AT(109), KERNEL), 1);
+	end(t);
+}
+
+static void test_recent_keeps_boots_apart(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	t->recent.since_ns = 0;
+	tally_begin_epoch(t, 300, AT(50));
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(51));
+	tally_begin_epoch(t, 302, AT(52));
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(51.5));
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(53));
+	tally_begin_epoch(t, 303, AT(54));
+	assert_int_equal(tally_copy_recent(t, -1, AT(55), &c), 0);
+	assert_int_equal(c.epoch_count, 2);
+	assert_int_equal(c.epochs[0].epoch, 300);
+	assert_int_equal(c.epochs[0].kernel, 2);
+	assert_int_equal(c.epochs[1].epoch, 302);
+	assert_int_equal(c.epochs[1].kernel, 1);
+	tally_copy_deinit(&c);
+	end(t);
+}
+
+static void test_recent_says_what_found_no_room(void **state)
+{
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	t->recent.since_ns = 0;
+	atomic_store(&memory.recent.left, 4096);
+	for (unsigned i = 0; i < RECENT_BLOCK_SAMPLES + 7; i++)
+		file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(20));
+	assert_int_equal(tally_copy_recent(t, -1, AT(21), &c), 0);
+	assert_int_equal(c.epochs[0].kernel, RECENT_BLOCK_SAMPLES);
+	assert_int_equal(c.refused, 7);
+	tally_copy_deinit(&c);
+	/* Room comes back with time. */
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(31));
+	assert_int_equal(tally_copy_recent(t, -1, AT(31), &c), 0);
+	assert_int_equal(c.epochs[0].kernel, 1);
+	assert_int_equal(c.refused, 0);
+	tally_copy_deinit(&c);
+	tally_put(t);
+	assert_int_equal(memory.recent.left, 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_recent_is_the_last_ten_seconds),
+		cmocka_unit_test(test_recent_goes_on_over_a_reset_and_stops_with_a_pause),
+		cmocka_unit_test(test_recent_keeps_boots_apart),
+		cmocka_unit_test(test_recent_says_what_found_no_room),
 		cmocka_unit_test(test_modes_and_vcpus),
 		cmocka_unit_test(test_epochs_by_time),
 		cmocka_unit_test(test_old_epochs_are_forgotten),
