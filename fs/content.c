@@ -324,11 +324,12 @@ static int make_guest_utilization(const struct rooms *rooms, const struct guest_
 static int make_stats(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
 {
 	CLEANUP_FREE struct profiler_stats *stats = NULL;
+	struct render_when when = when_now();
 	struct errmsg why;
 	int r = profiler_stats(rooms->profiler, e->guest->serial, &stats, &why);
 
 	if (r == 0)
-		return render_stats(e->guest, stats, out);
+		return render_stats(e->guest, stats, &when, out);
 	if (r == -ENOMEM)
 		return r;
 	return buf_printf(out, "# %s\n", why.text);

@@ -150,7 +150,8 @@ int render_info(const struct guest_entry *entry, const struct symsrc_status *sta
 int render_buildids(const struct symbols *symbols, struct buf *out);
 
 /* stats: of profiler_stats(). */
-int render_stats(const struct guest *guest, const struct profiler_stats *stats, struct buf *out);
+int render_stats(const struct guest *guest, const struct profiler_stats *stats,
+		 const struct render_when *when, struct buf *out);
 
 /* What the host's kernel says of a vCPU's thread. */
 struct render_thread {

@@ -17,30 +17,74 @@ static void append_rate(struct buf *out, uint64_t now, uint64_t before, uint64_t
 		   (uint64_t)(hundredths / 100), (unsigned)(hundredths % 100));
 }
 
-int render_stats(const struct guest *guest, const struct profiler_stats *stats, struct buf *out)
+static void append_span(struct buf *out, const struct profiler_reading *r)
 {
-	const struct kvmstats *now = &stats->now;
+	buf_append_str(out, "# per second: over ");
+	render_seconds(out, r->span_ns);
+	buf_printf(out, ", since %s\n",
+		   r->before.taken_ns ? "an earlier reading" : "the guest was started");
+}
 
-	buf_append_str(out, "# guest: ");
-	render_text(out, guest->name);
-	buf_printf(out, " (pid %d)\n# source: KVM's counters in debugfs, of %zu VM%s\n",
-		   (int)guest->pid, now->vms, now->vms == 1 ? "" : "s");
+/* The rows of a reading that the other one does not have. */
+static void append_rows(struct buf *out, const struct profiler_reading *r,
+			const struct kvmstats *other)
+{
+	for (size_t i = 0; i < r->now.count; i++) {
+		const struct kvmstat *s = &r->now.list[i];
+
+		if (other && kvmstats_has(other, s->name))
+			continue;
+		buf_printf(out, "%s %" PRIu64 " ", s->name, s->value);
+		append_rate(out, s->value, kvmstats_value(&r->before, s->name), r->span_ns);
+		buf_append_char(out, '\n');
+	}
+}
+
+static void append_debugfs(struct buf *out, const struct profiler_stats *stats)
+{
+	const struct kvmstats *now = &stats->debugfs.now;
+
+	if (!now->taken_ns) {
+		buf_printf(out, "# no debugfs: %s\n", stats->debugfs_error.text);
+		return;
+	}
+	buf_printf(out, "# source: KVM's counters in debugfs, of %zu VM%s\n", now->vms,
+		   now->vms == 1 ? "" : "s");
 	if (now->refused)
 		buf_printf(
 			out,
 			"# refused: %zu more; a kernel in lockdown (Secure Boot) lets nobody read "
 			"them\n",
 			now->refused);
-	buf_append_str(out, "# per second: over ");
-	render_seconds(out, stats->span_ns);
-	buf_printf(out, ", since %s\n# NAME TOTAL PER_SECOND\n",
-		   stats->has_before ? "an earlier reading" : "the guest was started");
-	for (size_t i = 0; i < now->count; i++) {
-		const struct kvmstat *s = &now->list[i];
+	append_span(out, &stats->debugfs);
+	append_rows(out, &stats->debugfs, NULL);
+}
 
-		buf_printf(out, "%s %" PRIu64 " ", s->name, s->value);
-		append_rate(out, s->value, kvmstats_value(&stats->before, s->name), stats->span_ns);
-		buf_append_char(out, '\n');
+static void append_qmp(struct buf *out, const struct profiler_stats *stats, uint64_t now_ns)
+{
+	const struct profiler_reading *r = &stats->qmp;
+
+	if (!stats->has_qmp)
+		return;
+	if (!r->now.taken_ns) {
+		buf_append_str(out, "# source: QMP query-stats, which is asked now: for the next "
+				    "reading, if this VMM knows it (QEMU 7.1)\n");
+		return;
 	}
+	buf_append_str(out, "# source: QMP query-stats, ");
+	render_seconds(out, now_ns > r->now.taken_ns ? now_ns - r->now.taken_ns : 0);
+	buf_append_str(out, " ago\n");
+	append_span(out, r);
+	append_rows(out, r, &stats->debugfs.now);
+}
+
+int render_stats(const struct guest *guest, const struct profiler_stats *stats,
+		 const struct render_when *when, struct buf *out)
+{
+	buf_append_str(out, "# guest: ");
+	render_text(out, guest->name);
+	buf_printf(out, " (pid %d)\n# NAME TOTAL PER_SECOND\n", (int)guest->pid);
+	append_debugfs(out, stats);
+	append_qmp(out, stats, when->now_ns);
 	return out->err;
 }

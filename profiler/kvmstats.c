@@ -48,12 +48,18 @@ static bool is_at(const struct kvmstats *s, size_t place, const char *name)
 
 bool kvmstats_add(struct kvmstats *s, const char *name, const char *text)
 {
-	size_t place = find_place(s, name);
 	char digits[32];
 	uint64_t value;
 
 	snprintf(digits, sizeof(digits), "%.*s", (int)strcspn(text, "\n"), text);
-	if (!is_counter(name) || !text_to_u64(digits, 10, UINT64_MAX, &value))
+	return text_to_u64(digits, 10, UINT64_MAX, &value) && kvmstats_add_value(s, name, value);
+}
+
+bool kvmstats_add_value(struct kvmstats *s, const char *name, uint64_t value)
+{
+	size_t place = find_place(s, name);
+
+	if (!is_counter(name))
 		return false;
 	if (!is_at(s, place, name)) {
 		if (s->count == KVMSTATS_MAX)
@@ -66,6 +72,11 @@ bool kvmstats_add(struct kvmstats *s, const char *name, const char *text)
 	}
 	s->list[place].value += value;
 	return true;
+}
+
+bool kvmstats_has(const struct kvmstats *s, const char *name)
+{
+	return is_at(s, find_place(s, name), name);
 }
 
 uint64_t kvmstats_value(const struct kvmstats *s, const char *name)

@@ -36,6 +36,10 @@ struct kvmstats {
  * are too many. */
 bool kvmstats_add(struct kvmstats *s, const char *name, const char *text);
 
+/* The same for a value. */
+bool kvmstats_add_value(struct kvmstats *s, const char *name, uint64_t value);
+
+bool kvmstats_has(const struct kvmstats *s, const char *name);
 /* The value, or 0 when there is none of that name. */
 uint64_t kvmstats_value(const struct kvmstats *s, const char *name);
 

@@ -9,6 +9,7 @@
 #include "profiler/engine.h"
 #include "profiler/exits/exits.h"
 #include "profiler/qmpsampler.h"
+#include "profiler/qmpstats.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
 #include "profiler/statlog.h"
@@ -28,6 +29,7 @@ struct profiler {
 	struct trace *trace;
 	struct statlog *statlog;
 	struct exits_counter *exits;
+	struct qmpstats *qmpstats;
 };
 
 static void clock_of(void *ctx, struct tally_clock *ret)
@@ -91,11 +93,13 @@ static int create_trace(struct profiler *p, struct errmsg *why)
 		.proc = "/proc",
 		.guests = symsrc_guests(p->symsrc),
 	};
+	int r;
 
 	p->statlog = statlog_create();
 	if (!p->statlog)
 		return errmsg_set(why, -ENOMEM, "no memory for the profiler");
-	return trace_create(&config, &p->trace, why);
+	r = qmpstats_create(config.guests, &p->qmpstats, why);
+	return r < 0 ? r : trace_create(&config, &p->trace, why);
 }
 
 int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
@@ -134,6 +138,8 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 		r = trace_start(p->trace, why);
 	if (r == 0)
 		r = exits_start(p->exits, why);
+	if (r == 0)
+		r = qmpstats_start(p->qmpstats, why);
 	if (r < 0)
 		profiler_stop(p);
 	return r;
@@ -141,6 +147,7 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 
 void profiler_stop(struct profiler *p)
 {
+	qmpstats_stop(p->qmpstats);
 	trace_stop(p->trace);
 	exits_stop(p->exits);
 	engine_stop(p->engine);
@@ -152,6 +159,7 @@ void profiler_destroy(struct profiler *p)
 	if (!p)
 		return;
 	trace_destroy(p->trace);
+	qmpstats_destroy(p->qmpstats);
 	statlog_destroy(p->statlog);
 	exits_destroy(p->exits);
 	engine_destroy(p->engine);
@@ -398,19 +406,35 @@ static uint64_t age_ns(const struct guest *g)
 	return now_ns > start_ns ? now_ns - start_ns : 0;
 }
 
+static void fill_span(const struct guest *g, struct profiler_reading *r)
+{
+	r->span_ns = r->before.taken_ns ? r->now.taken_ns - r->before.taken_ns : age_ns(g);
+}
+
+static void read_debugfs(struct profiler *p, const struct guest_set *set, const struct guest *g,
+			 struct profiler_stats *s)
+{
+	struct profiler_reading *r = &s->debugfs;
+
+	if (kvmstats_read("/sys/kernel/debug", "/proc", g->pid, &r->now, &s->debugfs_error) < 0) {
+		r->now = (struct kvmstats){0};
+		return;
+	}
+	if (!statlog_add(p->statlog, set, g->serial, &r->now, &r->before))
+		r->before = (struct kvmstats){0};
+	fill_span(g, r);
+}
+
 static int read_stats(struct profiler *p, const struct guest_set *set, const struct guest *g,
 		      struct profiler_stats *s, struct errmsg *why)
 {
-	int r;
-
 	if (g->accel == GUEST_ACCEL_TCG)
 		return errmsg_set(why, -EOPNOTSUPP,
 				  "no counters: under TCG the guest runs without KVM");
-	r = kvmstats_read("/sys/kernel/debug", "/proc", g->pid, &s->now, why);
-	if (r < 0)
-		return r;
-	s->has_before = statlog_add(p->statlog, set, g->serial, &s->now, &s->before);
-	s->span_ns = s->has_before ? s->now.taken_ns - s->before.taken_ns : age_ns(g);
+	read_debugfs(p, set, g, s);
+	s->has_qmp = g->links.qmp_path[0];
+	if (s->has_qmp && qmpstats_get(p->qmpstats, g->serial, &s->qmp.now, &s->qmp.before))
+		fill_span(g, &s->qmp);
 	return 0;
 }
 

@@ -109,15 +109,21 @@ int profiler_pause(struct profiler *p, uint64_t serial, bool paused);
 
 /* -- KVM's own counters ------------------------------------------------------------------- */
 
-struct profiler_stats {
-	struct kvmstats now;
-	bool has_before;
-	struct kvmstats before; /* with has_before: at least a second earlier; else all 0 */
+struct profiler_reading {
+	struct kvmstats now;	/* taken_ns 0: there is none */
+	struct kvmstats before; /* at least a second earlier; taken_ns 0: none, and all 0 */
 	uint64_t span_ns;	/* between them, or since the guest was started */
 };
 
-/* Reads some sixty small files of debugfs. *ret is to be freed. -ESRCH; -EOPNOTSUPP for a guest
- * without KVM, and what kvmstats_read() says, with why. */
+struct profiler_stats {
+	struct profiler_reading debugfs;
+	struct errmsg debugfs_error; /* why there is none */
+	struct profiler_reading qmp; /* "query-stats", from the time before this one */
+	bool has_qmp;		     /* it will be asked, so that the next time has it */
+};
+
+/* Reads some sixty small files of debugfs. *ret is to be freed. -ESRCH, -ENOMEM, and -EOPNOTSUPP
+ * for a guest without KVM, with why. */
 int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **ret,
 		   struct errmsg *why);
 

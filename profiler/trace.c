@@ -305,6 +305,8 @@ static void learn_formats(struct trace *t)
 static int explain(int err, struct errmsg *why)
 {
 	switch (err) {
+	case -ESRCH:
+	case -ENOENT: return errmsg_set(why, err, "the guest is gone");
 	case -EACCES:
 	case -EPERM:
 		return errmsg_set(

@@ -75,6 +75,7 @@ truncate -s 64K "$work/disk"
 start_kvm() {
 	vmms=$((vmms + 1))
 	qemu-system-x86_64 -machine pc -accel kvm -cpu host,-arch-capabilities -m 16 -nodefaults -display none -name "$1" \
+		-qmp "unix:$work/vmm$vmms.qmp,server=on,wait=off" \
 		-drive file="$work/disk",format=raw,if=ide,snapshot=on >>"$work/vmm.log" 2>&1 </dev/null &
 	vmm=$!
 }
@@ -133,6 +134,16 @@ if [ -d /sys/kernel/debug/kvm ]; then
 		check "stats: a rate is the change in that time" awk 'FNR == NR { if ($1 == "exits") old = $2; next }
 			/^# per second/ { span = $5 }
 			$1 == "exits" { r = ($2 - old) / span; exit !($3 > 0 && $3 < r * 1.01 + 1 && $3 > r * 0.99 - 1) }' "$work/stats.1" "$work/stats.2"
+	fi
+	if printf '{"execute":"qmp_capabilities"}{"execute":"query-stats","arguments":{"target":"vm"}}' |
+		timeout 2 perl -MIO::Socket::UNIX -e '$| = 1; $s = IO::Socket::UNIX->new($ARGV[0]); print $s <STDIN>; $s->flush; print while <$s>' \
+			"$work/vmm$vmms.qmp" | grep -q '"stats"'; then
+		of_qmp() { sed '1,/^# source: QMP query-stats, [0-9.]* s ago$/d' "$g/stats"; }
+		has_both() { cat "$g/stats" >"$work/stats.3"; of_qmp | grep -q '^# per second: .* an earlier reading$'; }
+		within "stats: what QEMU knows more comes over QMP" $patience has_both
+		check "stats: exits are there, from wherever, once" test "$(grep -c '^exits [1-9]' "$work/stats.3")" = 1
+	else
+		skip "stats: over QMP" "this QEMU does not know query-stats"
 	fi
 else
 	skip "stats" "no debugfs with KVM's counters here"

@@ -204,6 +204,25 @@ check "perf kvm --guestmount names the syscall guest's function" grep -q " $HOT_
 # neighbour will do.
 check "perf kvm --guestmount names the crypto guest's functions" grep -qE "\[rmd160\] .* ($HOT_CRYPTO|rmd160_update)\$" "$work/report"
 
+# ---- events and counters -------------------------------------------------------------------------------
+part "trace and stats"
+[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
+[ -d /sys/kernel/debug/kvm ] || mount -t debugfs debugfs /sys/kernel/debug
+# Both at once: each must hold the threads of its own guest alone.
+timeout 60 head -n 300 "$s/trace" >"$work/syscall.trace" &
+timeout 60 head -n 300 "$c/trace" >"$work/crypto.trace"
+wait $!
+for n in syscall crypto; do
+	head -n 2 "$work/$n.trace" | sed "s/^/# $n /"
+	alien=$(sed '/^#/d; s/ *\[.*//; s/.*-//' "$work/$n.trace" | sort -u | while read -r tid; do
+		[ -d "/proc/$(pid_of $n)/task/$tid" ] || echo "$tid"
+	done)
+	check "guest $n: trace has 300 lines" test "$(wc -l <"$work/$n.trace")" = 300
+	check "guest $n: of its own threads" test -z "$alien"
+	check "guest $n: with exits and their reasons" grep -q ': kvm_exit: .*reason ' "$work/$n.trace"
+	check "guest $n: stats counts exits" awk '$1 == "exits" { n = $2 } END { exit !(n > 100) }' "$mnt/by-name/$n/stats"
+done
+
 # ---- the same QEMU, another boot ------------------------------------------------------------------------
 part "a reboot"
 hold crypto

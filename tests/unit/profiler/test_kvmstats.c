@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include <json-c/json.h>
+
 #include "profiler/kvmstats.h"
+#include "profiler/qmpstats.h"
 #include "profiler/statlog.h"
 #include "symsrc/base/clock.h"
 #include "tests/unit/lib/tmptree.h"
@@ -102,6 +105,41 @@ static void test_what_is_missing_is_said(void **state)
 	assert_non_null(strstr(why.text, "no VM of this process"));
 }
 
+/* -- over QMP ------------------------------------------------------------------------------ */
+
+static int parse(const char *text)
+{
+	struct json_object *value = json_tokener_parse(text);
+	int r = qmpstats_parse(value, &stats);
+
+	json_object_put(value);
+	return r;
+}
+
+static void test_vcpus_are_added_up(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		parse("[{\"provider\":\"kvm\",\"stats\":[{\"name\":\"exits\",\"value\":12},"
+		      "{\"name\":\"halt_wait_hist\",\"value\":[1,2]},"
+		      "{\"name\":\"blocking\",\"value\":true}]},"
+		      "{\"provider\":\"kvm\",\"stats\":[{\"name\":\"exits\",\"value\":30}]}]"),
+		0);
+	assert_int_equal(stats.count, 1);
+	assert_int_equal(kvmstats_value(&stats, "exits"), 42);
+}
+
+static void test_what_is_no_answer(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("{\"stats\":[]}"), -EBADMSG);
+	assert_int_equal(parse("7"), -EBADMSG);
+	assert_int_equal(parse("[3,{},{\"stats\":7},{\"stats\":[{},4,{\"name\":5,\"value\":1},"
+			       "{\"name\":\"a b\",\"value\":1},{\"name\":\"c\"}]}]"),
+			 0);
+	assert_int_equal(stats.count, 0);
+}
+
 /* -- readings ------------------------------------------------------------------------------ */
 
 static struct statlog *statlog;
@@ -179,6 +217,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_more_than_fit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_all_vms_of_the_process, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_missing_is_said, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_vcpus_are_added_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_no_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_a_reading_is_compared_with, setup_log,
 						teardown_log),
 		cmocka_unit_test_setup_teardown(test_a_guest_that_is_gone_is_forgotten, setup_log,
