@@ -128,25 +128,37 @@ static bool has_symbols(const struct rooms *rooms, uint64_t serial)
 	return status.state == SYMSRC_READY;
 }
 
+static void get_metrics(const struct rooms *rooms, const struct guest_entry *e,
+			struct render_metrics_guest *ret)
+{
+	static const struct slice all;
+	uint64_t serial = e->guest->serial;
+	struct exits *exits;
+
+	*ret = (struct render_metrics_guest){.entry = e, .has_symbols = has_symbols(rooms, serial)};
+	/* A guest that the profiler does not know yet has no samples. */
+	if (profiler_counts(rooms->profiler, serial, &ret->counts) < 0)
+		ret->counts = (struct profiler_counts){0};
+	if (profiler_exits(rooms->profiler, serial, &all, &exits) == 0)
+		ret->exits = exits;
+}
+
 static int make_metrics(const struct rooms *rooms, const struct guest_set *set, struct buf *out)
 {
 	CLEANUP_FREE struct render_metrics_guest *list = calloc(set->count + 1, sizeof(*list));
 	struct render_when when = when_now();
 	struct render_status s;
+	int r;
 
 	if (!list)
 		return -ENOMEM;
 	get_status(rooms, set, &s);
-	for (size_t i = 0; i < set->count; i++) {
-		uint64_t serial = set->entries[i].guest->serial;
-
-		list[i].entry = &set->entries[i];
-		list[i].has_symbols = has_symbols(rooms, serial);
-		/* A guest that the profiler does not know yet has no samples. */
-		if (profiler_counts(rooms->profiler, serial, &list[i].counts) < 0)
-			list[i].counts = (struct profiler_counts){0};
-	}
-	return render_metrics(&s, list, set->count, &when, out);
+	for (size_t i = 0; i < set->count; i++)
+		get_metrics(rooms, &set->entries[i], &list[i]);
+	r = render_metrics(&s, list, set->count, &when, out);
+	for (size_t i = 0; i < set->count; i++)
+		exits_free((struct exits *)list[i].exits);
+	return r;
 }
 
 static void free_profiles(struct render_profile *list, size_t n)

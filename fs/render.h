@@ -88,7 +88,8 @@ int render_status(const struct render_status *s, const struct render_when *when,
 struct render_metrics_guest {
 	const struct guest_entry *entry;
 	struct profiler_counts counts;
-	bool has_symbols; /* of the current epoch */
+	const struct exits *exits; /* NULL: not known; only the reasons are shown */
+	bool has_symbols;	   /* of the current epoch */
 };
 /* The daemon and its guests as OpenMetrics text. Never shows a name or an address out of a
  * guest's kernel. */

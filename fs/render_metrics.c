@@ -1,7 +1,7 @@
 /* metrics: OpenMetrics text (prometheus.io/docs/specs/om/open_metrics_spec). Only counters and
  * gauges, so that it is classic Prometheus text, too, which knows no other types of OpenMetrics and
- * takes UNIT and EOF for comments (node_exporter's textfile collector). A guest is the smallest
- * thing that has a series: nothing grows with symbols, objects or vCPUs. */
+ * takes UNIT and EOF for comments (node_exporter's textfile collector). A guest's series are
+ * bounded: nothing grows with symbols, objects, vCPUs or devices. */
 #include "fs/render.h"
 
 #include <inttypes.h>
@@ -29,6 +29,8 @@ struct family {
 	const char *help;
 	void (*samples)(const struct metrics *m, const struct family *f);
 };
+
+#define EXITS_TO_VMM "kvmprofs_guest_exits_to_vmm"
 
 /* -- pieces ------------------------------------------------------------------------------ */
 
@@ -197,6 +199,57 @@ static void guest_samples(const struct metrics *m, const struct family *f)
 	}
 }
 
+/* Of more reasons than any kernel has, the rest is one. */
+#define REASONS_MAX 100
+
+static void add_sums(struct exits_sums *to, const struct exits_sums *s)
+{
+	to->count += s->count;
+	to->userspace += s->userspace;
+	to->total += s->total;
+}
+
+static void guest_reason(const struct metrics *m, const struct family *f, const struct guest *g,
+			 const char *reason, const struct exits_sums *s)
+{
+	begin_guest(m, f, g);
+	buf_append_char(m->out, ',');
+	label(m->out, "reason", reason);
+	buf_append_char(m->out, '}');
+	if (f->unit)
+		end_seconds(m, s->total);
+	else
+		end(m, strcmp(f->name, EXITS_TO_VMM) == 0 ? s->userspace : s->count);
+}
+
+static void reasons_of(const struct metrics *m, const struct family *f, const struct guest *g,
+		       const struct exits_list *list)
+{
+	struct exits_sums other = {0};
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct exits_line *l = &list->lines[i];
+
+		if (i < REASONS_MAX && l->key.kind != EXITS_KINDS)
+			guest_reason(m, f, g, l->name, &l->row.sums);
+		else
+			add_sums(&other, &l->row.sums);
+	}
+	if (other.count)
+		guest_reason(m, f, g, "[other]", &other);
+}
+
+/* None of a guest whose exits are not counted: that is not 0. */
+static void guest_exits(const struct metrics *m, const struct family *f)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		const struct render_metrics_guest *g = &m->guests[i];
+
+		if (g->exits && !g->exits->note[0])
+			reasons_of(m, f, g->entry->guest, &g->exits->lists[EXITS_REASON]);
+	}
+}
+
 static void each_guest(const struct metrics *m, const struct family *f,
 		       uint64_t (*value)(const struct render_metrics_guest *g))
 {
@@ -287,6 +340,10 @@ static const struct family families[] = {
 	 "Samples of a guest since the mount or its last reset", guest_samples},
 	{"kvmprofs_guest_sampling_frequency_hertz", GAUGE, "hertz",
 	 "Samples a second while a vCPU runs", guest_frequency},
+	{"kvmprofs_guest_exits", COUNTER, NULL, "VM exits", guest_exits},
+	{EXITS_TO_VMM, COUNTER, NULL, "VM exits that the VMM had to handle", guest_exits},
+	{"kvmprofs_guest_exit_seconds", COUNTER, "seconds", "Time until the guest ran again",
+	 guest_exits},
 	{"kvmprofs_guest_paused", GAUGE, NULL, "1 while its samples are not counted", guest_paused},
 	{"kvmprofs_guest_vcpus", GAUGE, NULL, "vCPUs of a guest", guest_vcpus},
 	{"kvmprofs_guest_memory_bytes", GAUGE, "bytes",

@@ -30,6 +30,14 @@ static struct guest odd = {.pid = 5000, .name = "e\"} 1\n# EOF\nx{a=\"\\n\xff\x0
 static const struct guest_entry web_entry = {.guest = &web, .epoch = 3};
 static const struct guest_entry odd_entry = {.guest = &odd, .epoch = 1};
 
+static struct exits_line reasons[101] = {
+	{"io", {.what = 0x7b}, {{.count = 300, .userspace = 299, .total = 3 * NSEC_PER_SEC}, {0}}},
+	{"[other]", {.kind = EXITS_KINDS}, {{.count = 5, .total = 1500 * NSEC_PER_MSEC}, {0}}},
+};
+static struct exits exits = {.engine = "bpf", .lists = {[EXITS_REASON] = {2, reasons}}};
+static const struct exits uncounted = {.note = "no KVM here",
+				       .lists = {[EXITS_REASON] = {2, reasons}}};
+
 static const struct render_metrics_guest guests[] = {
 	{&web_entry,
 	 {.sampler = SAMPLER_KIND_PERF,
@@ -38,8 +46,9 @@ static const struct render_metrics_guest guests[] = {
 	  .guest_user = 20,
 	  .host_kernel = 30,
 	  .host_user = 40},
+	 &exits,
 	 true},
-	{&odd_entry, {.sampler = SAMPLER_KIND_QMP, .freq = 50, .paused = true}, false},
+	{&odd_entry, {.sampler = SAMPLER_KIND_QMP, .freq = 50, .paused = true}, &uncounted, false},
 };
 
 static struct render_status made(void)
@@ -96,6 +105,15 @@ static void test_metrics(void **state)
 		&b,
 		"kvmprofs_guest_samples_total{pid=\"4242\",name=\"web1\",mode=\"host_user\"} 40");
 	assert_line(&b, "kvmprofs_guest_sampling_frequency_hertz{pid=\"4242\",name=\"web1\"} 997");
+	assert_line(&b, "kvmprofs_guest_exits_total{pid=\"4242\",name=\"web1\",reason=\"io\"} 300");
+	assert_line(
+		&b,
+		"kvmprofs_guest_exits_to_vmm_total{pid=\"4242\",name=\"web1\",reason=\"io\"} 299");
+	assert_line(&b, "kvmprofs_guest_exit_seconds_total{pid=\"4242\",name=\"web1\",reason="
+			"\"io\"} 3.000");
+	assert_line(&b, "kvmprofs_guest_exit_seconds_total{pid=\"4242\",name=\"web1\","
+			"reason=\"[other]\"} 1.500");
+	assert_null(strstr(b.data, "exits_total{pid=\"5000\""));
 	assert_line(&b, "kvmprofs_guest_vcpus{pid=\"4242\",name=\"web1\"} 2");
 	assert_line(&b, "kvmprofs_guest_memory_bytes{pid=\"4242\",name=\"web1\"} 1073741824");
 	assert_line(&b, "kvmprofs_guest_boots_total{pid=\"4242\",name=\"web1\"} 3");
@@ -142,6 +160,30 @@ static void test_two_parsers(void **state)
 	buf_deinit(&b);
 }
 
+/* Whatever a kernel's reasons are, they are not without end, and no series is there twice. */
+static void test_many_reasons(void **state)
+{
+	struct render_status s = made();
+	size_t lines = 0;
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 0; i < 101; i++) {
+		reasons[i].key.kind = i == 100 ? EXITS_KINDS : EXITS_REASON;
+		reasons[i].row.sums.count = 5;
+		snprintf(reasons[i].name, sizeof(reasons[i].name), "%zu", i);
+	}
+	exits.lists[EXITS_REASON].count = 101;
+	buf_init(&b, BIG);
+	assert_int_equal(render_metrics(&s, guests, 1, &when, &b), 0);
+	for (const char *at = b.data; (at = strstr(at, "\nkvmprofs_guest_exits_total")); at++)
+		lines++;
+	assert_int_equal(lines, 101);
+	assert_line(&b,
+		    "kvmprofs_guest_exits_total{pid=\"4242\",name=\"web1\",reason=\"[other]\"} 5");
+	buf_deinit(&b);
+}
+
 /* A host full of guests: a bounded number of series each. */
 static void test_many_guests(void **state)
 {
@@ -157,7 +199,7 @@ static void test_many_guests(void **state)
 	assert_int_equal(render_metrics(&s, many, n, &when, &b), 0);
 	for (const char *at = b.data; (at = strstr(at, "\nkvmprofs_guest_")); at++)
 		lines++;
-	assert_int_equal(lines, 11 * n);
+	assert_int_equal(lines, (11 + 6) * n);
 	buf_deinit(&b);
 	free(many);
 }
@@ -181,10 +223,9 @@ static void test_no_guests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_metrics),
-		cmocka_unit_test(test_two_parsers),
-		cmocka_unit_test(test_many_guests),
-		cmocka_unit_test(test_no_guests),
+		cmocka_unit_test(test_metrics),	     cmocka_unit_test(test_two_parsers),
+		cmocka_unit_test(test_many_guests),  cmocka_unit_test(test_no_guests),
+		cmocka_unit_test(test_many_reasons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
