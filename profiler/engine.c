@@ -320,6 +320,12 @@ static void look_for_boot(struct engine *e, const struct guest_entry *entry, str
 				 BOOTWATCH_REASON);
 }
 
+static void look_for_names(struct engine *e, const struct guest_entry *entry, struct stalewatch *w)
+{
+	if (e->config.look_for_names && stalewatch_is_full(w, entry->epoch))
+		e->config.look_for_names(e->config.ctx, entry->guest->serial, entry->epoch, w);
+}
+
 static void end_tick(struct engine *e)
 {
 	const struct tally_set *set = e->reader.set;
@@ -328,6 +334,7 @@ static void end_tick(struct engine *e)
 		struct tally_watch *w = &set->tallies[i]->watch;
 
 		look_for_boot(e, &set->guests->entries[i], &w->boot);
+		look_for_names(e, &set->guests->entries[i], &w->names);
 	}
 }
 

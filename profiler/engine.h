@@ -29,6 +29,8 @@ struct engine_config {
 	int qmp_wake_fd; /* io_wake()n when a guest changes to QMP or from it; or -1 */
 	/* Whether a guest's boot has symbols (so that its kernel is up); called by the thread. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
+	/* A guest's stalewatch is full: to be judged. May be NULL; called by the thread. */
+	void (*look_for_names)(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w);
 	void *ctx;
 };
 

@@ -17,6 +17,7 @@
 #include "profiler/totals.h"
 #include "profiler/trace.h"
 #include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
 
 #define QMP_EVENT_NAME "registers over QMP"
 
@@ -55,6 +56,28 @@ static void recovered(void *ctx, uint64_t serial)
 	symsrc_refresh(p->symsrc, serial);
 }
 
+static unsigned count_known(const struct symbols *s, const struct stalewatch *w)
+{
+	struct symtab_hit hit;
+	unsigned known = 0;
+
+	for (unsigned i = 0; i < w->count; i++)
+		known += symtab_find(s->table, w->ips[i], &hit);
+	return known;
+}
+
+static void look_for_names(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w)
+{
+	struct profiler *p = ctx;
+	const struct symbols *s = symsrc_symbols(p->symsrc, serial, epoch);
+
+	if (!s)
+		stalewatch_drop(w);
+	else if (stalewatch_judge(w, count_known(s, w), clock_now_ns()))
+		symsrc_refresh(p->symsrc, serial);
+	symbols_put(s);
+}
+
 static int create_samplers(struct profiler *p, const struct profiler_config *config,
 			   struct errmsg *why)
 {
@@ -64,6 +87,7 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.totals = &p->totals,
 		.has_symbols = has_symbols,
 		.recovered = recovered,
+		.look_for_names = look_for_names,
 		.ctx = p,
 		.freq = config->freq,
 	};
@@ -76,6 +100,7 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.tallies = p->tallies,
 		.totals = &p->totals,
 		.has_symbols = has_symbols,
+		.look_for_names = look_for_names,
 		.ctx = p,
 	};
 	int r = qmpsampler_create(&qmp, &p->qmp, why);

@@ -219,6 +219,7 @@ static int init(struct qmpsampler *q, const struct qmpsampler_config *config)
 					     .epoll_fd = -1,
 					     .has_symbols = config->has_symbols,
 					     .recovered = config->recovered,
+					     .look_for_names = config->look_for_names,
 					     .ctx = config->ctx,
 					     .freq = config->freq};
 	q->wake_fd = q->stop_fd = -1;

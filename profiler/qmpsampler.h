@@ -40,6 +40,8 @@ struct qmpsampler_config {
 	/* The monitor answers again: what happened meanwhile, a reset among it, was not seen.
 	 * May be NULL; called by the thread. */
 	void (*recovered)(void *ctx, uint64_t serial);
+	/* As in struct engine_config. */
+	void (*look_for_names)(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w);
 	void *ctx;
 	unsigned freq; /* requests a second at most; 0: QMPSAMPLER_HZ */
 };

@@ -160,6 +160,8 @@ static void on_registers(void *ctx, const struct registers *regs)
 	s->samples += !o.halted;
 	s->boot.samples += !o.halted;
 	s->boot.low_kernel += !o.halted && o.kernel && !address_is_upper(o.ip);
+	if (!o.halted && o.kernel && address_is_upper(o.ip))
+		stalewatch_add(&s->names, o.ip);
 }
 
 static void read_registers(struct qmpsession *s, struct json_object *value)
@@ -268,6 +270,14 @@ static void look_for_boot(struct qmpsession *s)
 		guests_new_epoch(o->guests, s->serial, s->epoch, BOOTWATCH_REASON);
 }
 
+static void look_for_names(struct qmpsession *s)
+{
+	const struct qmpsession_owner *o = s->owner;
+
+	if (o->look_for_names && stalewatch_is_full(&s->names, s->epoch))
+		o->look_for_names(o->ctx, s->serial, s->epoch, &s->names);
+}
+
 /* Connected and waiting for nothing. */
 static void go_on(struct qmpsession *s, uint64_t now)
 {
@@ -275,6 +285,7 @@ static void go_on(struct qmpsession *s, uint64_t now)
 		disconnect(s, now + QMPSAMPLER_IDLE_NS);
 	} else if (now - s->opened_ns >= QMPSAMPLER_SESSION_NS) {
 		look_for_boot(s);
+		look_for_names(s);
 		disconnect(s, now + QMPSAMPLER_PAUSE_NS);
 	} else if (now + SLACK_NS >= s->next_ns) {
 		ask(s, now);

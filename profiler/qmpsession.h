@@ -21,6 +21,8 @@ struct qmpsession_owner {
 	/* Whether a guest's boot has symbols; may be NULL. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
 	void (*recovered)(void *ctx, uint64_t serial); /* may be NULL */
+	/* A stalewatch is full: to be judged. May be NULL. */
+	void (*look_for_names)(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w);
 	void *ctx;
 	unsigned freq; /* requests a second at most; 0: no limit of its own */
 };
@@ -34,6 +36,7 @@ struct qmpsession {
 	uint64_t period_ns; /* between requests */
 	uint64_t random;    /* xorshift's state */
 	struct bootwatch boot;
+	struct stalewatch names;
 	uint64_t samples; /* filed, until the owner takes them */
 
 	struct qmp *qmp;    /* NULL between sessions */

@@ -150,6 +150,8 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 	t->watch.boot.samples++;
 	if (s->mode == SAMPLE_GUEST_KERNEL && !address_is_upper(s->ip))
 		t->watch.boot.low_kernel++;
+	else if (s->mode == SAMPLE_GUEST_KERNEL)
+		stalewatch_add(&t->watch.names, s->ip);
 	if (!e || t->sampler == SAMPLER_KIND_QMP || !with_lock__is_counted(t, s->time))
 		return;
 	recent_add(&t->recent, s->ip, vcpu, s->mode == SAMPLE_GUEST_USER, e->epoch, s->time);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "profiler/bootwatch.h"
+#include "profiler/stalewatch.h"
 #include "profiler/choice.h"
 #include "profiler/counts.h"
 #include "profiler/profiler.h"
@@ -49,7 +50,8 @@ struct tally_clock {
 
 /* What the engine has seen of the guest, to decide how to sample it. */
 struct tally_watch {
-	struct bootwatch boot;	       /* since the last tick */
+	struct bootwatch boot; /* since the last tick */
+	struct stalewatch names;
 	uint64_t window_samples;       /* guest samples since the window began */
 	uint64_t process_ns, vcpus_ns; /* CPU time when it began */
 	bool has_process, has_vcpus;   /* which of them were taken */
