@@ -1,6 +1,7 @@
 #!/bin/bash
 # Symbols over real virtio serial ports: the real qemu-guest-agent on one, kvmprofs-guest on the other, and no
-# network. What they say is what the guest's files say; hosts come and go, and so do ports.
+# network. What they say is what the guest's files say; hosts come and go, and so do ports, modules, the agent, and the
+# guest itself: it stops, goes back to a snapshot, and migrates away.
 # shellcheck source=tests/lab/case.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
 
@@ -26,7 +27,10 @@ make_initrd() {
 }
 make_initrd || give_up "an initrd with both programs"
 
+# Its disk is an overlay of QEMU's own making (qcow2), into which a snapshot goes.
+truncate -s 1M "$work/disk"
 guest start one --kaslr on --no-net --no-ssh -- -initrd "$work/initrd" -device virtio-serial-pci \
+	-drive "if=none,id=disk,file=$work/disk,format=raw,snapshot=on" \
 	-chardev "socket,id=agent,path=$work/agent.sock,server=on,wait=off" \
 	-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
 	-chardev "socket,id=own,path=$work/own.sock,server=on,wait=off" \
@@ -85,12 +89,34 @@ cat >"$work/hello.py" <<-'EOF'
 EOF
 check "own: forty hosts, one after the other" python3 "$work/hello.py" "$work/own.sock"
 
-attach changes own
-within "own: symbols again" 60 has_symbols "$g"
-guest ask one 'modprobe msr' || give_up "modprobe"
-echo refresh >"$g/control"
-knows_module() { grep -q '^msr ' "$g/modules"; }
-within "own: a module that was loaded since" 30 knows_module
+# hmp COMMAND: by QMP; fails when the monitor complains
+hmp() { ! guest qmp one human-monitor-command "{\"command-line\": \"$*\"}" | grep -i error; }
+knows_module() { grep -q '^msr ' "$g/modules" && grep -q '\[msr\]' "$g/kallsyms"; }
+knows_no_module() { ! grep -q '^msr ' "$g/modules" && ! grep -q '\[msr\]' "$g/kallsyms"; }
+# Nobody asks for it: a look finds it, within ten seconds where the machine has time.
+for port in agent own; do
+	attach changes-$port $port
+	within "$port: symbols again" 60 has_symbols "$g"
+	[ $port = agent ] || check "own: a snapshot is saved" hmp savevm before
+	guest ask one 'modprobe msr' || give_up "modprobe"
+	began=$SECONDS
+	within "$port: a module that was loaded since" 60 knows_module
+	echo "# $port: after $((SECONDS - began)) s"
+	if [ $port = agent ]; then
+		guest ask one 'modprobe -r msr' || give_up "modprobe -r"
+		within "agent: and one that was unloaded" 60 knows_no_module
+		detach changes-agent
+	fi
+done
+check "own: the snapshot is loaded" hmp loadvm before
+within "own: its modules are those of then" 60 knows_no_module
+check "own: by the same boot" epoch_is "$g" 1
+guest ask one 'modprobe msr' || give_up "modprobe after loadvm"
+within "own: and a module again" 60 knows_module
+guest qmp one stop >/dev/null
+sleep 8 # a look or two meanwhile
+check "own: a guest that is stopped keeps its symbols" knows_module
+guest qmp one cont >/dev/null
 guest qmp one device_del '{"id": "ownport"}' >/dev/null
 sleep 1
 echo refresh >"$g/control"
@@ -99,7 +125,21 @@ check "own: the symbols of before stay" knows_module
 guest qmp one device_add '{"driver": "virtserialport", "chardev": "own", "name": "org.kvmprofs.0"}' >/dev/null
 is_well() { echo refresh >"$g/control"; test "$(info "$g" source_error)" = -; }
 within "own: and plugged in again" 60 is_well
-detach changes
+detach changes-own
+
+# The agent is killed while it has kallsyms open, and comes again.
+# shellcheck disable=SC2016
+in_guest 'p=$(pidof qemu-ga); until ls -l /proc/$p/fd | grep -q kallsyms; do :; done; kill -9 $p; touch /tmp/killed'
+attach killed agent
+was_killed() { guest ask one 'test -e /tmp/killed' >/dev/null; }
+within "agent: killed in the middle of kallsyms" 60 was_killed
+half() { [ -s "$g/kallsyms" ] && ! cmp -s "$work/truth/kallsyms" "$g/kallsyms"; }
+if half; then not_ok "agent: half of it is nothing"; else ok "agent: half of it is nothing"; fi
+in_guest "$ask_agent"
+within "agent: it is back, and symbols come" 60 has_symbols "$g"
+guest truth one "$work/truth" >/dev/null || give_up "the guest tells the truth"
+same "agent, after it was killed"
+detach killed
 
 # As RHEL does.
 guest ask one "kill \$(pidof qemu-ga)" >/dev/null
@@ -115,4 +155,16 @@ in_guest "$ask_agent -b $files,guest-exec,guest-exec-status"
 attach blocked agent
 within "agent: all blocked: info names what" 30 says 'blocks guest-file-open, .* guest-exec-status: allow them'
 detach blocked
+
+# The guest migrates away: its QEMU stays, and does not run any more.
+attach away own
+within "own: symbols, for the last time" 60 has_symbols "$g"
+cp "$g/kallsyms" "$work/last"
+guest qmp one migrate '{"uri": "exec:cat >/dev/null"}' >/dev/null
+is_away() { guest qmp one query-status | grep -q postmigrate; }
+within "own: the guest is migrated away" 60 is_away
+sleep 8 # a look or two meanwhile
+check "own: what stays keeps its symbols" cmp "$work/last" "$g/kallsyms"
+check "own: no boot was made up" epoch_is "$g" 1
+detach away
 guest stop one
