@@ -510,7 +510,10 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 {
 	switch (p->node) {
 	case NODE_INFO: return stale_ns > made_ns;
-	/* KVM's counters tell nobody that they have changed. */
+	/* What the kernel counts tells nobody that it has changed. */
+	case NODE_EXITS:
+	case NODE_EXITS_JSON:
+	case NODE_EVENTS:
 	case NODE_STATS: return true;
 	default: break;
 	}

@@ -7,6 +7,7 @@
 
 #include "profiler/record.h"
 #include "profiler/ring.h"
+#include "profiler/tracesample.h"
 
 #define RING 4096
 
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct perf_event_header *h;
 	uint8_t *bytes = calloc(1, RING);
 	struct record r = {0};
+	struct trace_sample s;
 	uint64_t at = size > 0 ? data[0] * 16ULL : 0;
 	size_t rounds = 0;
 	struct ring ring;
@@ -31,6 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ring_init(&ring, &page, bytes, RING);
 	ring_begin(&ring);
 	while ((h = ring_next(&ring, &scratch))) {
+		if (trace_sample_decode(h, &s) == 0 &&
+		    (const char *)s.raw + s.size > (const char *)h + h->size)
+			abort();
 		if (record_decode(h, &r) == 0 && r.kind > RECORD_OTHER)
 			abort();
 		if (++rounds > RING / sizeof(*h))
