@@ -13,19 +13,7 @@ agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
 # For the guest it is static, also when all else is built for a sanitizer.
 (unset MAKEFLAGS MFLAGS MAKEOVERRIDES && make -s -C "$top" guest-helper >"$work/make.log" 2>&1) || give_up "make guest-helper"
 
-# make_initrd: the guest's, and behind it what is only needed here
-make_initrd() {
-	local o=$work/overlay lib
-	mkdir -p "$o/usr/sbin" "$o/extra"
-	dpkg-deb --fsys-tarfile "$KVMPROFS_CACHE"/debs/cloud/*.deb | tar -x -C "$work" --wildcards '*/virtio_console.ko*' || return
-	find "$work/lib" "$work/usr/lib" -name 'virtio_console.ko*' -exec cp {} "$o/extra/" \; 2>/dev/null
-	cp "$agent" "$top/build/kvmprofs-guest" "$o/usr/sbin/" || return
-	for lib in $(ldd "$agent" | grep '^[[:space:]]' | grep -o '/[^ ]*'); do
-		mkdir -p "$o${lib%/*}" && cp -L "$lib" "$o$lib" || return
-	done
-	{ cat "$KVMPROFS_CACHE/cloud/initrd.cpio" && (cd "$o" && find . | cpio -o -H newc --quiet); } >"$work/initrd"
-}
-make_initrd || give_up "an initrd with both programs"
+"$LAB/agents-initrd" "$work/initrd" || give_up "an initrd with both programs"
 
 # Its disk is an overlay of QEMU's own making (qcow2), into which a snapshot goes.
 truncate -s 1M "$work/disk"
