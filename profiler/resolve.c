@@ -332,7 +332,9 @@ static int compare_places(const void *a, const void *b)
  * symbol, then the samples, most of them first. */
 static unsigned key_byte(const struct place *p, unsigned byte)
 {
-	return (byte < 8 ? p->prefix[0] >> 8 * byte : ~p->samples >> 8 * (byte - 8)) & 255;
+	uint64_t key = byte < 8 ? p->prefix[0] : ~p->samples;
+
+	return (unsigned char)(key >> 8 * (byte % 8));
 }
 
 /* One pass of a radix sort. False when they are all the same in that byte: nothing was done. */

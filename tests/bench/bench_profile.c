@@ -74,10 +74,10 @@ static void make_symbols(void)
 /* Hot places are hit more often, as in life. */
 static void make_samples(void)
 {
-	static struct counts_budget budget;
+	static struct tally_memory memory;
 
-	atomic_init(&budget.left, (size_t)1 << 30);
-	tally = tally_create(1, &budget, &nothing);
+	atomic_init(&memory.tables.left, (size_t)1 << 30);
+	tally = tally_create(1, &memory, &nothing);
 	if (!tally)
 		stop("out of memory");
 	tally_begin_epoch(tally, 1, 0);
