@@ -249,6 +249,20 @@ static int make_profile(const struct rooms *rooms, const struct place *place,
 	}
 }
 
+static int make_diff(const struct rooms *rooms, const struct place *place,
+		     const struct guest_entry *e, struct buf *out)
+{
+	CLEANUP_PROFILE struct profile *before = NULL;
+	CLEANUP_PROFILE struct profile *now = NULL;
+	const struct slice all = {0};
+	struct render_when when = when_now();
+	int r = get_profile(rooms, e->guest, &place->slice, &before);
+
+	if (r == 0)
+		r = get_profile(rooms, e->guest, &all, &now);
+	return r < 0 ? r : render_diff(e->guest, before, now, &when, out);
+}
+
 static int get_exits(const struct rooms *rooms, const struct guest *g, const struct slice *slice,
 		     struct exits **ret)
 {
@@ -362,6 +376,7 @@ static int make_of_guest(const struct rooms *rooms, const struct place *place,
 	case NODE_PROFILE_PPROF:
 	case NODE_FLAMEGRAPH: return make_profile(rooms, place, e, out);
 	case NODE_STATS: return make_stats(rooms, e, out);
+	case NODE_DIFF_FILE: return make_diff(rooms, place, e, out);
 	case NODE_EXITS:
 	case NODE_EXITS_JSON:
 	case NODE_EVENTS: return make_exits(rooms, place, e, out);
@@ -517,6 +532,8 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 	case NODE_STATS: return true;
 	default: break;
 	}
+	if (p->slice.time >= SLICE_SNAPSHOT && p->node != NODE_DIFF_FILE)
+		return !is_there(rooms, p);
 	if (p->slice.time == SLICE_RECENT) /* its samples go as they come */
 		return true;
 	return (p->serial == 0 && stale_ns > made_ns) || !is_there(rooms, p) ||

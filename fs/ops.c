@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -32,12 +33,18 @@ void ops_view(const struct fs *fs, const struct place *dir, struct tree_view *re
 	ret->symbols = NULL;
 	if (tree_needs_symbols(dir->node))
 		ret->symbols = symsrc_symbols(fs->rooms.symsrc, dir->serial, 0);
+	if (tree_needs_snapshots(dir)) {
+		int n = profiler_snapshots(fs->rooms.profiler, dir->serial, &ret->snapshots);
+
+		ret->snapshot_count = n > 0 ? (size_t)n : 0;
+	}
 }
 
 void ops_view_put(struct tree_view *view)
 {
 	guest_set_put(view->guests);
 	symbols_put(view->symbols);
+	free(view->snapshots);
 }
 
 /* -- attributes -------------------------------------------------------------------------- */
@@ -510,6 +517,51 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+/* -- snapshots --------------------------------------------------------------------------- */
+
+/* The guest that the directory holds the snapshots of, or a negative errno. */
+static int snapshots_of(struct fs *fs, uint64_t dir, uint64_t *ret_serial)
+{
+	CLEANUP_INODE struct inode_view v = {0};
+
+	if (inodes_get(fs->inodes, dir, &v) < 0)
+		return -ESTALE;
+	if (v.place.node != NODE_SNAPSHOTS)
+		return -EPERM;
+	*ret_serial = v.place.serial;
+	return 0;
+}
+
+/* The kernel has looked at the permissions of the directory (default_permissions). */
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct fs *fs = fs_of(req);
+	uint64_t serial;
+	int r = snapshots_of(fs, parent, &serial);
+
+	(void)mode;
+	if (r == 0)
+		r = profiler_snapshot_make(fs->rooms.profiler, serial, name);
+	fs_make_stale(fs);
+	if (r < 0)
+		reply_errno(req, r == -ESRCH ? -ENOENT : r);
+	else
+		op_lookup(req, parent, name);
+}
+
+/* Its files go with it; those that are open stay what they are. */
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	uint64_t serial;
+	int r = snapshots_of(fs, parent, &serial);
+
+	if (r == 0)
+		r = profiler_snapshot_forget(fs->rooms.profiler, serial, name);
+	fs_make_stale(fs);
+	fuse_reply_err(req, r == -ESRCH ? ENOENT : -r);
+}
+
 /* -- what cannot be done ----------------------------------------------------------------- */
 
 static void deny_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -580,9 +632,9 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.setattr = op_setattr,
 	.readlink = op_readlink,
 	.mknod = deny_mknod,
-	.mkdir = deny_make,
+	.mkdir = op_mkdir,
 	.unlink = deny_remove,
-	.rmdir = deny_remove,
+	.rmdir = op_rmdir,
 	.symlink = deny_symlink,
 	.rename = deny_rename,
 	.link = deny_link,

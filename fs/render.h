@@ -118,6 +118,10 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 int render_profile(const struct guest *guest, const struct profile *profile,
 		   const struct render_when *when, struct buf *out);
 
+/* now against before, which is of a snapshot. */
+int render_diff(const struct guest *guest, const struct profile *before, const struct profile *now,
+		const struct render_when *when, struct buf *out);
+
 /* The same as `guest;object;symbol SAMPLES` lines, as flamegraph.pl, inferno and speedscope
  * read them. */
 int render_folded(const struct guest *guest, const struct profile *profile, struct buf *out);

@@ -48,6 +48,8 @@ static void member_who(const struct guest *g, const struct profile *p, struct bu
 	member_u64(out, "frequency", p->freq);
 	if (p->slice.vcpu)
 		member_u64(out, "vcpu", (uint64_t)slice_vcpu(&p->slice));
+	if (p->snapshot[0])
+		member(out, "snapshot", p->snapshot);
 	if (p->slice.time == SLICE_RECENT) {
 		member(out, "window", "recent");
 		member_u64(out, "refused", p->refused);

@@ -26,6 +26,11 @@ static void header_when(const struct profile *p, const struct render_when *when,
 {
 	if (p->slice.time == SLICE_RECENT)
 		buf_append_str(out, "# window: the last 10 s\n");
+	if (p->snapshot[0]) {
+		buf_append_str(out, "# snapshot: ");
+		render_text(out, p->snapshot);
+		buf_append_char(out, '\n');
+	}
 	buf_append_str(out, "# since: ");
 	render_date(out, when, p->since_ns);
 	buf_append_str(out, " for ");

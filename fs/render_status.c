@@ -68,6 +68,9 @@ int render_status(const struct render_status *s, const struct render_when *when,
 	render_line_u64(out, "guests", s->guests);
 	render_line(out, "sampler", choice_name(s->sampler));
 	sampling(&s->totals, out);
+	render_line_u64(out, "snapshots", s->totals.snapshots);
+	render_line_u64(out, "snapshots_memory", s->totals.snapshot_bytes);
+	render_line(out, "snapshot_refused", s->totals.snapshot_refused);
 	line_seconds(out, "own_cpu_user", s->cpu_user_ns);
 	line_seconds(out, "own_cpu_system", s->cpu_system_ns);
 	own_share(s, uptime, out);

@@ -44,6 +44,11 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_EVENTS] = {"events", TEXT_OF(NODE_GUEST), SLICED},
 	[NODE_VCPUS] = {"vcpus", TEXT_OF(NODE_GUEST)},
 	[NODE_RECENT] = {"recent", DIR_OF(NODE_GUEST), SLICES},
+	/* The only place where something can be made: snapshots, by the owner. */
+	[NODE_SNAPSHOTS] = {"snapshots", .parent = NODE_GUEST, .class = CLASS_DIR, .mode = 0755},
+	[NODE_SNAPSHOT_DIR] = {NULL, DIR_OF(NODE_SNAPSHOTS), .each = EACH_SNAPSHOT, SLICES},
+	[NODE_DIFF] = {"diff", DIR_OF(NODE_GUEST)},
+	[NODE_DIFF_FILE] = {NULL, SECRET_TEXT_OF(NODE_DIFF), .each = EACH_SNAPSHOT},
 	[NODE_VCPU] = {"vcpu", DIR_OF(NODE_GUEST)},
 	[NODE_VCPU_DIR] = {NULL, DIR_OF(NODE_VCPU), .each = EACH_VCPU, SLICES},
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
@@ -119,9 +124,26 @@ bool tree_needs_symbols(enum node_id dir)
 	return dir == NODE_SYS_MODULE || dir == NODE_SYS_KERNEL_BTF;
 }
 
+bool tree_needs_snapshots(const struct place *dir)
+{
+	return dir->node == NODE_SNAPSHOTS || dir->node == NODE_DIFF ||
+	       dir->slice.time >= SLICE_SNAPSHOT;
+}
+
+static bool has_snapshot(const struct tree_view *view, uint32_t time)
+{
+	size_t i = 0;
+
+	while (i < view->snapshot_count && view->snapshots[i].id != time)
+		i++;
+	return time < SLICE_SNAPSHOT || i < view->snapshot_count;
+}
+
 bool tree_exists(const struct tree_view *view, const struct place *p)
 {
-	return p->serial == 0 || guest_set_find_serial(view->guests, p->serial);
+	if (p->serial == 0)
+		return true;
+	return guest_set_find_serial(view->guests, p->serial) && has_snapshot(view, p->slice.time);
 }
 
 /* -- lookup ------------------------------------------------------------------------------ */
@@ -193,6 +215,17 @@ static int find_vcpu(const struct tree_view *view, const char *name, struct plac
 	return -ENOENT;
 }
 
+static int find_snapshot(const struct tree_view *view, const char *name, struct place *ret)
+{
+	for (size_t i = 0; i < view->snapshot_count; i++) {
+		if (strcmp(view->snapshots[i].name, name) == 0) {
+			ret->slice.time = view->snapshots[i].id;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
 static bool has_btf(const struct tree_view *view)
 {
 	return view->symbols && view->symbols->btf;
@@ -208,6 +241,7 @@ static int find_child(const struct tree_view *view, enum node_id id, const char 
 	case EACH_MODULE: return find_module(view, name, ret);
 	case EACH_BTF: return has_btf(view) && strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
 	case EACH_VCPU: return find_vcpu(view, name, ret);
+	case EACH_SNAPSHOT: return find_snapshot(view, name, ret);
 	}
 	return -ENOENT;
 }
@@ -312,6 +346,14 @@ static void append_vcpus(const struct tree_view *view, const struct place *dir, 
 	}
 }
 
+static void append_snapshots(const struct tree_view *view, const struct place *dir, enum node_id id,
+			     struct tree_list *l)
+{
+	for (size_t i = 0; i < view->snapshot_count; i++)
+		append(l, dir, id, view->snapshots[i].name)->place.slice.time =
+			view->snapshots[i].id;
+}
+
 static int append_child(const struct tree_view *view, const struct place *dir, enum node_id id,
 			struct tree_list *l)
 {
@@ -325,6 +367,7 @@ static int append_child(const struct tree_view *view, const struct place *dir, e
 			append(l, dir, id, nodes[id].name);
 		break;
 	case EACH_VCPU: append_vcpus(view, dir, id, l); break;
+	case EACH_SNAPSHOT: append_snapshots(view, dir, id, l); break;
 	}
 	return 0;
 }
@@ -336,7 +379,7 @@ static size_t most_entries(const struct tree_view *view, const struct place *dir
 	size_t modules = view->symbols ? view->symbols->module_count : 0;
 	size_t vcpus = g ? g->vcpu_count : 0;
 
-	return NODE_COUNT + view->guests->count + modules + vcpus;
+	return NODE_COUNT + view->guests->count + modules + vcpus + view->snapshot_count;
 }
 
 int tree_list(const struct tree_view *view, const struct place *dir, struct tree_list *ret)

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "fs/names.h"
-#include "profiler/slice.h"
+#include "profiler/profiler.h"
 #include "symsrc/guest.h"
 #include "symsrc/symbols.h"
 
@@ -38,9 +38,13 @@ enum node_id {
 	NODE_EXITS_JSON,
 	NODE_EVENTS,
 	NODE_VCPUS,
-	NODE_RECENT,   /* recent/ */
-	NODE_VCPU,     /* vcpu/ */
-	NODE_VCPU_DIR, /* vcpu/N/ */
+	NODE_RECENT,	   /* recent/ */
+	NODE_SNAPSHOTS,	   /* snapshots/ */
+	NODE_SNAPSHOT_DIR, /* snapshots/NAME/ */
+	NODE_DIFF,	   /* diff/ */
+	NODE_DIFF_FILE,	   /* diff/NAME */
+	NODE_VCPU,	   /* vcpu/ */
+	NODE_VCPU_DIR,	   /* vcpu/N/ */
 	NODE_GUEST_UTILIZATION,
 	NODE_STATS,
 	NODE_TRACE,
@@ -78,7 +82,7 @@ enum node_class {
 };
 
 /* How many of it there are in its directory, and what their names come from. */
-enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF, EACH_VCPU };
+enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF, EACH_VCPU, EACH_SNAPSHOT };
 
 struct node {
 	const char *name; /* NULL unless EACH_ONE or EACH_BTF */
@@ -112,14 +116,18 @@ uint64_t place_ino(const struct place *p);
 /* What the tree is made of at this moment. */
 struct tree_view {
 	const struct guest_set *guests;
-	const struct symbols *symbols; /* of the guest of the directory; NULL: none */
+	const struct symbols *symbols;	     /* of the guest of the directory; NULL: none */
+	struct profiler_snapshot *snapshots; /* likewise */
+	size_t snapshot_count;
 };
 
 /* True when entries of this directory come from the guest's symbols: they are to be in the
  * view then. */
 bool tree_needs_symbols(enum node_id dir);
+/* The same for the guest's snapshots. */
+bool tree_needs_snapshots(const struct place *dir);
 
-/* True while the place's guest runs, or it belongs to none. */
+/* True while the place's guest runs, or it belongs to none, and its snapshot is there. */
 bool tree_exists(const struct tree_view *view, const struct place *p);
 
 /* 0, -ENOENT, or -ENOMEM. */

@@ -12,6 +12,7 @@
 #include "profiler/qmpstats.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
+#include "profiler/snapshots.h"
 #include "profiler/statlog.h"
 #include "profiler/tallies.h"
 #include "profiler/totals.h"
@@ -196,7 +197,11 @@ void profiler_destroy(struct profiler *p)
 
 void profiler_totals(struct profiler *p, struct profiler_totals *ret)
 {
+	const struct tally_memory *memory = tallies_memory(p->tallies);
+
 	totals_get(&p->totals, ret);
+	ret->snapshots = atomic_load(&memory->snapshots_held);
+	ret->snapshot_bytes = TALLIES_SNAPSHOTS_MAX - atomic_load(&memory->snapshots.left);
 	exits_engine(p->exits, ret->exits_engine, sizeof(ret->exits_engine));
 }
 
@@ -510,6 +515,18 @@ static pid_t tid_of(const struct guest *g, const struct slice *slice)
 	return -1;
 }
 
+static int snapshot_exits(struct tally *t, const struct slice *slice, struct exits **ret)
+{
+	struct snapshot *s = snapshots_get(t->snapshots, slice->time);
+	struct exits *exits = s && s->exits ? exits_dup(s->exits) : NULL;
+	int r = exits ? 0 : (s && s->exits ? -ENOMEM : -ENOENT);
+
+	snapshot_put(s);
+	if (exits)
+		*ret = exits;
+	return r;
+}
+
 int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,
 		   struct exits **ret)
 {
@@ -521,8 +538,11 @@ int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slic
 	if (!t)
 		return -ESRCH;
 	tid = tid_of(g, slice);
-	r = tid < 0 ? -ESRCH : exits_take(p->exits, g, tid, ret);
-	if (r == 0 && slice->time != SLICE_ALL)
+	if (slice->time >= SLICE_SNAPSHOT)
+		r = snapshot_exits(t, slice, ret);
+	else
+		r = tid < 0 ? -ESRCH : exits_take(p->exits, g, tid, ret);
+	if (r == 0 && slice->time == SLICE_RECENT)
 		exits_not_kept(*ret);
 	guest_put(g);
 	tally_put(t);
@@ -586,14 +606,35 @@ static int copy_slice(struct profiler *p, struct tally *t, const struct slice *s
 	return tally_copy(t, slice_vcpu(slice), true, &now, copy);
 }
 
+/* The header as it was then. */
+static int copy_snapshot(struct tally *t, struct profile *profile, struct tally_copy *copy)
+{
+	struct snapshot *s = snapshots_get(t->snapshots, profile->slice.time);
+	struct slice slice = profile->slice;
+	int r = s ? tally_copy_dup(&s->copy, copy) : -ENOENT;
+
+	if (r == 0) {
+		*profile = s->header;
+		profile->slice = slice;
+		snprintf(profile->snapshot, sizeof(profile->snapshot), "%s", s->name);
+	}
+	snapshot_put(s);
+	return r;
+}
+
 static int make_profile(struct profiler *p, struct tally *t, struct profile *profile)
 {
 	struct tally_copy copy;
-	int r = copy_slice(p, t, &profile->slice, &copy);
+	int r;
 
+	if (profile->slice.time >= SLICE_SNAPSHOT)
+		r = copy_snapshot(t, profile, &copy);
+	else
+		r = copy_slice(p, t, &profile->slice, &copy);
 	if (r < 0)
 		return r;
-	fill_header(p, &copy, profile);
+	if (profile->slice.time < SLICE_SNAPSHOT)
+		fill_header(p, &copy, profile);
 	r = fill_rows(p, t->serial, &copy, profile);
 	tally_copy_deinit(&copy);
 	return r;
@@ -620,6 +661,94 @@ int profiler_profile(struct profiler *p, uint64_t serial, const struct slice *sl
 	}
 	*ret = profile;
 	return 0;
+}
+
+/* ---- snapshots --------------------------------------------------------------------------- */
+
+int profiler_snapshots(struct profiler *p, uint64_t serial, struct profiler_snapshot **ret)
+{
+	struct tally *t = find(p, serial, NULL);
+	struct profiler_snapshot *list;
+	int n = -ENOMEM;
+
+	if (!t)
+		return -ESRCH;
+	list = calloc(SNAPSHOTS_MAX, sizeof(*list));
+	if (list) {
+		n = (int)snapshots_list(t->snapshots, list);
+		*ret = list;
+	}
+	tally_put(t);
+	return n;
+}
+
+/* NULL: there is no room, or no memory. */
+static struct snapshot *freeze(struct profiler *p, struct tally *t, const char *name)
+{
+	const struct slice all = {0};
+	struct profile header = {0};
+	struct exits *exits = NULL;
+	struct tally_copy copy;
+
+	if (copy_slice(p, t, &all, &copy) < 0)
+		return NULL;
+	fill_header(p, &copy, &header);
+	profiler_exits(p, t->serial, &all, &exits);
+	return snapshot_create(name, &header, &copy, exits, tallies_memory(p->tallies));
+}
+
+static void note_refusal(struct profiler *p, const struct guest *g, const char *why)
+{
+	mutex_lock(&p->totals.lock);
+	snprintf(p->totals.door.snapshot_refused, sizeof(p->totals.door.snapshot_refused),
+		 "guest %d: %s", (int)g->pid, why);
+	mutex_unlock(&p->totals.lock);
+}
+
+static int make_snapshot(struct profiler *p, const struct guest *g, struct tally *t,
+			 const char *name)
+{
+	struct snapshot *s;
+	int r = snapshots_check(t->snapshots, name);
+
+	if (r == 0) {
+		s = freeze(p, t, name);
+		if (!s) {
+			note_refusal(p, g, "no memory left for snapshots; rmdir some of any guest");
+			return -ENOSPC;
+		}
+		r = snapshots_add(t->snapshots, s);
+		snapshot_put(s);
+	}
+	if (r == -ENOSPC)
+		note_refusal(p, g, "it has as many snapshots as a guest may have; rmdir one");
+	return r;
+}
+
+int profiler_snapshot_make(struct profiler *p, uint64_t serial, const char *name)
+{
+	const struct guest *g;
+	struct tally *t = find(p, serial, &g);
+	int r;
+
+	if (!t)
+		return -ESRCH;
+	r = make_snapshot(p, g, t, name);
+	guest_put(g);
+	tally_put(t);
+	return r;
+}
+
+int profiler_snapshot_forget(struct profiler *p, uint64_t serial, const char *name)
+{
+	struct tally *t = find(p, serial, NULL);
+	int r;
+
+	if (!t)
+		return -ESRCH;
+	r = snapshots_remove(t->snapshots, name);
+	tally_put(t);
+	return r;
 }
 
 void profile_free(struct profile *profile)

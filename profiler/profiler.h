@@ -60,6 +60,9 @@ struct profiler_totals {
 	uint64_t host_kernel, host_user, host_idle; /* samples outside of guests */
 	uint64_t stranger_guest; /* guest samples of a pid that is no known guest (any more) */
 	uint64_t since_ns;	 /* start, clock_now_ns() */
+	unsigned snapshots;	 /* of all guests */
+	uint64_t snapshot_bytes;
+	char snapshot_refused[160]; /* the last that could not be made, and why; may be empty */
 };
 void profiler_totals(struct profiler *p, struct profiler_totals *ret);
 
@@ -127,6 +130,24 @@ struct profiler_stats {
 int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **ret,
 		   struct errmsg *why);
 
+/* -- snapshots ------------------------------------------------------------------------------ */
+
+#define PROFILER_SNAPSHOT_NAME_MAX 64 /* with the NUL */
+
+struct profiler_snapshot {
+	uint32_t id; /* a slice's time; never used twice */
+	char name[PROFILER_SNAPSHOT_NAME_MAX];
+};
+
+/* A guest's snapshots, the oldest first; *ret is to be freed. Returns the number, -ESRCH or
+ * -ENOMEM. */
+int profiler_snapshots(struct profiler *p, uint64_t serial, struct profiler_snapshot **ret);
+/* Freezes what is counted now of this guest, whatever is reset or paused later; gone with the
+ * guest. The name: printable ASCII without '/', not hidden. -ESRCH, -EINVAL, -ENAMETOOLONG,
+ * -EEXIST; -ENOSPC: too many or too large, and profiler_totals() says which; -ENOMEM. */
+int profiler_snapshot_make(struct profiler *p, uint64_t serial, const char *name);
+int profiler_snapshot_forget(struct profiler *p, uint64_t serial, const char *name);
+
 /* -- the stream of kvm events --------------------------------------------------------------- */
 
 /* See trace_open() and trace_select() of profiler/trace.h. */
@@ -156,7 +177,8 @@ struct profile_row {
 };
 
 struct profile {
-	struct slice slice; /* what it is a profile of */
+	struct slice slice;			   /* what it is a profile of */
+	char snapshot[PROFILER_SNAPSHOT_NAME_MAX]; /* its name where it is one of a snapshot */
 	enum sampler_kind sampler;
 	char sampler_note[160]; /* why this sampler, or why none; may be empty */
 	char event[64];
@@ -180,7 +202,7 @@ struct profile {
 };
 
 /* Copies the counts (under the guest's lock, microseconds) and joins them with names (outside
- * of it). *ret goes to profile_free(). -ESRCH, -ENOMEM. */
+ * of it). *ret goes to profile_free(). -ESRCH, -ENOENT: no such snapshot, -ENOMEM. */
 int profiler_profile(struct profiler *p, uint64_t serial, const struct slice *slice,
 		     struct profile **ret);
 void profile_free(struct profile *profile); /* accepts NULL */

@@ -173,6 +173,7 @@ struct tallies *tallies_create(struct guests *guests,
 	ts->ctx = ctx;
 	atomic_init(&ts->memory.tables.left, TALLIES_MEMORY_MAX);
 	atomic_init(&ts->memory.recent.left, TALLIES_RECENT_MAX);
+	atomic_init(&ts->memory.snapshots.left, TALLIES_SNAPSHOTS_MAX);
 	mutex_init(&ts->lock);
 	ts->current = set_create(ts, NULL, guests_acquire(guests));
 	if (!ts->current) {
@@ -190,6 +191,11 @@ void tallies_destroy(struct tallies *ts)
 	tally_set_put(ts->current);
 	mutex_deinit(&ts->lock);
 	free(ts);
+}
+
+struct tally_memory *tallies_memory(struct tallies *ts)
+{
+	return &ts->memory;
 }
 
 bool tallies_changed(const struct tallies *ts, const struct tally_set *set)

@@ -16,7 +16,8 @@
 /* All tables of all guests together: 4 MB is the largest one, a usual guest has 0.3 MB. */
 #define TALLIES_MEMORY_MAX (256u << 20)
 /* The samples of ten seconds: of 400 CPUs at 999 Hz. */
-#define TALLIES_RECENT_MAX (64u << 20)
+#define TALLIES_RECENT_MAX    (64u << 20)
+#define TALLIES_SNAPSHOTS_MAX (64u << 20)
 
 struct tally_task; /* a slot of the hash table */
 
@@ -41,6 +42,9 @@ struct tally *tally_set_find(const struct tally_set *set, uint64_t serial); /* b
 void tally_set_put(const struct tally_set *set);			    /* accepts NULL */
 
 struct tallies;
+
+/* What all tallies share; lives as long as ts. */
+struct tally_memory *tallies_memory(struct tallies *ts);
 
 /* clock_of: reads where the daemon's numbers stand; called by any thread, must lock nothing
  * but its own. */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "profiler/snapshots.h"
+
 static uint64_t secret_seed(void)
 {
 	uint64_t seed = 0;
@@ -23,6 +25,12 @@ struct tally *tally_create(uint64_t serial, struct tally_memory *memory,
 
 	if (!t)
 		return NULL;
+	t->snapshots = malloc(sizeof(*t->snapshots));
+	if (!t->snapshots) {
+		free(t);
+		return NULL;
+	}
+	snapshots_init(t->snapshots);
 	atomic_init(&t->refs, 1);
 	t->serial = serial;
 	t->memory = memory;
@@ -54,6 +62,8 @@ void tally_put(struct tally *t)
 	for (unsigned i = 0; i < t->epoch_count; i++)
 		epoch_deinit(&t->epochs[i]);
 	recent_clear(&t->recent, 0);
+	snapshots_deinit(t->snapshots);
+	free(t->snapshots);
 	mutex_deinit(&t->lock);
 	free(t);
 }
@@ -460,6 +470,30 @@ int tally_copy(struct tally *t, int vcpu, bool with_tables, const struct tally_c
 	}
 	*ret = copy;
 	return 0;
+}
+
+int tally_copy_dup(const struct tally_copy *copy, struct tally_copy *ret)
+{
+	struct tally_copy to = *copy;
+	int r = 0;
+
+	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
+		to.epochs[i].entries = NULL;
+	for (unsigned i = 0; i < copy->epoch_count; i++) {
+		const struct tally_epoch_copy *e = &copy->epochs[i];
+
+		to.epochs[i].entries = malloc((e->entry_count + 1) * sizeof(*e->entries));
+		if (!to.epochs[i].entries)
+			r = -ENOMEM;
+		else if (e->entry_count)
+			memcpy(to.epochs[i].entries, e->entries,
+			       e->entry_count * sizeof(*e->entries));
+	}
+	if (r < 0)
+		tally_copy_deinit(&to);
+	else
+		*ret = to;
+	return r;
 }
 
 void tally_copy_deinit(struct tally_copy *copy)

@@ -62,13 +62,17 @@ struct tally_watch {
 struct tally_memory {
 	struct counts_budget tables;
 	struct counts_budget recent;
+	struct counts_budget snapshots;
+	atomic_uint snapshots_made; /* ever */
+	atomic_uint snapshots_held;
 };
 
 struct tally {
 	atomic_uint refs;
 	uint64_t serial; /* of the guest; constant */
 	struct tally_memory *memory;
-	struct tally_watch watch; /* of the engine's thread alone */
+	struct snapshots *snapshots; /* has a lock of its own */
+	struct tally_watch watch;    /* of the engine's thread alone */
 
 	struct mutex lock;			       /* guards all below */
 	struct tally_epoch epochs[SYMSRC_EPOCHS_KEPT]; /* oldest first */
@@ -161,6 +165,8 @@ int tally_copy(struct tally *t, int vcpu, bool with_tables, const struct tally_c
 int tally_copy_recent(struct tally *t, int vcpu, uint64_t now_ns, struct tally_copy *ret);
 /* The members from sampler to paused alone. */
 void tally_copy_facts(struct tally *t, struct tally_copy *to);
+/* A copy of a copy, with the entries. 0 or -ENOMEM. */
+int tally_copy_dup(const struct tally_copy *copy, struct tally_copy *ret);
 void tally_copy_deinit(struct tally_copy *copy);
 
 /* Frees the samples that are not recent any more, of a guest that may have no new ones. */

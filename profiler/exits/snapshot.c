@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void exits_deinit(struct exits *e)
 {
@@ -24,6 +25,46 @@ void exits_free(struct exits *e)
 		return;
 	exits_deinit(e);
 	free(e);
+}
+
+/* n bytes of memory with what is at `from`; NULL when out of memory. */
+static void *copy_of(const void *from, size_t n)
+{
+	void *to = malloc(n + 1);
+
+	if (to && n)
+		memcpy(to, from, n);
+	return to;
+}
+
+struct exits *exits_dup(const struct exits *e)
+{
+	struct exits *to = copy_of(e, sizeof(*e));
+	bool done;
+
+	if (!to)
+		return NULL;
+	to->events = copy_of(e->events, e->event_count * sizeof(*e->events));
+	done = to->events != NULL;
+	for (int kind = 0; kind < EXITS_KINDS; kind++) {
+		const struct exits_list *l = &e->lists[kind];
+
+		to->lists[kind].lines = copy_of(l->lines, l->count * sizeof(*l->lines));
+		done = done && to->lists[kind].lines;
+	}
+	if (done)
+		return to;
+	exits_free(to);
+	return NULL;
+}
+
+size_t exits_bytes(const struct exits *e)
+{
+	size_t bytes = sizeof(*e) + e->event_count * sizeof(*e->events);
+
+	for (int kind = 0; kind < EXITS_KINDS; kind++)
+		bytes += e->lists[kind].count * sizeof(*e->lists[kind].lines);
+	return bytes;
 }
 
 static uint64_t within(uint64_t v, const struct exits_sums *s)

@@ -40,9 +40,12 @@ struct exits {
 	struct exits_event *events; /* most frequent first; ties by name; none is 0 */
 };
 void exits_deinit(struct exits *e);
-/* Leaves nothing but a note: of times of their own no exits are kept. */
+/* Leaves nothing but a note: of the last seconds alone no exits are kept. */
 void exits_not_kept(struct exits *e);
 void exits_free(struct exits *e); /* accepts NULL */
+/* A copy of its own, which goes to exits_free(). NULL when out of memory. */
+struct exits *exits_dup(const struct exits *e);
+size_t exits_bytes(const struct exits *e); /* what a copy takes */
 
 /* The time, in ns, below which this many hundredths of the row's times lie: from the histogram,
  * evenly within a bucket, and never outside of min and max. 0 when no time is known. */

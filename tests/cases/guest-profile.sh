@@ -76,6 +76,12 @@ assert (top["symbol"], top["object"], top["type"]) == (sys.argv[2], "[rmd160]", 
 assert int(top["address"], 16) == int(sys.argv[3], 16)
 ' "$g/profile.json" "$HOT_CRYPTO" "$(awk -v s=$HOT_CRYPTO '$3 == s { print $1 }' "$g/kallsyms")"
 
+# snapshots: what is frozen now stays, and has its names.
+check "snapshot: mkdir" mkdir "$g/snapshots/crypto"
+check "snapshot: the hash function leads" hottest_is "$g/snapshots/crypto" "$HOT_CRYPTO [rmd160]"
+check "snapshot: as JSON, too" grep -q "\"$HOT_CRYPTO\"" "$g/snapshots/crypto/profile.json"
+cp "$g/snapshots/crypto/profile" "$work/crypto"
+
 # Another workload: the window follows, the profile is as long as it was.
 check "recent: the hash function leads" hottest_is "$g/recent" "$HOT_CRYPTO [rmd160]"
 check "vcpu/0: all samples are its" test "$(samples "$g/vcpu/0")" -ge 300
@@ -85,6 +91,19 @@ no_more() { [ "$(symbol_share "$g/recent" $HOT_CRYPTO)" = 0 ]; }
 within "recent: what it did before has left" 30 no_more
 check "recent: it says its window" grep -q '^# window: the last 10 s$' "$g/recent/profile"
 check "profile: what it did before is there" test "$(symbol_share "$g" $HOT_CRYPTO | cut -d. -f1)" -ge 5
+
+# diff_of SYMBOL: baseline and delta of its row
+diff_of() { awk -v s="$1" '$3 == s { print $1, $2 }' "$g/diff/crypto"; }
+echo reset >"$g/control"
+within "reset: samples of what it does now" 60 has_samples "$g" 200
+check "snapshot: it is as it was" cmp "$work/crypto" "$g/snapshots/crypto/profile"
+grep -v '^#' "$g/diff/crypto" | head -n 4
+check "diff: the biggest change is the hash function, which is gone" \
+	test "$(awk '!/^#/ { print $3, $4, $2 ~ /^-/; exit }' "$g/diff/crypto")" = "$HOT_CRYPTO [rmd160] 1"
+check "diff: its baseline" test "$(diff_of $HOT_CRYPTO | cut -d. -f1)" -ge 50
+check "diff: what is new has grown" grep -q "^- +[1-9]\|^[0-9.]*% +[1-9]" <<<"$(diff_of $HOT_SYSCALL)"
+check "snapshot: rmdir" rmdir "$g/snapshots/crypto"
+check "snapshot: gone" test ! -e "$g/diff/crypto"
 
 echo pause >"$g/control"
 before=$(samples "$g")

@@ -121,7 +121,9 @@ static void test_what_is_not_there(void **state)
 }
 
 /* What stands in vcpu/N/ and its like. */
-#define SLICE_FILES "profile profile.folded profile.json profile.pb.gz flamegraph.svg exits exits.json events "
+#define SLICE_FILES                                                                          \
+	"profile profile.folded profile.json profile.pb.gz flamegraph.svg exits exits.json " \
+	"events "
 
 static void assert_names(const struct fixture *f, const struct place *dir, const char *want)
 {
@@ -264,9 +266,9 @@ static void test_all_that_is_listed_is_found(void **state)
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
 	/* The root and what is in it; then for each guest a link, its directory, 16 files and
-	 * control, 7 directories, the 8 files of recent/, 4 files for perf, and 3 nodes of each of
+	 * control, 9 directories, the 8 files of recent/, 4 files for perf, and 3 nodes of each of
 	 * 2 modules. */
-	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 7 + 8 + 4 + 6));
+	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 9 + 8 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot
@@ -329,6 +331,37 @@ static void test_recent_has_the_files_of_samples(void **state)
 	assert_int_equal(walk(*state, "100/recent/recent", &p), -ENOENT);
 }
 
+static void test_snapshots(void **state)
+{
+	struct profiler_snapshot list[] = {{.id = 9, .name = "before"}, {.id = 7, .name = "a b"}};
+	struct fixture *f = *state;
+	struct place dir, diff, p, q;
+
+	f->view.snapshots = list;
+	f->view.snapshot_count = 2;
+	assert_int_equal(walk(f, "100/snapshots", &dir), 0);
+	assert_true(tree_needs_snapshots(&dir));
+	assert_names(f, &dir, "before a b ");
+	assert_int_equal(walk(f, "100/diff", &diff), 0);
+	assert_names(f, &diff, "before a b ");
+	assert_int_equal(walk(f, "100/diff/before", &p), 0);
+	assert_int_equal(p.slice.time, 9);
+	assert_int_equal(walk(f, "100/snapshots/before", &p), 0);
+	assert_names(f, &p, SLICE_FILES);
+	assert_true(tree_needs_snapshots(&p));
+	assert_int_equal(walk(f, "100/snapshots/a b/profile", &q), 0);
+	assert_int_equal(q.slice.time, 7);
+	assert_int_equal(walk(f, "100/snapshots/nobody", &q), -ENOENT);
+	/* rmdir: what stands in it is gone with it. */
+	f->view.snapshots = &list[1];
+	f->view.snapshot_count = 1;
+	assert_false(tree_exists(&f->view, &p));
+	assert_int_equal(tree_lookup(&f->view, &p, "profile", &q), -ENOENT);
+	assert_int_equal(walk(f, "100/snapshots/a b/profile", &q), 0);
+	f->view.snapshots = NULL;
+	f->view.snapshot_count = 0;
+}
+
 static void test_each_vcpu_has_the_files_of_samples(void **state)
 {
 	static const char *const none[] = {"700/vcpu/1", "700/vcpu/012", "700/vcpu/12/info",
@@ -359,7 +392,8 @@ static void test_permissions(void **state)
 					      NODE_PROC_MODULES,     NODE_PROC_VERSION,
 					      NODE_SYS_KERNEL_NOTES, NODE_SYS_KERNEL_BTF_VMLINUX,
 					      NODE_PROFILE_FOLDED,   NODE_PROFILE_JSON,
-					      NODE_PROFILE_PPROF,    NODE_FLAMEGRAPH};
+					      NODE_PROFILE_PPROF,    NODE_DIFF_FILE,
+					      NODE_FLAMEGRAPH};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++) {
@@ -367,8 +401,9 @@ static void test_permissions(void **state)
 		assert_true(tree_node(secret[i])->secret);
 	}
 	assert_int_equal(tree_node(NODE_CONTROL)->mode, 0600);
+	assert_int_equal(tree_node(NODE_SNAPSHOTS)->mode, 0755);
 	for (enum node_id id = 0; id < NODE_COUNT; id++) {
-		if (tree_node(id)->class == CLASS_DIR)
+		if (tree_node(id)->class == CLASS_DIR && id != NODE_SNAPSHOTS)
 			assert_int_equal(tree_node(id)->mode, 0555);
 	}
 }
@@ -390,6 +425,7 @@ int main(void)
 		TEST(test_btf_is_there_when_the_guest_has_it),
 		TEST(test_a_guest_that_is_gone),
 		TEST(test_recent_has_the_files_of_samples),
+		TEST(test_snapshots),
 		TEST(test_each_vcpu_has_the_files_of_samples),
 		TEST(test_permissions),
 	};

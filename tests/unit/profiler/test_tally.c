@@ -23,6 +23,7 @@ static struct tally *begin(void)
 
 	atomic_init(&memory.tables.left, 1u << 30);
 	atomic_init(&memory.recent.left, 1u << 30);
+	atomic_init(&memory.snapshots.left, 1u << 30);
 	t = tally_create(1, &memory, &zero);
 	assert_non_null(t);
 	tally_set_sampler(t, SAMPLER_KIND_PERF, "", 0, &zero);
@@ -35,6 +36,7 @@ static void end(struct tally *t)
 	tally_put(t);
 	assert_int_equal(memory.tables.left, 1u << 30);
 	assert_int_equal(memory.recent.left, 1u << 30);
+	assert_int_equal(memory.snapshots.left, 1u << 30);
 }
 
 static void file(struct tally *t, enum sample_mode mode, uint64_t ip, unsigned vcpu, uint64_t time)
