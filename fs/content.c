@@ -540,6 +540,32 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 	       profiler_has_news(rooms->profiler, p->serial, made_ns);
 }
 
+/* -- from the guest's disk --------------------------------------------------------------- */
+
+int content_file_facts(const struct rooms *rooms, const struct place *p, uint64_t *ret_size,
+		       uint64_t *ret_stamp)
+{
+	const struct modtree *tree = symsrc_module_tree(rooms->symsrc, p->serial);
+	const struct modtree_entry *e = tree ? modtree_find(tree, p->file) : NULL;
+
+	if (e) {
+		*ret_size = e->size;
+		*ret_stamp = e->stamp;
+	}
+	modtree_put(tree);
+	return e ? 0 : -ENOENT;
+}
+
+int content_file(const struct rooms *rooms, const struct place *p, uint64_t stamp,
+		 struct blob **ret)
+{
+	int r = symsrc_module_file(rooms->symsrc, p->serial, p->file, stamp, ret);
+
+	if (r == 0 || r == -EINPROGRESS || r == -ESTALE)
+		return r;
+	return content_open_errno(r);
+}
+
 const char *content_control_help(void)
 {
 	return "# write one command a line:\n"

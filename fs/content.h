@@ -29,6 +29,15 @@ int content_make(const struct rooms *rooms, const struct place *p, struct blob *
 bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t made_ns,
 		      uint64_t stale_ns);
 
+/* Size and stamp of a CLASS_GUEST_FILE. 0, or -ENOENT when it is not there any more. */
+int content_file_facts(const struct rooms *rooms, const struct place *p, uint64_t *ret_size,
+		       uint64_t *ret_stamp);
+
+/* Its content; a reference for the caller. 0, -EINPROGRESS: it is being fetched, -ESTALE: that
+ * stamp is not the file's any more, or an errno that open(2) may show. */
+int content_file(const struct rooms *rooms, const struct place *p, uint64_t stamp,
+		 struct blob **ret);
+
 /* What reading `control` shows. */
 const char *content_control_help(void);
 

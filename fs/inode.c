@@ -15,6 +15,7 @@ struct inode {
 	struct blob *content;	/* lock: set once; may be replaced by equal bytes */
 	struct timespec mtime;	/* lock: when the content was new */
 	bool placeholder;	/* lock: began without content */
+	uint64_t size, stamp;	/* of a file of the guest's disk */
 	struct inode *next_id;	/* lock: chain by id */
 	struct inode *next_key; /* lock: chain by place */
 };
@@ -161,6 +162,8 @@ static void with_lock__view(const struct inode *i, struct inode_view *ret)
 				   .content = blob_get(i->content),
 				   .mtime = i->mtime,
 				   .made_ns = i->made_ns,
+				   .size = i->size,
+				   .stamp = i->stamp,
 				   .bound_late = i->placeholder};
 }
 
@@ -306,6 +309,25 @@ int inodes_lookup_placeholder(struct inodes *t, const struct place *p, struct in
 		i = with_lock__add(t, p);
 	if (i)
 		i->placeholder = true;
+	r = with_lock__count_lookup(i, ret);
+	mutex_unlock(&t->lock);
+	return r;
+}
+
+int inodes_lookup_file(struct inodes *t, const struct place *p, uint64_t size, uint64_t stamp,
+		       struct inode_view *ret)
+{
+	struct inode *i;
+	int r;
+
+	mutex_lock(&t->lock);
+	i = *with_lock__newest(t, p);
+	if (!i || i->size != size || i->stamp != stamp)
+		i = with_lock__add(t, p);
+	if (i) {
+		i->size = size;
+		i->stamp = stamp;
+	}
 	r = with_lock__count_lookup(i, ret);
 	mutex_unlock(&t->lock);
 	return r;

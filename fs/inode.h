@@ -8,6 +8,9 @@
  * A file whose content is not here yet has a placeholder: an inode of size 0, which gets its
  * content once ("bound").
  *
+ * A file of the guest's disk has its size, and a stamp in place of the content, which whoever opens
+ * it holds: with another stamp it is another generation.
+ *
  * All functions may be called from any thread; none blocks.
  */
 #ifndef KVMPROFS_INODE_H
@@ -28,9 +31,10 @@ struct inode_view {
 	struct place place;
 	struct blob *content; /* NULL: none, or none yet */
 	struct timespec mtime;
-	uint64_t made_ns; /* when the content was last found to be right; 0: it has none, or for
-			     ever */
-	bool bound_late;  /* was a placeholder: size and content came after the first lookup */
+	uint64_t made_ns;     /* when the content was last found to be right; 0: it has none, or for
+				 ever */
+	uint64_t size, stamp; /* of inodes_lookup_file() */
+	bool bound_late;      /* was a placeholder: size and content came after the first lookup */
 };
 void inode_view_put(struct inode_view *v);
 #define CLEANUP_INODE CLEANUP(inode_view_put)
@@ -52,6 +56,10 @@ int inodes_lookup_content(struct inodes *t, const struct place *p, struct blob *
 			  uint64_t made_ns, struct inode_view *ret);
 /* The placeholder of a place. */
 int inodes_lookup_placeholder(struct inodes *t, const struct place *p, struct inode_view *ret);
+
+/* The generation of a file with this size and stamp. */
+int inodes_lookup_file(struct inodes *t, const struct place *p, uint64_t size, uint64_t stamp,
+		       struct inode_view *ret);
 
 /* 0, or -ENOENT for an id that the kernel has forgotten. */
 int inodes_get(struct inodes *t, uint64_t id, struct inode_view *ret);

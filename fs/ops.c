@@ -38,6 +38,9 @@ void ops_view(const struct fs *fs, const struct place *dir, struct tree_view *re
 
 		ret->snapshot_count = n > 0 ? (size_t)n : 0;
 	}
+	ret->files = NULL;
+	if (tree_needs_files(dir->node))
+		ret->files = symsrc_module_tree(fs->rooms.symsrc, dir->serial);
 }
 
 void ops_view_put(struct tree_view *view)
@@ -45,6 +48,7 @@ void ops_view_put(struct tree_view *view)
 	guest_set_put(view->guests);
 	symbols_put(view->symbols);
 	free(view->snapshots);
+	modtree_put(view->files);
 }
 
 /* -- attributes -------------------------------------------------------------------------- */
@@ -65,6 +69,8 @@ static off_t size_of(const struct inode_view *v)
 {
 	if (tree_node(v->place.node)->class == CLASS_CONTROL)
 		return (off_t)strlen(content_control_help());
+	if (tree_node(v->place.node)->class == CLASS_GUEST_FILE)
+		return (off_t)v->size;
 	return v->content ? (off_t)v->content->size : 0;
 }
 
@@ -171,6 +177,14 @@ static int lookup_symbols(struct fs *fs, const struct place *p, struct inode_vie
 	return r;
 }
 
+static int lookup_file(struct fs *fs, const struct place *p, struct inode_view *ret)
+{
+	uint64_t size, stamp;
+	int r = content_file_facts(&fs->rooms, p, &size, &stamp);
+
+	return r < 0 ? r : inodes_lookup_file(fs->inodes, p, size, stamp, ret);
+}
+
 int ops_lookup_cheap(struct fs *fs, const struct place *p, struct inode_view *ret)
 {
 	switch (tree_node(p->node)->class) {
@@ -180,6 +194,7 @@ int ops_lookup_cheap(struct fs *fs, const struct place *p, struct inode_view *re
 	case CLASS_CONTROL: return inodes_lookup_stable(fs->inodes, p, ret);
 	case CLASS_SYMBOLS:
 	case CLASS_SYMBOLS_OR_EMPTY: return lookup_symbols(fs, p, ret);
+	case CLASS_GUEST_FILE: return lookup_file(fs, p, ret);
 	case CLASS_SNAPSHOT: break;
 	}
 	return inodes_lookup_fresh(fs->inodes, p, fresh_since(fs), ret) < 0 ? -EAGAIN : 0;
@@ -304,6 +319,48 @@ static void open_placeholder(fuse_req_t req, struct inode_view *v, struct fuse_f
 		reply_open(req, v, fi);
 }
 
+/* What belongs to an open file, as libfuse keeps it: a stream, or the content of a file of the
+ * guest's disk, which has the lowest bit set. */
+#define FH_CONTENT 1u
+
+static struct blob *content_of(const struct fuse_file_info *fi)
+{
+	// NOLINTNEXTLINE(performance-no-int-to-ptr)
+	return fi->fh & FH_CONTENT ? (struct blob *)(uintptr_t)(fi->fh & ~(uint64_t)FH_CONTENT)
+				   : NULL;
+}
+
+static struct stream *stream_of(const struct fuse_file_info *fi)
+{
+	// NOLINTNEXTLINE(performance-no-int-to-ptr)
+	return fi->fh & FH_CONTENT ? NULL : (struct stream *)(uintptr_t)fi->fh;
+}
+
+/* Takes the reference over. */
+static void reply_open_file(fuse_req_t req, struct blob *content)
+{
+	/* The generation's content is one, so the kernel may keep its pages. */
+	struct fuse_file_info fi = {
+		.keep_cache = 1, .noflush = 1, .fh = (uintptr_t)content | FH_CONTENT};
+
+	/* As for streams: nobody is told of it. */
+	if (fuse_reply_open(req, &fi) == -ENOENT)
+		blob_put(content);
+}
+
+static void open_file(fuse_req_t req, const struct inode_view *v)
+{
+	struct blob *content = NULL;
+	int r = content_file(&fs_of(req)->rooms, &v->place, v->stamp, &content);
+
+	if (r == -EINPROGRESS)
+		park_add(fs_of(req)->park, req, v->id);
+	else if (r < 0)
+		reply_errno(req, r);
+	else
+		reply_open_file(req, content);
+}
+
 /* One that nobody is told of, since its reader got a signal first, is not released by the kernel
  * either. */
 static void open_stream(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
@@ -326,11 +383,6 @@ static void open_stream(fuse_req_t req, const struct inode_view *v, struct fuse_
 	fi->fh = (uintptr_t)stream;
 	if (reply_open(req, v, fi) == -ENOENT)
 		streams_release(fs->streams, stream);
-}
-
-static struct stream *stream_of(const struct fuse_file_info *fi)
-{
-	return (struct stream *)(uintptr_t)fi->fh; // NOLINT(performance-no-int-to-ptr)
 }
 
 /* Without memory it is only not told of news. */
@@ -367,10 +419,27 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_stream(req, &v, fi);
 	else if (class == CLASS_SNAPSHOT && v.content)
 		open_text(req, &v, fi);
+	else if (class == CLASS_GUEST_FILE)
+		open_file(req, &v);
 	else if (class == CLASS_CONTROL || v.content)
 		reply_open(req, &v, fi);
 	else
 		open_placeholder(req, &v, fi);
+}
+
+static void answer_parked_file(struct fs *fs, const struct parked *p, const struct inode_view *v)
+{
+	struct blob *content = NULL;
+	int r = content_file(&fs->rooms, &v->place, v->stamp, &content);
+
+	if (r == -EINPROGRESS && clock_now_ns() < p->deadline_ns)
+		return;
+	if (!park_take(fs->park, p->ticket))
+		blob_put(content);
+	else if (r == 0)
+		reply_open_file(p->req, content);
+	else
+		reply_errno(p->req, r == -EINPROGRESS ? -ETIMEDOUT : r);
 }
 
 /* Symbols that have come are not given by this open: ESTALE makes the kernel look the name up
@@ -382,6 +451,10 @@ void ops_answer_parked(struct fs *fs, const struct parked *p)
 	CLEANUP_INODE struct inode_view v = {0};
 	int r = inodes_get(fs->inodes, p->inode, &v);
 
+	if (r == 0 && tree_node(v.place.node)->class == CLASS_GUEST_FILE) {
+		answer_parked_file(fs, p, &v);
+		return;
+	}
 	if (r == 0 && !v.content)
 		r = bind_placeholder(fs, &v);
 	if (r == -EINPROGRESS && clock_now_ns() < p->deadline_ns)
@@ -409,8 +482,11 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	CLEANUP_INODE struct inode_view v = {0};
 	const char *help = content_control_help();
+	const struct blob *file = content_of(fi);
 
-	if (inodes_get(fs_of(req)->inodes, ino, &v) < 0)
+	if (file)
+		reply_slice(req, file->data, file->size, size, off);
+	else if (inodes_get(fs_of(req)->inodes, ino, &v) < 0)
 		fuse_reply_err(req, ESTALE);
 	else if (v.content)
 		reply_slice(req, v.content->data, v.content->size, size, off);
@@ -504,6 +580,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	(void)ino;
 	if (stream_of(fi))
 		streams_release(fs_of(req)->streams, stream_of(fi));
+	blob_put(content_of(fi));
 	fuse_reply_err(req, 0);
 }
 

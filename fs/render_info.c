@@ -136,11 +136,27 @@ static void source_lines(const struct symsrc_status *st, const struct symbols *s
 	attempt_lines(&st->tried, out);
 }
 
+/* Only where they are asked for. */
+static void modules_lines(const struct symsrc_status *st, struct buf *out)
+{
+	if (!st->modules_wanted)
+		return;
+	render_line(out, "lib_modules", st->modules_used);
+	render_line(out, "lib_modules_state",
+		    st->modules_listed	     ? "ready"
+		    : st->modules_error.code ? "failed"
+					     : "waiting");
+	render_line_u64(out, "lib_modules_files", st->modules_files);
+	buf_printf(out, "lib_modules_error %s\n",
+		   st->modules_error.code ? st->modules_error.text : "-");
+}
+
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
 		const struct symbols *symbols, const struct render_when *when, struct buf *out)
 {
 	guest_lines(entry, when, out);
 	symbol_lines(symbols, out);
 	source_lines(status, symbols, when, out);
+	modules_lines(status, out);
 	return out->err;
 }

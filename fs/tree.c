@@ -72,6 +72,13 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_SYS_MODULE_NOTES] = {"notes", DIR_OF(NODE_SYS_MODULE_DIR)},
 	[NODE_SYS_MODULE_BUILD_ID] = {".note.gnu.build-id",
 				      FOR_PERF_OF(NODE_SYS_MODULE_NOTES, 0444)},
+	/* Both have themselves below them, too: is_in(). */
+	[NODE_FILES_DIR] = {NULL, DIR_OF(NODE_GUEST), .each = EACH_FILES},
+	[NODE_FILES_FILE] = {.parent = NODE_GUEST,
+			     .class = CLASS_GUEST_FILE,
+			     .mode = 0400,
+			     .each = EACH_FILES,
+			     SECRET},
 };
 
 const struct node *tree_node(enum node_id id)
@@ -81,8 +88,8 @@ const struct node *tree_node(enum node_id id)
 
 bool place_equal(const struct place *a, const struct place *b)
 {
-	return a->node == b->node && a->serial == b->serial && slice_equal(&a->slice, &b->slice) &&
-	       strcmp(a->module, b->module) == 0;
+	return a->node == b->node && a->serial == b->serial && a->file == b->file &&
+	       slice_equal(&a->slice, &b->slice) && strcmp(a->module, b->module) == 0;
 }
 
 static uint64_t fnv(const char *s)
@@ -100,7 +107,7 @@ uint64_t place_hash(const struct place *p)
 
 	h = (h ^ p->slice.time) * 0x9e3779b97f4a7c15ULL;
 	h = (h ^ p->slice.vcpu) * 0x9e3779b97f4a7c15ULL;
-	return (h ^ (h >> 32)) + fnv(p->module);
+	return (h ^ (h >> 32)) + fnv(p->module) + p->file;
 }
 
 /* 25 bits: a vCPU's 13, or those of a time. No place has both, nor a module beside them. */
@@ -111,11 +118,14 @@ static uint64_t slice_bits(const struct slice *s)
 
 _Static_assert(NODE_COUNT < 128, "a node's number needs 7 bits");
 
-/* serial (32 bits), the slice or a hash of the module's name (25), node + 1 (7). */
+/* serial (32 bits, of which the first is never set), the slice or a hash of the module's name (25),
+ * node + 1 (7). Of the files, of which there are thousands: 1, serial (20), key (43). */
 uint64_t place_ino(const struct place *p)
 {
 	uint64_t which = p->module[0] ? fnv(p->module) & 0x1ffffff : slice_bits(&p->slice);
 
+	if (p->file)
+		return 1ULL << 63 | (p->serial & 0xfffff) << 43 | (p->file & 0x7ffffffffff);
 	return p->serial << 32 | which << 7 | (uint64_t)(p->node + 1);
 }
 
@@ -137,6 +147,11 @@ static bool has_snapshot(const struct tree_view *view, uint32_t time)
 	while (i < view->snapshot_count && view->snapshots[i].id != time)
 		i++;
 	return time < SLICE_SNAPSHOT || i < view->snapshot_count;
+}
+
+bool tree_needs_files(enum node_id dir)
+{
+	return dir == NODE_GUEST || dir == NODE_FILES_DIR;
 }
 
 bool tree_exists(const struct tree_view *view, const struct place *p)
@@ -226,13 +241,31 @@ static int find_snapshot(const struct tree_view *view, const char *name, struct 
 	return -ENOENT;
 }
 
+/* Directories and files have one namespace, and two nodes. */
+static bool is_node_of(const struct modtree_entry *e, enum node_id id)
+{
+	return e->dir == (nodes[id].class == CLASS_DIR);
+}
+
+static int find_file(const struct tree_view *view, const struct place *dir, enum node_id id,
+		     const char *name, struct place *ret)
+{
+	const struct modtree_entry *e =
+		view->files ? modtree_child(view->files, dir->file, name) : NULL;
+
+	if (!e || !is_node_of(e, id))
+		return -ENOENT;
+	ret->file = e->key;
+	return 0;
+}
+
 static bool has_btf(const struct tree_view *view)
 {
 	return view->symbols && view->symbols->btf;
 }
 
-static int find_child(const struct tree_view *view, enum node_id id, const char *name,
-		      struct place *ret)
+static int find_child(const struct tree_view *view, const struct place *dir, enum node_id id,
+		      const char *name, struct place *ret)
 {
 	switch (nodes[id].each) {
 	case EACH_ONE: return strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
@@ -242,6 +275,7 @@ static int find_child(const struct tree_view *view, enum node_id id, const char 
 	case EACH_BTF: return has_btf(view) && strcmp(nodes[id].name, name) == 0 ? 0 : -ENOENT;
 	case EACH_VCPU: return find_vcpu(view, name, ret);
 	case EACH_SNAPSHOT: return find_snapshot(view, name, ret);
+	case EACH_FILES: return find_file(view, dir, id, name, ret);
 	}
 	return -ENOENT;
 }
@@ -259,7 +293,8 @@ static struct place enter(enum node_id id, const struct place *dir)
 
 static bool is_in(enum node_id id, const struct place *dir)
 {
-	return nodes[id].parent == dir->node || (nodes[id].sliced && nodes[dir->node].slices);
+	return nodes[id].parent == dir->node || (nodes[id].sliced && nodes[dir->node].slices) ||
+	       (nodes[id].each == EACH_FILES && dir->node == NODE_FILES_DIR);
 }
 
 int tree_lookup(const struct tree_view *view, const struct place *dir, const char *name,
@@ -273,7 +308,7 @@ int tree_lookup(const struct tree_view *view, const struct place *dir, const cha
 
 		if (!is_in(id, dir))
 			continue;
-		r = find_child(view, id, name, &found);
+		r = find_child(view, dir, id, name, &found);
 		if (r == -ENOENT)
 			continue;
 		if (r == 0)
@@ -354,6 +389,19 @@ static void append_snapshots(const struct tree_view *view, const struct place *d
 			view->snapshots[i].id;
 }
 
+static void append_files(const struct tree_view *view, const struct place *dir, enum node_id id,
+			 struct tree_list *l)
+{
+	size_t count = 0;
+	const struct modtree_entry *e =
+		view->files ? modtree_children(view->files, dir->file, &count) : NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		if (is_node_of(&e[i], id))
+			append(l, dir, id, modtree_name(view->files, &e[i]))->place.file = e[i].key;
+	}
+}
+
 static int append_child(const struct tree_view *view, const struct place *dir, enum node_id id,
 			struct tree_list *l)
 {
@@ -368,6 +416,7 @@ static int append_child(const struct tree_view *view, const struct place *dir, e
 		break;
 	case EACH_VCPU: append_vcpus(view, dir, id, l); break;
 	case EACH_SNAPSHOT: append_snapshots(view, dir, id, l); break;
+	case EACH_FILES: append_files(view, dir, id, l); break;
 	}
 	return 0;
 }
@@ -377,9 +426,11 @@ static size_t most_entries(const struct tree_view *view, const struct place *dir
 {
 	const struct guest *g = guest_of(view, dir);
 	size_t modules = view->symbols ? view->symbols->module_count : 0;
-	size_t vcpus = g ? g->vcpu_count : 0;
+	size_t vcpus = g ? g->vcpu_count : 0, files = 0;
 
-	return NODE_COUNT + view->guests->count + modules + vcpus + view->snapshot_count;
+	if (view->files)
+		modtree_children(view->files, dir->file, &files);
+	return NODE_COUNT + view->guests->count + modules + vcpus + files + view->snapshot_count;
 }
 
 int tree_list(const struct tree_view *view, const struct place *dir, struct tree_list *ret)

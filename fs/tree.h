@@ -14,6 +14,7 @@
 #include "fs/names.h"
 #include "profiler/profiler.h"
 #include "symsrc/guest.h"
+#include "symsrc/modtree.h"
 #include "symsrc/symbols.h"
 
 enum node_id {
@@ -62,6 +63,8 @@ enum node_id {
 	NODE_SYS_MODULE_DIR, /* sys/module/NAME/ */
 	NODE_SYS_MODULE_NOTES,
 	NODE_SYS_MODULE_BUILD_ID,
+	NODE_FILES_DIR, /* lib/ and all below it, where the guest's source has it: modtree.h */
+	NODE_FILES_FILE,
 	NODE_COUNT
 };
 
@@ -78,11 +81,22 @@ enum node_class {
 	CLASS_SYMBOLS_OR_EMPTY,
 	/* What happens from its opening on: see fs/stream.h. */
 	CLASS_STREAM,
+	/* A file of the guest's disk: its size is known, its content comes when it is opened. */
+	CLASS_GUEST_FILE,
 	CLASS_CONTROL
 };
 
 /* How many of it there are in its directory, and what their names come from. */
-enum node_each { EACH_ONE, EACH_PID, EACH_NAME, EACH_MODULE, EACH_BTF, EACH_VCPU, EACH_SNAPSHOT };
+enum node_each {
+	EACH_ONE,
+	EACH_PID,
+	EACH_NAME,
+	EACH_MODULE,
+	EACH_BTF,
+	EACH_VCPU,
+	EACH_SNAPSHOT,
+	EACH_FILES
+};
 
 struct node {
 	const char *name; /* NULL unless EACH_ONE or EACH_BTF */
@@ -106,6 +120,7 @@ struct place {
 	uint64_t serial;    /* 0: of no guest */
 	struct slice slice; /* all zero where there is a module */
 	char module[MODULE_NAME_MAX];
+	uint64_t file; /* key of a struct modtree_entry; 0: none */
 };
 
 bool place_equal(const struct place *a, const struct place *b);
@@ -119,6 +134,7 @@ struct tree_view {
 	const struct symbols *symbols;	     /* of the guest of the directory; NULL: none */
 	struct profiler_snapshot *snapshots; /* likewise */
 	size_t snapshot_count;
+	const struct modtree *files; /* likewise */
 };
 
 /* True when entries of this directory come from the guest's symbols: they are to be in the
@@ -126,6 +142,8 @@ struct tree_view {
 bool tree_needs_symbols(enum node_id dir);
 /* The same for the guest's snapshots. */
 bool tree_needs_snapshots(const struct place *dir);
+/* Likewise of its module files. */
+bool tree_needs_files(enum node_id dir);
 
 /* True while the place's guest runs, or it belongs to none, and its snapshot is there. */
 bool tree_exists(const struct tree_view *view, const struct place *p);

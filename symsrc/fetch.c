@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "symsrc/base/cleanup.h"
@@ -245,4 +246,86 @@ int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *
 	}
 	source_destroy(s);
 	return explained(why, r < 0 ? r : 0);
+}
+
+/* ---- /lib/modules ------------------------------------------------------------------------- */
+
+struct fetch_files {
+	struct source *source;
+};
+
+int fetch_files_open(const char *uri, const struct source_target *target, struct fetch_files **ret,
+		     struct errmsg *why)
+{
+	struct fetch_files *f = calloc(1, sizeof(*f));
+	int r = f ? source_create(uri, target, &f->source, why) : -ENOMEM;
+
+	if (r == 0 && !f->source->ops->list)
+		r = errmsg_set(why, -EOPNOTSUPP, "%s: has no files of /lib/modules", uri);
+	if (r < 0) {
+		fetch_files_close(f);
+		return explained(why, r);
+	}
+	*ret = f;
+	return 0;
+}
+
+void fetch_files_close(struct fetch_files *f)
+{
+	if (f)
+		source_destroy(f->source);
+	free(f);
+}
+
+const char *fetch_files_used(const struct fetch_files *f)
+{
+	return f->source->used;
+}
+
+int fetch_files_list(struct fetch_files *f, const char *release, const struct source_limits *limits,
+		     const struct modtree **ret, struct errmsg *why)
+{
+	struct modtree_builder *b = NULL;
+	int r = modtree_builder_create(release, &b);
+
+	if (r == -EINVAL)
+		return errmsg_set(why, r, "\"%s\" is no name of a directory", release);
+	if (r == 0)
+		r = f->source->ops->list(f->source, release, limits, b, why);
+	if (r == 0)
+		r = modtree_builder_finish(b, ret);
+	modtree_builder_destroy(b);
+	return explained(why, r);
+}
+
+static int check_size(const struct modtree *tree, uint64_t key, size_t size, struct errmsg *why)
+{
+	const struct modtree_entry *e = modtree_find(tree, key);
+
+	return e && e->size == size ? 0
+				    : errmsg_set(why, -ESTALE, "it has %zu bytes now, not %llu",
+						 size, e ? (unsigned long long)e->size : 0ULL);
+}
+
+int fetch_files_read(struct fetch_files *f, const struct modtree *tree, uint64_t key,
+		     const struct source_limits *limits, struct blob **ret, struct errmsg *why)
+{
+	const struct modtree_entry *e = modtree_find(tree, key);
+	char path[MODTREE_PATH_MAX];
+	CLEANUP_BUF struct buf to;
+	int r = modtree_path(tree, key, path, sizeof(path));
+
+	/* One byte more is enough to see that it is another one. */
+	buf_init(&to, e && e->size < GUEST_KO_MAX ? e->size + 1 : GUEST_KO_MAX);
+	if (r == 0 && e->size > GUEST_KO_MAX)
+		r = errmsg_set(why, -EFBIG, "more than %u bytes", GUEST_KO_MAX);
+	if (r == 0)
+		r = f->source->ops->read(f->source, tree->release, path, limits, &to, why);
+	if (r == 0 || (r == -EFBIG && to.err))
+		r = check_size(tree, key, to.len + (to.err == -EFBIG), why);
+	if (r == 0) {
+		*ret = blob_from_buf(&to);
+		r = *ret ? 0 : -ENOMEM;
+	}
+	return explained(why, r);
 }

@@ -16,7 +16,9 @@
 #ifndef KVMPROFS_FETCH_H
 #define KVMPROFS_FETCH_H
 
+#include "symsrc/base/blob.h"
 #include "symsrc/base/errmsg.h"
+#include "symsrc/modtree.h"
 #include "symsrc/source.h"
 #include "symsrc/symbols.h"
 
@@ -43,5 +45,27 @@ int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct 
  * its own (source_ops.look()), or by the guest's boot_id and list of modules (symsrc/filemark.h).
  * 0, or negative errno and why. */
 int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *why);
+
+/* A way to the files below a guest's /lib/modules. Between two orders it may stay connected, so
+ * that the next one costs little. Used by one thread at a time. */
+struct fetch_files;
+
+/* Connects to nothing yet. 0, -EOPNOTSUPP for a source that has no such files, or as
+ * source_create(). */
+int fetch_files_open(const char *uri, const struct source_target *target, struct fetch_files **ret,
+		     struct errmsg *why);
+void fetch_files_close(struct fetch_files *f); /* accepts NULL; ends the connection */
+
+/* What it used last ("ssh://root@host"); empty: nothing yet. */
+const char *fetch_files_used(const struct fetch_files *f);
+
+/* What there is for this kernel. One reference in *ret, or negative errno and why: -ENOENT for
+ * nothing, -EFBIG above the limits of modtree.h. Blocks as fetch_symbols(). */
+int fetch_files_list(struct fetch_files *f, const char *release, const struct source_limits *limits,
+		     const struct modtree **ret, struct errmsg *why);
+
+/* The content of one of them, likewise. -ESTALE: it is not as large as the tree says. */
+int fetch_files_read(struct fetch_files *f, const struct modtree *tree, uint64_t key,
+		     const struct source_limits *limits, struct blob **ret, struct errmsg *why);
 
 #endif

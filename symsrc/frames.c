@@ -26,6 +26,8 @@ static const struct frame_kind kinds[] = {
 	{"module_notes", FRAME_NOTES, GUEST_FILE_COUNT},
 	{"kallsyms", FRAME_FILE, GUEST_FILE_KALLSYMS},
 	{"modules_again", FRAME_FILE, GUEST_FILE_MODULES},
+	{"listing", FRAME_FILE, GUEST_FILE_LISTING},
+	{"file", FRAME_FILE, GUEST_FILE_MODULE_KO},
 	{"failed", FRAME_FAILED, GUEST_FILE_COUNT},
 	{"end", FRAME_LAST, GUEST_FILE_COUNT},
 };

@@ -10,6 +10,8 @@
  * anyway. Names:
  *	version boot_id modules kallsyms notes	one file each, at most once
  *	modules_again	/proc/modules once more, after all else; delivered as GUEST_FILE_MODULES
+ *	listing		of /lib/modules/RELEASE, by ls (symsrc/lslist.h)
+ *	file		one file below that
  *	names		the paths of the modules' build-id notes, blank-separated, on one line
  *	module_notes	those notes, one after the other; each tells its own length
  *	failed		its content is the name of the file that could not be read: an error

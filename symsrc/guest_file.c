@@ -18,6 +18,8 @@ static const struct {
 	[GUEST_FILE_BTF] = {"/sys/kernel/btf/vmlinux", GUEST_BTF_MAX},
 	[GUEST_FILE_ORC_IP] = {".orc_unwind_ip", GUEST_ORC_MAX},
 	[GUEST_FILE_ORC] = {".orc_unwind", GUEST_ORC_MAX},
+	[GUEST_FILE_LISTING] = {"/lib/modules", GUEST_LISTING_MAX},
+	[GUEST_FILE_MODULE_KO] = {"/lib/modules/*", GUEST_KO_MAX},
 };
 
 const char *guest_file_path(enum guest_file file)

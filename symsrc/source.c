@@ -11,6 +11,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/base/text.h"
 #include "symsrc/source_impl.h"
+#include "symsrc/ssh_uri.h"
 
 /* The known kinds by how their URIs begin. */
 static const struct scheme {
@@ -96,6 +97,17 @@ void source_destroy(struct source *s)
 {
 	if (s)
 		s->ops->destroy(s);
+}
+
+bool source_wants_modules(const char *uri)
+{
+	const char *query = strrchr(uri, '?');
+	struct ssh_query q;
+
+	if (!query || !(matches(uri, "auto") || matches(uri, "ssh://") || matches(uri, "vsock:") ||
+			matches(uri, "dir:")))
+		return false;
+	return ssh_query_parse(query + 1, &q, NULL) == 0 && q.modules;
 }
 
 int source_check_uri(const char *uri, struct errmsg *why)

@@ -15,8 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/base/buf.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/guest.h"
+#include "symsrc/modtree.h"
 
 #define SOURCE_URI_MAX	2048
 #define SOURCE_USED_MAX 256
@@ -36,6 +38,9 @@ enum guest_file {
 	 * its image, no files of a guest; only its memory has them. */
 	GUEST_FILE_ORC_IP, /* .orc_unwind_ip */
 	GUEST_FILE_ORC,	   /* .orc_unwind */
+	/* These two are asked for by source_ops.list() and read(), never by fetch(). */
+	GUEST_FILE_LISTING,   /* of /lib/modules/RELEASE (symsrc/lslist.h) */
+	GUEST_FILE_MODULE_KO, /* one file below it */
 	GUEST_FILE_COUNT
 };
 #define GUEST_FILE_BIT(f) (1u << (f))
@@ -48,6 +53,8 @@ enum guest_file {
 #define GUEST_VERSION_MAX  (4u << 10)
 #define GUEST_BTF_MAX	   (32u << 20)
 #define GUEST_ORC_MAX	   (32u << 20)
+#define GUEST_LISTING_MAX  (16u << 20)
+#define GUEST_KO_MAX	   (64u << 20)
 #define GUEST_MODULES_MOST 4096 /* modules with a note */
 
 /* Longest file name of this kind in the guest ("/proc/kallsyms"); for messages. */
@@ -145,6 +152,14 @@ struct source_ops {
 	 * fetch. An enum source_news, or negative errno and why; -ENOSYS, or NULL: by its files
 	 * (symsrc/filemark.h), which the caller does. */
 	int (*look)(struct source *s, const struct source_limits *limits, struct errmsg *why);
+	/* What the guest has below /lib/modules/RELEASE, into the builder that was made for that
+	 * release. 0, -ENOENT when it has none, or as fetch(). NULL: this source cannot. */
+	int (*list)(struct source *s, const char *release, const struct source_limits *limits,
+		    struct modtree_builder *to, struct errmsg *why);
+	/* One of these files, whole, into an empty buffer: by the path that modtree_path() says.
+	 * 0, -ENOENT, -EFBIG above GUEST_KO_MAX, or as fetch(). Comes with list(). */
+	int (*read)(struct source *s, const char *release, const char *path,
+		    const struct source_limits *limits, struct buf *to, struct errmsg *why);
 };
 
 /* Each source begins with this. */
@@ -181,7 +196,7 @@ struct source {
  *	memory				out of the guest's RAM (source_memory.c)
  *	virtio-serial:SOCKET		the VMM's end of a serial port of the guest, where
  *					qemu-guest-agent answers, or symsrc/guest-helper
- *	dir:PATH			PATH/proc/kallsyms and so on
+ *	dir:PATH[?modules=yes]		PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
  *	vmlinux:PATH[,slide:HEX]	the kernel's ELF file, with symbols (source_vmlinux.c)
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):
@@ -194,6 +209,7 @@ struct source {
  *				IdentityFile, UserKnownHostsFile and the algorithms count; a
  *				ProxyCommand or ProxyJump is refused, since nothing is executed
  *				here, and host keys are checked whatever StrictHostKeyChecking says.
+ *	modules=yes		serve its /lib/modules/RELEASE, too
  * Connects to nothing yet. 0 and *ret, or negative errno: -EINVAL for an unknown or malformed
  * URI. */
 int source_create(const char *uri, const struct source_target *target, struct source **ret,
@@ -202,6 +218,9 @@ void source_destroy(struct source *s); /* accepts NULL */
 
 /* Whether a source of this URI may want the guest's RAM (struct source_target.ram). */
 bool source_wants_ram(const char *uri);
+
+/* Whether a source of this URI, which is well-formed, is asked for /lib/modules, too. */
+bool source_wants_modules(const char *uri);
 
 /* Checks a URI without a guest, for the command line and the configuration file. */
 int source_check_uri(const char *uri, struct errmsg *why);

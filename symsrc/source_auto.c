@@ -34,7 +34,8 @@
 struct source_auto {
 	struct source base;
 	struct source_target target;
-	char *query; /* "?identity=..." or "" */
+	struct source *files; /* that brought /lib/modules last; or NULL */
+	char *query;	      /* "?identity=..." or "" */
 };
 
 /* Writes the URI of one way into the guest, without a query. False: it is not open. */
@@ -408,15 +409,93 @@ static int auto_look(struct source *s, const struct source_limits *limits, struc
 	return r;
 }
 
+/* ---- /lib/modules ------------------------------------------------------------------------- */
+
+/* One order for the ways that can carry it out. */
+struct files_order {
+	const char *release, *path; /* path NULL: a listing */
+	const struct source_limits *limits;
+	struct modtree_builder *list;
+	struct buf *to;
+};
+
+static int order(struct source *s, const struct files_order *o, struct errmsg *why)
+{
+	if (o->to)
+		buf_clear(o->to); /* of what another way has begun */
+	return o->path ? s->ops->read(s, o->release, o->path, o->limits, o->to, why)
+		       : s->ops->list(s, o->release, o->limits, o->list, why);
+}
+
+static int order_by(struct source_auto *a, const struct way *w, const char *shown,
+		    const struct files_order *o, struct errmsg *why)
+{
+	char uri[SOURCE_URI_MAX];
+	struct source *s;
+	int r;
+
+	snprintf(uri, sizeof(uri), "%s%s", shown, a->query);
+	r = w->create(uri, &a->target, &s, why);
+	if (r < 0)
+		return r;
+	r = order(s, o, why);
+	if (r < 0) {
+		source_destroy(s);
+		return r;
+	}
+	memcpy(a->base.used, s->used, sizeof(a->base.used));
+	a->files = s;
+	return 0;
+}
+
+/* Over ssh alone. The way that worked last is kept, since it may still be connected. */
+static int order_files(struct source_auto *a, const struct files_order *o, struct errmsg *why)
+{
+	int r = errmsg_set(why, -EHOSTUNREACH, "no way to the guest's files: only ssh brings them");
+	char shown[SOURCE_URI_MAX];
+
+	if (a->files) {
+		r = order(a->files, o, why);
+		if (r == 0)
+			return 0;
+		source_destroy(take_ptr(a->files));
+	}
+	for (size_t i = 0; r < 0 && i < ARRAY_SIZE(ways); i++) {
+		if (!ways[i].ssh || !ways[i].open(&a->target, shown, sizeof(shown)))
+			continue;
+		if (source_check_limits(o->limits, why) == 0)
+			r = order_by(a, &ways[i], shown, o, why);
+	}
+	return r;
+}
+
+static int auto_list(struct source *s, const char *release, const struct source_limits *limits,
+		     struct modtree_builder *to, struct errmsg *why)
+{
+	const struct files_order o = {.release = release, .limits = limits, .list = to};
+
+	return order_files((struct source_auto *)s, &o, why);
+}
+
+static int auto_read(struct source *s, const char *release, const char *path,
+		     const struct source_limits *limits, struct buf *to, struct errmsg *why)
+{
+	const struct files_order o = {.release = release, .path = path, .limits = limits, .to = to};
+
+	return order_files((struct source_auto *)s, &o, why);
+}
+
 static void auto_destroy(struct source *s)
 {
 	struct source_auto *a = (struct source_auto *)s;
 
+	source_destroy(a->files);
 	free(a->query);
 	free(a);
 }
 
-static const struct source_ops auto_ops = {"auto", auto_fetch, auto_destroy, auto_look};
+static const struct source_ops auto_ops = {"auto",    auto_fetch, auto_destroy,
+					   auto_look, auto_list,  auto_read};
 
 int source_auto_create(const char *uri, const struct source_target *target, struct source **ret,
 		       struct errmsg *why)

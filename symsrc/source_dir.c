@@ -1,4 +1,5 @@
-/* dir:PATH - a folder laid out as a guest's root: a mounted guest disk, an sshfs mount, a copy.
+/* dir:PATH[?modules=yes] - a folder laid out as a guest's root: a mounted guest disk, an sshfs
+ * mount, a copy.
  *
  * What is in it was made by the guest, symbolic links too. Every file is opened by openat2(2)
  * with RESOLVE_BENEATH, so a link that leads out of PATH is refused by the kernel; links that
@@ -7,6 +8,8 @@
  *
  * A read of a hung sshfs or NFS mount blocks in the kernel, beyond deadline and cancel.
  */
+#include "symsrc/source_dir.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,8 +46,7 @@ static int open_beneath(int root, const char *path, int flags)
 	return io_openat2(root, path, flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 }
 
-/* Opens what an O_PATH descriptor stands for, if that is a regular file. */
-static int open_regular(int path_fd)
+int source_dir_open_regular(int path_fd)
 {
 	char name[32];
 	struct stat st;
@@ -69,7 +71,7 @@ static int fetch_path(const struct dir_fetch *f, const char *path, enum guest_fi
 		      const char *module)
 {
 	CLEANUP_FD int place = open_beneath(f->root, path, O_PATH);
-	CLEANUP_FD int fd = place < 0 ? place : open_regular(place);
+	CLEANUP_FD int fd = place < 0 ? place : source_dir_open_regular(place);
 
 	if (is_absent(place))
 		return 0;
@@ -176,7 +178,34 @@ static void dir_destroy(struct source *s)
 	free(d);
 }
 
-static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy, NULL};
+static int dir_list(struct source *s, const char *release, const struct source_limits *limits,
+		    struct modtree_builder *to, struct errmsg *why)
+{
+	const struct source_dir *d = (struct source_dir *)s;
+
+	snprintf(s->used, sizeof(s->used), "dir:%s", d->path);
+	return source_dir_list(d->path, release, limits, to, why);
+}
+
+static int dir_read(struct source *s, const char *release, const char *path,
+		    const struct source_limits *limits, struct buf *to, struct errmsg *why)
+{
+	const struct source_dir *d = (struct source_dir *)s;
+
+	return source_dir_read(d->path, release, path, limits, to, why);
+}
+
+static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy, NULL, dir_list, dir_read};
+
+/* Without "?modules=yes" or "no" at its end; any other '?' belongs to the path. */
+static char *copy_path(const char *path)
+{
+	const char *query = strrchr(path, '?');
+	bool ours =
+		query && (strcmp(query, "?modules=yes") == 0 || strcmp(query, "?modules=no") == 0);
+
+	return strndup(path, ours ? (size_t)(query - path) : strlen(path));
+}
 
 int source_dir_create(const char *uri, const struct source_target *target, struct source **ret,
 		      struct errmsg *why)
@@ -193,7 +222,7 @@ int source_dir_create(const char *uri, const struct source_target *target, struc
 	if (!d)
 		return -ENOMEM;
 	d->base.ops = &dir_ops;
-	d->path = strdup(path);
+	d->path = copy_path(path);
 	if (!d->path) {
 		free(d);
 		return -ENOMEM;

@@ -57,7 +57,8 @@ static void files_destroy(struct source *s)
 	free(f);
 }
 
-static const struct source_ops files_ops = {"kallsyms", files_fetch, files_destroy, NULL};
+static const struct source_ops files_ops = {
+	.scheme = "kallsyms", .fetch = files_fetch, .destroy = files_destroy};
 
 int source_files_create(const char *uri, const struct source_target *target, struct source **ret,
 			struct errmsg *why)

@@ -156,8 +156,10 @@ static void memory_destroy(struct source *s)
 	free(m);
 }
 
-static const struct source_ops memory_ops = {"memory", memory_fetch, memory_destroy,
-					     source_ram_look};
+static const struct source_ops memory_ops = {.scheme = "memory",
+					     .fetch = memory_fetch,
+					     .destroy = memory_destroy,
+					     .look = source_ram_look};
 
 int source_memory_create(const char *uri, const struct source_target *target, struct source **ret,
 			 struct errmsg *why)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "symsrc/base/cleanup.h"
+#include "symsrc/lslist.h"
 #include "symsrc/source_impl.h"
 #include "symsrc/ssh_link.h"
 #include "symsrc/ssh_script.h"
@@ -19,6 +20,7 @@ struct source_ssh {
 	struct source base;
 	struct ssh_uri uri;
 	bool guess;
+	struct ssh_link *kept; /* after an order for /lib/modules, for the next one; or NULL */
 };
 
 int source_ssh_init(struct errmsg *why)
@@ -58,7 +60,22 @@ static int check_end(struct ssh_link *l, const struct wire *w, struct errmsg *wh
 	return r;
 }
 
-static int run_command(struct ssh_link *l, unsigned want, const struct source_sink *sink,
+/* What is asked of the guest: its files, a listing (release), or one file of it (path, too). */
+struct order {
+	unsigned want;
+	const char *release, *path;
+};
+
+static int make_command(struct buf *b, const struct order *o, const char *boundary)
+{
+	if (!o->release)
+		return ssh_script(b, o->want, boundary);
+	if (!o->path)
+		return ssh_script_list(b, o->release, boundary);
+	return ssh_script_read(b, o->release, o->path, boundary);
+}
+
+static int run_command(struct ssh_link *l, const struct order *o, const struct source_sink *sink,
 		       struct errmsg *why)
 {
 	char boundary[FRAMES_BOUNDARY_LEN + 1];
@@ -68,7 +85,7 @@ static int run_command(struct ssh_link *l, unsigned want, const struct source_si
 
 	buf_init(&command, SSH_SCRIPT_MAX);
 	if (r == 0)
-		r = ssh_script(&command, want, boundary);
+		r = make_command(&command, o, boundary);
 	if (r < 0)
 		return r;
 	wire_init(&w, boundary, sink);
@@ -92,7 +109,21 @@ static int with_name(const char *name, int r, struct errmsg *why)
 	return errmsg_set(why, r, "%s: %s", name, e.text);
 }
 
-static int ssh_fetch(struct source *s, unsigned want, const struct source_limits *limits,
+/* The one that was kept, if it still stands; else a new one. */
+static int take_link(struct source_ssh *ssh, const struct source_limits *limits,
+		     struct ssh_link **ret, struct errmsg *why)
+{
+	struct ssh_link *kept = take_ptr(ssh->kept);
+
+	if (kept && ssh_link_reuse(kept, limits)) {
+		*ret = kept;
+		return 0;
+	}
+	ssh_link_close(kept);
+	return ssh_link_open(&ssh->uri, ssh->guess, limits, ret, why);
+}
+
+static int carry_out(struct source *s, const struct order *o, const struct source_limits *limits,
 		     const struct source_sink *sink, struct errmsg *why)
 {
 	struct source_ssh *ssh = (struct source_ssh *)s;
@@ -101,23 +132,100 @@ static int ssh_fetch(struct source *s, unsigned want, const struct source_limits
 	int r;
 
 	ssh_uri_show(&ssh->uri, name, sizeof(name));
-	r = ssh_link_open(&ssh->uri, ssh->guess, limits, &l, why);
+	r = take_link(ssh, limits, &l, why);
 	if (r < 0)
 		return with_name(name, r, why);
 	snprintf(name, sizeof(name), "%s", ssh_link_name(l));
-	r = run_command(l, want, sink, why);
-	ssh_link_close(l);
+	r = run_command(l, o, sink, why);
+	if (r == 0 && o->release)
+		ssh->kept = l;
+	else
+		ssh_link_close(l);
 	if (r == 0)
 		snprintf(s->used, sizeof(s->used), "%s", name);
 	return with_name(name, r, why);
 }
 
+static int ssh_fetch(struct source *s, unsigned want, const struct source_limits *limits,
+		     const struct source_sink *sink, struct errmsg *why)
+{
+	return carry_out(s, &(struct order){.want = want}, limits, sink, why);
+}
+
+/* ---- /lib/modules ------------------------------------------------------------------------- */
+
+/* Where the bytes of the one frame go that is waited for. */
+struct catch
+{
+	enum guest_file file;
+	bool seen, open;
+	struct lslist *list; /* either this */
+	struct buf *to;	     /* or this */
+};
+
+static int catch_begin(void *ctx, enum guest_file file, const char *module)
+{
+	struct catch *c = ctx;
+
+	(void)module;
+	c->open = file == c->file;
+	c->seen |= c->open;
+	return 0;
+}
+
+static int catch_data(void *ctx, const void *bytes, size_t n)
+{
+	struct catch *c = ctx;
+
+	if (!c->open)
+		return 0;
+	return c->list ? lslist_feed(c->list, bytes, n) : buf_append(c->to, bytes, n);
+}
+
+static int catch_one(struct source *s, const struct order *o, struct catch *c,
+		     const struct source_limits *limits, struct errmsg *why)
+{
+	const struct source_sink sink = {catch_begin, catch_data, c};
+	bool kept = ((struct source_ssh *)s)->kept != NULL;
+	int r = carry_out(s, o, limits, &sink, why);
+
+	/* The guest may have ended the connection that was kept, without our having heard yet. */
+	if (r < 0 && kept && !c->seen && r != -ECANCELED)
+		r = carry_out(s, o, limits, &sink, why);
+	if (r == 0 && !c->seen)
+		return errmsg_set(why, -ENOENT, "%s: the guest has no /lib/modules/%s/%s", s->used,
+				  o->release, o->path ? o->path : "");
+	return r;
+}
+
+static int ssh_list(struct source *s, const char *release, const struct source_limits *limits,
+		    struct modtree_builder *to, struct errmsg *why)
+{
+	const struct order o = {.release = release};
+	struct lslist list;
+	struct catch c = {.file = GUEST_FILE_LISTING, .list = &list};
+
+	lslist_init(&list, to);
+	return catch_one(s, &o, &c, limits, why);
+}
+
+static int ssh_read_file(struct source *s, const char *release, const char *path,
+			 const struct source_limits *limits, struct buf *to, struct errmsg *why)
+{
+	const struct order o = {.release = release, .path = path};
+	struct catch c = {.file = GUEST_FILE_MODULE_KO, .to = to};
+
+	return catch_one(s, &o, &c, limits, why);
+}
+
 static void ssh_destroy(struct source *s)
 {
+	ssh_link_close(((struct source_ssh *)s)->kept);
 	free(s);
 }
 
-static const struct source_ops ssh_ops = {"ssh", ssh_fetch, ssh_destroy, NULL};
+static const struct source_ops ssh_ops = {"ssh", ssh_fetch, ssh_destroy,
+					  NULL,	 ssh_list,  ssh_read_file};
 
 static int create(const char *uri, bool guess, struct source **ret, struct errmsg *why)
 {

@@ -258,8 +258,10 @@ static void virtio_destroy(struct source *base)
 	free(v);
 }
 
-static const struct source_ops virtio_ops = {"virtio-serial", virtio_fetch, virtio_destroy,
-					     virtio_look};
+static const struct source_ops virtio_ops = {.scheme = "virtio-serial",
+					     .fetch = virtio_fetch,
+					     .destroy = virtio_destroy,
+					     .look = virtio_look};
 
 int source_virtio_create(const char *uri, const struct source_target *target, struct source **ret,
 			 struct errmsg *why)

@@ -205,8 +205,10 @@ static void vmlinux_destroy(struct source *s)
 	free(v);
 }
 
-static const struct source_ops vmlinux_ops = {"vmlinux", vmlinux_fetch, vmlinux_destroy,
-					      source_ram_look};
+static const struct source_ops vmlinux_ops = {.scheme = "vmlinux",
+					      .fetch = vmlinux_fetch,
+					      .destroy = vmlinux_destroy,
+					      .look = source_ram_look};
 
 /* slide: NULL, or what follows ",slide:". */
 static bool take_slide(struct source_vmlinux *v, const char *slide)

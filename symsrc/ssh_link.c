@@ -206,6 +206,21 @@ void ssh_link_close(struct ssh_link *l)
 	free(l);
 }
 
+bool ssh_link_reuse(struct ssh_link *l, const struct source_limits *limits)
+{
+	struct pollfd p = {.fd = ssh_get_fd(l->session), .events = POLLRDHUP};
+
+	if (poll(&p, 1, 0) > 0 || !ssh_is_connected(l->session))
+		return false;
+	ssh_channel_free(l->channel);
+	l->channel = NULL;
+	l->limits = *limits;
+	l->counter = (struct ssh_counter_struct){0};
+	l->stderr_len = 0;
+	memset(l->stderr_text, 0, sizeof(l->stderr_text));
+	return true;
+}
+
 const char *ssh_link_name(const struct ssh_link *l)
 {
 	return l->name;

@@ -1,5 +1,5 @@
-/* One ssh session for one command: a thin skin over libssh that never waits without a deadline
- * and an ear for the cancel, and that says in one line what went wrong.
+/* One ssh session for one command at a time: a thin skin over libssh that never waits without a
+ * deadline and an ear for the cancel, and that says in one line what went wrong.
  *
  * libssh runs non-blocking throughout; waiting is done here, in poll(2). Two things in libssh
  * wait nevertheless, and are taken care of: it makes the socket blocking when it connects
@@ -11,6 +11,7 @@
 #ifndef KVMPROFS_SSH_LINK_H
 #define KVMPROFS_SSH_LINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,10 @@ struct ssh_link;
  * -EACCES (no key is accepted), -ETIMEDOUT, -ECANCELED, -EPROTO. */
 int ssh_link_open(const struct ssh_uri *uri, bool guess, const struct source_limits *limits,
 		  struct ssh_link **ret, struct errmsg *why);
+
+/* Makes a link whose command has ended ready for another one, under new limits. False: the guest
+ * has closed it. */
+bool ssh_link_reuse(struct ssh_link *l, const struct source_limits *limits);
 
 /* Starts the command: once. 0, -EPERM when the guest refuses to, or as above. */
 int ssh_link_exec(struct ssh_link *l, const char *command, struct errmsg *why);

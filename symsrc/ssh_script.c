@@ -40,13 +40,24 @@ static const struct {
 	{GUEST_FILE_KALLSYMS, "kallsyms", "/proc/kallsyms"},
 };
 
-int ssh_script(struct buf *b, unsigned want, const char *boundary)
+static void begin(struct buf *b, const char *boundary)
 {
 	buf_printf(b,
 		   "exec sh -c 'B=%s; N=\"$(echo; echo .)\"; N=\"${N%%.}\"; "
 		   "PATH=\"$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\"; export PATH; %s"
 		   "f() { ",
 		   boundary, functions);
+}
+
+static int end(struct buf *b)
+{
+	buf_printf(b, "echo \"$B end\"; }; %s'", run);
+	return b->err;
+}
+
+int ssh_script(struct buf *b, unsigned want, const char *boundary)
+{
+	begin(b, boundary);
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		if (!(want & GUEST_FILE_BIT(steps[i].file)))
 			continue;
@@ -57,6 +68,27 @@ int ssh_script(struct buf *b, unsigned want, const char *boundary)
 	}
 	if (want & GUEST_FILE_BIT(GUEST_FILE_MODULES) && want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS))
 		buf_append_str(b, "r modules_again /proc/modules; ");
-	buf_printf(b, "echo \"$B end\"; }; %s'", run);
-	return b->err;
+	return end(b);
+}
+
+/* The environment must not change what ls prints. ls follows links, which lead nowhere but into
+ * the guest: it is the guest's own; its complaints about broken ones do not matter. */
+static const char list_names[] =
+	"set --; for x in *; do case $x in source|build) ;; *) set -- \"$@\" \"$x\";; esac; done; "
+	"unset LS_BLOCK_SIZE BLOCK_SIZE BLOCKSIZE TIME_STYLE QUOTING_STYLE; LC_ALL=C; export "
+	"LC_ALL; "
+	"echo \"$B listing\"; ls -lnLR -- \"$@\" 2>/dev/null; echo; fi; ";
+
+int ssh_script_list(struct buf *b, const char *release, const char *boundary)
+{
+	begin(b, boundary);
+	buf_printf(b, "if cd /lib/modules/%s 2>/dev/null; then %s", release, list_names);
+	return end(b);
+}
+
+int ssh_script_read(struct buf *b, const char *release, const char *path, const char *boundary)
+{
+	begin(b, boundary);
+	buf_printf(b, "r file /lib/modules/%s/%s; ", release, path);
+	return end(b);
 }

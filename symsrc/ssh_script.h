@@ -10,4 +10,12 @@
  * with this boundary. The command may be given to any login shell. 0 or b's error. */
 int ssh_script(struct buf *b, unsigned want, const char *boundary);
 
+/* The same for `ls` of /lib/modules/RELEASE as symsrc/lslist.h says, without its source and build,
+ * which lead to the kernel's sources. release: a name as modtree.h says. Nothing is printed where
+ * there is no such directory. */
+int ssh_script_list(struct buf *b, const char *release, const char *boundary);
+
+/* The same for one file below it. path: as modtree_path() says. */
+int ssh_script_read(struct buf *b, const char *release, const char *path, const char *boundary);
+
 #endif

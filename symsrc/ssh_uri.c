@@ -98,17 +98,30 @@ static char *field_for(struct ssh_query *q, const char *name, size_t n)
 	return NULL;
 }
 
+/* modules=yes or no. */
+static int parse_modules(const char *value, size_t n, struct ssh_query *q, struct errmsg *why)
+{
+	bool yes = n == 3 && memcmp(value, "yes", n) == 0;
+
+	if (!yes && !(n == 2 && memcmp(value, "no", n) == 0))
+		return errmsg_set(why, -EINVAL, "symbol source: modules= wants yes or no");
+	q->modules = yes;
+	return 0;
+}
+
 static int parse_pair(const char *pair, size_t n, struct ssh_query *q, struct errmsg *why)
 {
 	const char *eq = memchr(pair, '=', n);
 	size_t name_len = eq ? (size_t)(eq - pair) : n;
 	char *to = field_for(q, pair, name_len);
 
+	if (eq && name_len == strlen("modules") && memcmp(pair, "modules", name_len) == 0)
+		return parse_modules(eq + 1, n - name_len - 1, q, why);
 	if (!to)
-		return errmsg_set(
-			why, -EINVAL,
-			"symbol source: \"%.*s\" is none of identity, known_hosts, config",
-			(int)name_len, pair);
+		return errmsg_set(why, -EINVAL,
+				  "symbol source: \"%.*s\" is none of identity, known_hosts, "
+				  "config, modules",
+				  (int)name_len, pair);
 	if (!eq || !unescape(to, SSH_FILE_MAX, eq + 1, n - name_len - 1) || !*to)
 		return errmsg_set(why, -EINVAL, "symbol source: %.*s= wants a file name",
 				  (int)name_len, pair);

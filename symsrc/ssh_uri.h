@@ -1,5 +1,5 @@
 /* ssh://[user@]host[:port] and vsock:[user@]CID[:port], both with
- * ?identity=FILE&known_hosts=FILE&config=FILE, taken apart. Pure. */
+ * ?identity=FILE&known_hosts=FILE&config=FILE&modules=yes, taken apart. Pure. */
 #ifndef KVMPROFS_SSH_URI_H
 #define KVMPROFS_SSH_URI_H
 
@@ -19,6 +19,7 @@ struct ssh_query {
 	char identity[SSH_FILE_MAX];
 	char known_hosts[SSH_FILE_MAX];
 	char config[SSH_FILE_MAX]; /* "yes": the usual ones */
+	bool modules;		   /* serve /lib/modules, too */
 };
 
 struct ssh_uri {

@@ -331,3 +331,16 @@ void symload_unsubscribe(struct symload *sl, int wake_fd)
 	}
 	mutex_unlock(&sl->lock);
 }
+
+void symload_wake_subscribers(struct symload *sl)
+{
+	mutex_lock(&sl->lock);
+	with_lock__wake_subscribers(sl);
+	mutex_unlock(&sl->lock);
+}
+
+const struct source_rule *symload_rules(const struct symload *sl, size_t *ret_count)
+{
+	*ret_count = sl->rule_count;
+	return sl->rules;
+}

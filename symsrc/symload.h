@@ -81,6 +81,11 @@ void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *r
 int symload_refresh(struct symload *sl, uint64_t serial);
 int symload_subscribe(struct symload *sl, int wake_fd);
 void symload_unsubscribe(struct symload *sl, int wake_fd);
+/* Wakes all subscribers, on behalf of what belongs to the symbols (modfiles.h). */
+void symload_wake_subscribers(struct symload *sl);
+
+/* The loader's copy of its rules, which lives as long as it does. */
+const struct source_rule *symload_rules(const struct symload *sl, size_t *ret_count);
 
 /* The URI that the rules say for this guest. Pure. */
 const char *symload_uri_for(const struct source_rule *rules, size_t count, const struct guest *g);

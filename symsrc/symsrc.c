@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "symsrc/discover.h"
+#include "symsrc/modfiles.h"
 #include "symsrc/source_ssh.h"
 #include "symsrc/symload.h"
 
@@ -12,8 +13,17 @@ struct symsrc {
 	struct guests *guests;
 	struct discover *discover;
 	struct symload *loader;
+	struct modfiles *modfiles;
 	bool stuck; /* a fetch could not be ended: all that it uses stays */
 };
+
+static int create_modfiles(struct symsrc *s)
+{
+	struct modfiles_config c = {0};
+
+	c.rules = symload_rules(s->loader, &c.rule_count);
+	return modfiles_create(&c, s->guests, s->loader, &s->modfiles);
+}
 
 static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *why)
 {
@@ -34,6 +44,8 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 	if (r < 0)
 		return r;
 	r = symload_create(&load, s->guests, &s->loader);
+	if (r == 0)
+		r = create_modfiles(s);
 	if (r < 0)
 		return errmsg_set(why, r, "symbols: cannot be set up: %s", strerrordesc_np(-r));
 	return 0;
@@ -64,7 +76,9 @@ int symsrc_start(struct symsrc *s, struct errmsg *why)
 
 	if (r < 0)
 		return r;
-	r = discover_start(s->discover, why);
+	r = modfiles_start(s->modfiles, why);
+	if (r == 0)
+		r = discover_start(s->discover, why);
 	if (r < 0)
 		symsrc_stop(s);
 	return r;
@@ -78,13 +92,15 @@ void symsrc_await_guests(const struct symsrc *s)
 void symsrc_stop(struct symsrc *s)
 {
 	discover_stop(s->discover);
-	s->stuck = symload_stop(s->loader) < 0;
+	s->stuck = modfiles_stop(s->modfiles) < 0;
+	s->stuck |= symload_stop(s->loader) < 0;
 }
 
 void symsrc_destroy(struct symsrc *s)
 {
 	if (!s || s->stuck)
 		return;
+	modfiles_destroy(s->modfiles);
 	symload_destroy(s->loader);
 	discover_destroy(s->discover);
 	guests_destroy(s->guests);
@@ -104,6 +120,18 @@ const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t
 void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret)
 {
 	symload_status(s->loader, serial, ret);
+	modfiles_status(s->modfiles, serial, ret);
+}
+
+const struct modtree *symsrc_module_tree(struct symsrc *s, uint64_t serial)
+{
+	return modfiles_tree(s->modfiles, serial);
+}
+
+int symsrc_module_file(struct symsrc *s, uint64_t serial, uint64_t key, uint64_t stamp,
+		       struct blob **ret)
+{
+	return modfiles_content(s->modfiles, serial, key, stamp, ret);
 }
 
 int symsrc_refresh(struct symsrc *s, uint64_t serial)

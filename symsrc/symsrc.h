@@ -1,9 +1,10 @@
 /* The room's door: who runs (guests), and by what names their addresses go (symbols).
  *
- * Two kinds of thread live behind it: one discovery thread (discover.c), and the loader's
- * (symload.c): one that hands out work and a bounded pool of fetchers. They publish immutable
- * snapshots; everything here may be called from any thread, and only symsrc_stop() and
- * symsrc_await_guests() wait for anything.
+ * Three kinds of thread live behind it: one discovery thread (discover.c), the loader's
+ * (symload.c): one that hands out work and a bounded pool of fetchers, and the same for the files
+ * of /lib/modules where they are asked for (modfiles.c). They publish immutable snapshots;
+ * everything here may be called from any thread, and only symsrc_stop() and symsrc_await_guests()
+ * wait for anything.
  */
 #ifndef KVMPROFS_SYMSRC_H
 #define KVMPROFS_SYMSRC_H
@@ -15,6 +16,7 @@
 
 #include "symsrc/base/errmsg.h"
 #include "symsrc/guest.h"
+#include "symsrc/modtree.h"
 #include "symsrc/symbols.h"
 
 /* Boots of one guest whose symbols are kept, the newest ones; fewer when all guests' symbols
@@ -69,12 +71,28 @@ struct symsrc_status {
 	unsigned looks;			 /* whether they still are right, likewise */
 	uint64_t next_try_ns;		 /* clock_now_ns(); 0: none is planned */
 	uint64_t fetched_ns;		 /* 0: never */
+	/* Of /lib/modules, where the source is asked for it. */
+	bool modules_wanted;
+	bool modules_listed;
+	size_t modules_files;
+	char modules_used[256];
+	struct errmsg modules_error; /* of the last listing */
 };
 
 /* Symbols of one boot of a guest, with a reference for the caller; NULL when there are none
  * (yet, or no more). epoch 0: of the current epoch. */
 const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t epoch);
 void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret);
+
+/* What the guest has below /lib/modules, with a reference for the caller; NULL: nothing is here, or
+ * its source is not asked for it ("?modules=yes"). */
+const struct modtree *symsrc_module_tree(struct symsrc *s, uint64_t serial);
+
+/* The content of one of these files, as it was when it was listed with this stamp; a reference for
+ * the caller. -EINPROGRESS: it is on its way, ask again when woken. -ESTALE: the file has changed,
+ * or is not there any more. -ENOENT: no such guest. Else why it could not be had a moment ago. */
+int symsrc_module_file(struct symsrc *s, uint64_t serial, uint64_t key, uint64_t stamp,
+		       struct blob **ret);
 
 /* Fetch again now. -ESRCH when the guest is gone. */
 int symsrc_refresh(struct symsrc *s, uint64_t serial);

@@ -40,6 +40,8 @@ check "buildids: the kernel's first" grep -q '\[guest.kernel.kallsyms\]$' <(head
 check "buildids: those of the notes" diff "$work/expected" <(sort "$g/buildids")
 check "by-name leads to it" test "$(readlink "$mnt/by-name/one")" = "../$pid"
 
+check "without being asked for there is no lib" test ! -e "$g/lib"
+
 # A module that was loaded since is there after a refresh.
 guest ssh one modprobe msr
 echo refresh >"$g/control"
@@ -47,6 +49,43 @@ knows_module() { grep -q '^msr ' "$g/modules"; }
 within "refresh brings a module that was loaded since" 30 knows_module
 same modules modules
 same kallsyms kallsyms
+stop_daemon "$mnt"
+
+# ---- lib/modules: what perf walks -----------------------------------------------------------------
+release=$(cat "$KVMPROFS_CACHE/cloud/version") l=$g/lib/modules/$(cat "$KVMPROFS_CACHE/cloud/version")
+listed() { [ "$(info "$g" lib_modules_state)" = ready ]; }
+# lists NAME: the guest's own list, as its stat has it, and the mount's
+lists() {
+	guest ssh one "cd /lib/modules/$release && find . -type f -exec stat -c '%n %s' {} +" | LC_ALL=C sort >"$work/guest.list"
+	(cd "$l" && find . -type f -printf '%p %s\n') | LC_ALL=C sort >"$work/mount.list"
+	check "$1: lib/modules has the guest's files and sizes" test -s "$work/guest.list"
+	check "$1: and no others" cmp "$work/guest.list" "$work/mount.list"
+}
+# reads NAME: one of the files, which a guest that is emulated may take its time for
+reads() {
+	local file
+	file=$(grep -m 1 '\.ko' "$work/guest.list")
+	file=${file% *}
+	guest ssh one "cat /lib/modules/$release/$file" >"$work/one.ko"
+	in_time() { cmp -s "$work/one.ko" "$l/$file"; }
+	within "$1: a module is the guest's own, byte for byte" 60 in_time
+	check "$1: and at once when it is here" timeout 4 cmp "$work/one.ko" "$l/$file"
+}
+start_daemon "$mnt" -p "$pid" -s "one=$(uri_of one)&modules=yes"
+within "ssh: lib/modules is listed" 90 listed
+lists ssh
+reads ssh
+# The first may have cost a connection; those that follow go over it.
+t0=$EPOCHREALTIME
+tar -C "$l" --exclude=modules.'*' -cf - . | tar -tf - >"$work/tar.list"
+echo "# ssh: $(grep -c '\.ko' "$work/tar.list") modules in $(awk -v a="$t0" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }') s"
+check "ssh: tar gets all modules" test "$(grep -c '\.ko' "$work/tar.list")" = "$(grep -c '\.ko' "$work/guest.list")"
+stop_daemon "$mnt"
+start_daemon "$mnt" -p "$pid" -s "one=auto?identity=$SSH_KEY&known_hosts=$GUESTS/one/known_hosts&modules=yes"
+within "auto: lib/modules is listed" 90 listed
+check "auto: the symbols are from memory" test "$(info "$g" source_used)" = memory
+check "auto: the files over ssh" grep -q ssh:// <<<"$(info "$g" lib_modules)"
+lists auto
 stop_daemon "$mnt"
 
 # refused NAME KEY KNOWN_HOSTS PATTERN: no symbols, and info says why

@@ -234,6 +234,25 @@ static void test_threads(void **state)
 	assert_int_equal(inodes_count(*state), 1);
 }
 
+/* A file of the guest's disk: one inode while it is the same, another one when it has changed. */
+static void test_files(void **state)
+{
+	const struct place p = {.node = NODE_FILES_FILE, .serial = 1, .file = 7};
+	struct inode_view a = {0}, b = {0};
+
+	assert_int_equal(inodes_lookup_file(*state, &p, 100, 1, &a), 0);
+	assert_int_equal(a.size, 100);
+	assert_int_equal(inodes_lookup_file(*state, &p, 100, 1, &b), 0);
+	assert_int_equal(a.id, b.id);
+	assert_int_equal(inodes_lookup_file(*state, &p, 100, 2, &b), 0);
+	assert_true(a.id != b.id);
+	assert_int_equal(inodes_get(*state, a.id, &a), 0);
+	assert_int_equal(a.stamp, 1);
+	inodes_forget(*state, a.id, 2);
+	inodes_forget(*state, b.id, 1);
+	assert_int_equal(inodes_count(*state), 1);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 
 int main(void)
@@ -248,6 +267,7 @@ int main(void)
 		TEST(test_places_do_not_mix),
 		TEST(test_stable),
 		TEST(test_placeholder),
+		TEST(test_files),
 		TEST(test_forgetting_too_much_is_harmless),
 		TEST(test_many),
 		TEST(test_threads),

@@ -384,6 +384,50 @@ static void test_each_vcpu_has_the_files_of_samples(void **state)
 		assert_int_equal(walk(f, none[i], &p), -ENOENT);
 }
 
+/* lib/ is there where its files are, and only of this guest; no name leads out of it. */
+static void test_files(void **state)
+{
+	struct fixture *f = *state;
+	struct place guest_dir = {.node = NODE_GUEST, .serial = 1}, dir, file, unused;
+	struct modtree_builder *b = NULL;
+	struct tree_list l;
+
+	assert_true(tree_needs_files(NODE_GUEST));
+	assert_int_equal(walk(f, "100/lib", &dir), -ENOENT);
+	assert_int_equal(modtree_builder_create("6.1.0", &b), 0);
+	assert_int_equal(modtree_add_dir(b, "", "kernel"), 0);
+	assert_int_equal(modtree_add_file(b, "kernel", "a.ko", 10, 1), 0);
+	assert_int_equal(modtree_add_file(b, "kernel", "b.ko", 10, 1), 0);
+	assert_int_equal(modtree_builder_finish(b, &f->view.files), 0);
+	modtree_builder_destroy(b);
+	assert_int_equal(walk(f, "100/lib/modules/6.1.0/kernel", &dir), 0);
+	assert_int_equal(dir.node, NODE_FILES_DIR);
+	assert_true(tree_needs_files(dir.node));
+	assert_int_equal(walk(f, "100/lib/modules/6.1.0/kernel/a.ko", &file), 0);
+	assert_int_equal(file.node, NODE_FILES_FILE);
+	assert_int_equal(tree_node(file.node)->class, CLASS_GUEST_FILE);
+	assert_int_equal(tree_list(&f->view, &dir, &l), 0);
+	assert_int_equal(l.count, 2);
+	assert_string_equal(l.entries[0].name, "a.ko");
+	assert_true(place_equal(&l.entries[0].place, &file));
+	assert_false(place_equal(&l.entries[1].place, &file));
+	assert_true(place_ino(&l.entries[0].place) != place_ino(&l.entries[1].place));
+	assert_true(place_hash(&l.entries[0].place) != place_hash(&l.entries[1].place));
+	tree_list_free(&l);
+	/* The guest's other entries are as before, and none of them is in lib. */
+	assert_int_equal(tree_lookup(&f->view, &guest_dir, "info", &unused), 0);
+	assert_int_equal(tree_lookup(&f->view, &dir, "info", &unused), -ENOENT);
+	assert_int_equal(tree_lookup(&f->view, &dir, "..", &unused), -ENOENT);
+	assert_int_equal(tree_lookup(&f->view, &file, "a.ko", &unused), -ENOENT);
+	modtree_put(f->view.files);
+	f->view.files = NULL;
+	/* They went away while somebody stood in there. */
+	assert_int_equal(tree_lookup(&f->view, &dir, "a.ko", &unused), -ENOENT);
+	assert_int_equal(tree_list(&f->view, &dir, &l), 0);
+	assert_int_equal(l.count, 0);
+	tree_list_free(&l);
+}
+
 /* Files that carry addresses are for root alone; nobody but root controls. */
 static void test_permissions(void **state)
 {
@@ -393,7 +437,7 @@ static void test_permissions(void **state)
 					      NODE_SYS_KERNEL_NOTES, NODE_SYS_KERNEL_BTF_VMLINUX,
 					      NODE_PROFILE_FOLDED,   NODE_PROFILE_JSON,
 					      NODE_PROFILE_PPROF,    NODE_DIFF_FILE,
-					      NODE_FLAMEGRAPH};
+					      NODE_FLAMEGRAPH,	     NODE_FILES_FILE};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++) {
@@ -427,6 +471,7 @@ int main(void)
 		TEST(test_recent_has_the_files_of_samples),
 		TEST(test_snapshots),
 		TEST(test_each_vcpu_has_the_files_of_samples),
+		TEST(test_files),
 		TEST(test_permissions),
 	};
 
