@@ -24,7 +24,7 @@ check "and none in stats" test "$(cat "$mnt/$vmm/stats")" = "# no counters: unde
 
 # A text is one moment, and can always be read; that there is a newer one is told by POLLPRI, within its second.
 if have "poll of a text" python3; then
-	timeout $patience python3 - "$mnt/status" "$mnt/$vmm/profile" "$mnt/$vmm/control" >"$work/poll" 2>&1 <<-'END'
+	timeout $patience python3 - "$mnt/status" "$mnt/$vmm/profile" "$mnt/$vmm/control" >"$work/poll" 2>&1 <<-'END' || echo "status $?" >>"$work/poll"
 		import os, select, sys, time
 		status, profile, control = sys.argv[1:]
 		def ask(path, what, ms):
@@ -164,7 +164,7 @@ timeout 1 cat "$g/trace" >"$work/nothing"
 check "timeout ends a cat that waits" test $? = 124
 check "at once" test $((SECONDS - t0)) -le 20
 if have "poll" python3; then
-	timeout $patience python3 - "$g" >"$work/poll" 2>&1 <<-'END'
+	timeout $patience python3 - "$g" >"$work/poll" 2>&1 <<-'END' || echo "status $?" >>"$work/poll"
 		import os, select, sys
 		g = sys.argv[1]
 		fd = os.open(g + "/trace", os.O_RDONLY | os.O_NONBLOCK)
