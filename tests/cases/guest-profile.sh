@@ -43,7 +43,7 @@ for read in openmetrics, parser:
             if s.labels.get("pid") == sys.argv[2]:
                 assert s.labels["name"] == "one"
                 samples[s.name, s.labels.get("mode")] = s.value
-    assert samples["kvmprofs_guest_samples_total", "guest_kernel"] >= 300
+    assert sum(samples["kvmprofs_guest_samples_total", m] for m in ("guest_kernel", "guest_user")) >= 300
     assert samples["kvmprofs_guest_sampling_frequency_hertz", None] > 0
     assert samples["kvmprofs_guest_symbols", None] == 1
 ' "$mnt/metrics" "$pid"
