@@ -525,11 +525,14 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 {
 	switch (p->node) {
 	case NODE_INFO: return stale_ns > made_ns;
-	/* What the kernel counts tells nobody that it has changed. */
+	/* KVM's counters tell nobody that they have changed. */
+	case NODE_STATS: return true;
 	case NODE_EXITS:
 	case NODE_EXITS_JSON:
 	case NODE_EVENTS:
-	case NODE_STATS: return true;
+		return !is_there(rooms, p) ||
+		       (p->slice.time < SLICE_SNAPSHOT &&
+			profiler_exits_have_news(rooms->profiler, p->serial, made_ns));
 	default: break;
 	}
 	if (p->slice.time >= SLICE_SNAPSHOT && p->node != NODE_DIFF_FILE)

@@ -527,6 +527,20 @@ static int snapshot_exits(struct tally *t, const struct slice *slice, struct exi
 	return r;
 }
 
+bool profiler_exits_have_news(struct profiler *p, uint64_t serial, uint64_t since_ns)
+{
+	const struct guest *g;
+	struct tally *t = find(p, serial, &g);
+	bool news;
+
+	if (!t)
+		return false;
+	news = exits_has_news(p->exits, g, since_ns);
+	guest_put(g);
+	tally_put(t);
+	return news;
+}
+
 int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,
 		   struct exits **ret)
 {

@@ -155,6 +155,8 @@ int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why);
 
+/* Whether profiler_exits() would tell more than at that moment. */
+bool profiler_exits_have_news(struct profiler *p, uint64_t serial, uint64_t since_ns);
 /* A guest's VM exits; *ret goes to exits_free(). Where they are not counted the note says why.
  * -ESRCH, -ENOMEM. */
 int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,

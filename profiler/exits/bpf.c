@@ -127,27 +127,32 @@ static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpu
 /* One perf event will do for all CPUs: the program hangs on the tracepoint itself (kernel/events/
  * core.c, perf_event_set_bpf_prog()), also while the event itself counts nothing. Not by name,
  * since libbpf wants a mounted tracefs then. */
-static int attach(struct exits_bpf *b, const struct exits_hook *h)
+static struct bpf_link *attach_classic(const struct bpf_program *p, const struct exits_hook *h)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .config = h->id, .disabled = 1};
+	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	struct bpf_link *link = fd < 0 ? NULL : bpf_program__attach_perf_event(p, fd);
+
+	if (!link)
+		close_keep_errno(fd);
+	else
+		ioctl(fd, PERF_EVENT_IOC_DISABLE, 0); /* libbpf has enabled it */
+	return link;
+}
+
+/* Raw where no field is read: the kernel waits for all CPUs with every classic one that is
+ * detached, which takes seconds for all of kvm:*. */
+static int attach(struct exits_bpf *b, const struct exits_hook *h)
+{
 	struct bpf_program *p = bpf_object__find_program_by_name(b->object, h->program);
 	struct bpf_link *link;
-	int fd;
 
 	if (!p)
 		return -ENOENT;
-	fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-	if (fd < 0)
+	link = h->raw ? bpf_program__attach_raw_tracepoint(p, h->event) : attach_classic(p, h);
+	if (!link)
 		return -errno;
-	link = bpf_program__attach_perf_event(p, fd);
-	if (!link) {
-		int r = -errno;
-
-		close_keep_errno(fd);
-		return r;
-	}
-	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0); /* libbpf has enabled it */
 	b->programs[b->link_count] = bpf_program__fd(p);
 	b->links[b->link_count++] = link;
 	return 0;
@@ -292,6 +297,30 @@ int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *r
 	}
 	*ret = raw;
 	return 0;
+}
+
+struct last {
+	uint32_t tgid;
+	uint64_t ns;
+};
+
+static int find_last(void *ctx, const void *key, const void *value)
+{
+	const struct exits_thread *t = value;
+	struct last *last = ctx;
+
+	(void)key;
+	if (t->tgid == last->tgid && t->vcpu && t->since > last->ns)
+		last->ns = t->since;
+	return 0;
+}
+
+uint64_t exits_bpf_last_ns(const struct exits_bpf *b, uint32_t tgid)
+{
+	struct last last = {.tgid = tgid};
+
+	each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), find_last, &last);
+	return last.ns;
 }
 
 int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret)

@@ -21,6 +21,9 @@ void exits_bpf_free(struct exits_bpf *b); /* accepts NULL; ends the counting */
 /* What stands there for one process. 0, -ENOMEM, or what the kernel says. */
 int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *ret);
 
+/* When a vCPU of the process last exited, was switched or the like; 0: never. */
+uint64_t exits_bpf_last_ns(const struct exits_bpf *b, uint32_t tgid);
+
 /* One thread's entry; -ENOENT. */
 int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret);
 

@@ -593,7 +593,7 @@ static __noinline int event(__s32 index)
 }
 
 #define EVENT(n)                    \
-	SEC("tp")                   \
+	SEC("raw_tp")               \
 	int event_##n(void *ctx)    \
 	{                           \
 		(void)ctx;          \

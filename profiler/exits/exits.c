@@ -343,6 +343,13 @@ int exits_reset(struct exits_counter *c, const struct guest *guest)
 	return r;
 }
 
+bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t since_ns)
+{
+	struct exits_bpf *bpf = engine_of(c, NULL);
+
+	return bpf && exits_bpf_last_ns(bpf, (uint32_t)guest->pid) > since_ns;
+}
+
 static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, int32_t event)
 {
 	for (size_t i = 0; i < raw->thread_count; i++) {

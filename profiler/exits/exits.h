@@ -30,6 +30,9 @@ int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, st
 /* Counts from now. A guest without exits has nothing to reset: 0. */
 int exits_reset(struct exits_counter *c, const struct guest *guest);
 
+/* Whether a vCPU of the guest had any event of KVM, or was switched, after that moment. */
+bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t since_ns);
+
 /* How many exits this vCPU's thread had, as exits_take() has it; -ENODATA where they are not
  * counted or kvm_exit does not fire. */
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret);

@@ -95,13 +95,16 @@ static int add_format(const struct making *m, const char *system, const char *ev
 	return r < 0 ? r : exits_names_add(m->plan->names, system, b.data, b.len);
 }
 
-static void add_hook(struct exits_plan *plan, uint32_t id, const char *program)
+static void add_hook(struct exits_plan *plan, const struct tracefs_event *e, const char *program,
+		     bool raw)
 {
 	struct exits_hook *h = &plan->hooks[plan->hook_count];
 
 	if (plan->hook_count == ARRAY_SIZE(plan->hooks))
 		return;
-	h->id = id;
+	h->id = e->id;
+	h->raw = raw;
+	snprintf(h->event, sizeof(h->event), "%s", e->name);
 	snprintf(h->program, sizeof(h->program), "%s", program);
 	plan->hook_count++;
 }
@@ -184,7 +187,7 @@ static void add_event(const struct making *m, const struct tracefs_event *e)
 		snprintf(generic, sizeof(generic), "event_%03o", (unsigned)index);
 		program = generic;
 	}
-	add_hook(plan, e->id, program);
+	add_hook(plan, e, program, program == generic);
 }
 
 /* Events that are no kvm:* ones, or that two programs count. */
@@ -198,7 +201,7 @@ static void add_hooks_of(const struct making *m, const char *system, const char 
 	for (size_t i = 0; i < list.count; i++) {
 		for (size_t k = 0; k < count; k++) {
 			if (events[k] && strcmp(list.list[i].name, events[k]) == 0)
-				add_hook(m->plan, list.list[i].id, programs[k]);
+				add_hook(m->plan, &list.list[i], programs[k], false);
 		}
 	}
 	tracefs_events_deinit(&list);

@@ -19,7 +19,9 @@
 /* One tracepoint and the program that counts it. */
 struct exits_hook {
 	uint32_t id;
+	char event[TRACEFS_NAME_MAX];
 	char program[16]; /* its name in exits.bpf.c */
+	bool raw;	  /* a raw tracepoint program, which reads no fields */
 };
 
 struct exits_names;

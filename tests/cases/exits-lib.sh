@@ -2,9 +2,9 @@
 # Sourced by the cases about VM exits: a guest that does a known number of things and then halts.
 # shellcheck disable=SC2154,SC2034 # work, vmm: of the cases that source it
 
-WRITES=20000 READS=500 MMIOS=300 CPUIDS=250 MSRS=200
-# make_counted_disk FILE: a boot sector. Ports 0x99 and 0x9a, guest-physical 0xa0010 (no VGA: nobody is there)
-# and MSR 0x2a are used by nobody else.
+WRITES=${WRITES:-20000} READS=500 CPUIDS=250 MSRS=200
+# make_counted_disk FILE: a boot sector. Ports 0x99 to 0x9b and MSR 0x2a are used by
+# nobody else.
 make_counted_disk() {
 	cat >"$work/counted.s" <<-END
 		.code16
@@ -20,12 +20,6 @@ make_counted_disk() {
 		2:	in %dx, %al
 			dec %ecx
 			jnz 2b
-			mov \$0xa000, %ax
-			mov %ax, %ds
-			mov \$$MMIOS, %ecx
-		3:	movb %al, 0x10
-			dec %ecx
-			jnz 3b
 			mov \$$CPUIDS, %esi
 		4:	xor %eax, %eax
 			cpuid

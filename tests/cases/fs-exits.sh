@@ -50,8 +50,8 @@ perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) 2>"
 cp "$g/exits" "$work/exits.text"
 cp "$g/events" "$work/events.text"
 sed 's/^/# /' "$work/exits.text" | head -n 40
-check "known port writes" row_is "$g" 0x0099:W $WRITES
-check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = $WRITES
+check "known port writes" row_is "$g" 0x0099:W "$WRITES"
+check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = "$WRITES"
 check "known port reads" row_is "$g" 0x009a:R $READS
 check "all of them reached the VMM, too" test "$(row "$g" 0x009a:R 10)" = $READS
 for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
@@ -63,12 +63,24 @@ if [ "$(stat_of "$work/stat" kvm_exit)" = 0 ]; then
 	check "without kvm_exit, what is missing is said" grep -q '^# missing: kvm_exit' "$g/exits"
 fi
 if have "exits.json" python3; then
-	check "exits.json is JSON and says the same" python3 - "$g/exits.json" $WRITES <<-'END'
+	check "exits.json is JSON and says the same" python3 - "$g/exits.json" "$WRITES" <<-'END'
 		import json, sys
 		d = json.load(open(sys.argv[1]))
 		sys.exit({r["name"]: r["count"] for r in d["pio"]}["0x0099:W"] != int(sys.argv[2]))
 	END
 fi
+if have "poll" python3; then
+	check "poll tells that there is something new" timeout $patience python3 - "$g/exits" "$work/counted.monitor" <<-'END'
+		import os, select, sys
+		p = select.poll()
+		p.register(os.open(sys.argv[1], os.O_RDONLY), select.POLLPRI)
+		open(sys.argv[2], "w").write("system_reset\n")
+		sys.exit(not p.poll(50000))
+	END
+fi
+again() { [ "$(row "$g" 0x009b:W 2)" = 2 ]; }
+within "it does the same after a reset of the machine" $patience again
+check "which adds up" row_is "$g" 0x0099:W $((2 * WRITES))
 echo reset >"$g/control"
 check "reset counts from zero" row_is "$g" 0x0099:W 0
 end_vmm "$vmm"

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Runs in L1 (tests/lab/run), where kvm_exit and kvm_entry fire: two guests at once do a known number of things, one
+# beside perf stat, the other beside perf kvm stat.
+# shellcheck source=tests/lab/case.sh
+. "$(dirname "$(readlink -f "$0")")/../../lab/case.sh"
+[ -n "${IN_L1-}" ] || give_up "lab" "this is for tests/lab/run"
+export HOME=$work
+WRITES=4000 # everything is emulated here
+# shellcheck source=tests/cases/exits-lib.sh
+. "$(dirname "$(readlink -f "$0")")/../exits-lib.sh"
+patience=120
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+
+make_counted_disk "$work/disk" || give_up "a boot sector is made" "as or ld failed"
+start_daemon "$mnt" -F 49
+start_counted one "$work/disk"
+one=$vmm
+start_counted two "$work/disk"
+two=$vmm
+for g in "$one" "$two"; do
+	wait_for $patience test -e "$mnt/$g/exits" || give_up "the guests are there" "$(tail -n 3 "$work/vmm.log")"
+done
+within "the BPF engine runs" $patience grep -q '^# engine: bpf$' "$mnt/$two/exits"
+
+# Its last port write is the last thing that a guest does.
+cat >"$work/window" <<-'END'
+	echo reset >"$1/control"
+	echo cont >"$2"
+	for i in $(seq 300); do
+		grep -q '^0x009b:W ' "$1/exits" && break
+		sleep 0.5
+	done
+END
+events=kvm:kvm_exit,kvm:kvm_entry,kvm:kvm_pio,kvm:kvm_mmio,kvm:kvm_msr,kvm:kvm_userspace_exit
+perf stat -x, -o "$work/stat" -e $events -p "$one" -- bash "$work/window" "$mnt/$one" "$work/one.monitor" >"$work/stat.log" 2>&1 &
+stat=$!
+perf kvm stat record -p "$two" -o "$work/kvm.data" -- bash "$work/window" "$mnt/$two" "$work/two.monitor" >"$work/perf.log" 2>&1 ||
+	not_ok "perf kvm stat record" "$(tail -n 1 "$work/perf.log")"
+wait $stat || not_ok "perf stat" "$(tail -n 1 "$work/stat.log")"
+for n in one two; do # one moment of each; a read takes long here
+	mkdir "$work/$n.files"
+	cp "$mnt/${!n}"/{exits,events,vcpus} "$work/$n.files/"
+done
+stop_daemon "$mnt"
+
+near "VM exits as perf stat counts them" "$(event "$work/one.files" kvm_exit)" "$(stat_of "$work/stat" kvm_exit)"
+near "the rows add up to them" "$(awk '/^# VMM_REASON/ { exit } !/^#/ { n += $2 } END { print n }' "$work/one.files/exits")" \
+	"$(stat_of "$work/stat" kvm_exit)"
+for e in kvm_entry kvm_pio kvm_mmio kvm_msr kvm_userspace_exit; do
+	near "$e as perf stat counts it" "$(event "$work/one.files" $e)" "$(stat_of "$work/stat" $e)"
+done
+for n in one two; do
+	g=$work/$n.files
+	head -n 24 "$g/exits" | sed "s/^/# $n: /"
+	check "guest $n: known port writes" row_is "$g" 0x0099:W "$WRITES"
+	check "guest $n: all reached the VMM" test "$(row "$g" 0x0099:W 10)" = "$WRITES"
+	check "guest $n: known port reads" row_is "$g" 0x009a:R $READS
+	check "guest $n: all reached the VMM, too" test "$(row "$g" 0x009a:R 10)" = $READS
+	check "guest $n: known MSR reads" row_is "$g" 0x2a:R $MSRS
+	check "guest $n: CPUIDs by name, the firmware's among them" test "$(row "$g" cpuid 2)" -ge $CPUIDS
+	check "guest $n: port accesses by name" test "$(row "$g" io 2)" -ge $((WRITES + READS))
+	check "guest $n: vcpus tells the exits" test "$(awk '!/^#/ { n += $6 } END { print n }' "$g/vcpus")" = "$(event "$g" kvm_exit)"
+	check "guest $n: nothing is missing" test "$(grep -c '^# missing' "$g/exits")" = 0
+	# shellcheck disable=SC2016
+	check "guest $n: it halts in the end, and that counts" \
+		awk '/^# halted: / { sub(/%/, "", $3); h = $3 } END { exit !(h > 0) }' "$g/exits"
+done
+
+# Times as well. perf's are from event to event and so are ours, but what each costs is in the other's: hence the bound.
+perf kvm -i "$work/kvm.data" stat report --event=vmexit >"$work/report" 2>&1
+grep -v '^$' "$work/report" | sed 's/^/# perf: /'
+for r in io cpuid; do
+	# VM-EXIT Samples Samples% Time% Min Max Avg, with % and us behind the numbers
+	read -r n avg < <(awk -v r=$r '$1 == r { sub(/us$/, "", $7); print $2, $7 }' "$work/report")
+	near "perf kvm stat counts $r" "$(row "$work/two.files" $r 2)" "${n:-0}"
+	check "its average time of $r is ours" awk -v a="$(row "$work/two.files" $r 6)" -v b="${avg:-0}" \
+		'BEGIN { exit !(b > 0 && a / b < 1.6 && b / a < 1.6) }'
+	echo "# $r: $(row "$work/two.files" $r 6) us on average, perf: ${avg:-none}"
+done
