@@ -62,6 +62,32 @@ for port in agent own; do
 	detach $port
 done
 
+# auto, where the guest's memory may not be read: sets $g
+cat >"$work/may-not" <<-END
+	#!/bin/sh
+	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+END
+chmod +x "$work/may-not"
+attach_auto() {
+	g=$work/$1/$pid
+	KVMPROFS=$work/may-not start_daemon "$work/$1" -p "$pid"
+}
+tried() { grep -qE "^attempt $1" "$g/info"; }
+by() { test "$(info "$g" source_used)" = "virtio-serial:$work/$1.sock"; }
+
+attach_auto auto-agent
+within "auto, without memory: symbols come" 60 has_symbols "$g"
+check "auto, without memory: from the agent" by agent
+grep '^attempt ' "$g/info" | sed 's/^/# /'
+check "auto, without memory: info tells why" tried 'memory failed after [0-9.]* s: .*CAP_SYS_PTRACE'
+check "auto, without memory: info tells what worked, and its time" tried "virtio-serial:$work/agent.sock ok [0-9.]* s$"
+check "auto, without memory: kallsyms is the guest's own" cmp "$work/truth/kallsyms" "$g/kallsyms"
+echo refresh >"$g/control"
+fetched() { test "$(info "$g" source_attempts)" -ge "$1"; } # an agent that is left in mid-answer would outlive a kill
+within "auto, without memory: another fetch" 60 fetched 2
+check "auto, without memory: it begins with the agent" test "$(grep -c '^attempt ' "$g/info")" = 1
+detach auto-agent
+
 # Of many hosts that come one after the other each is answered. (The first words of one may be read in the guest
 # before its driver knows that a host is there.)
 cat >"$work/hello.py" <<-'EOF'
@@ -143,6 +169,15 @@ in_guest "$ask_agent -b $files,guest-exec,guest-exec-status"
 attach blocked agent
 within "agent: all blocked: info names what" 30 says 'blocks guest-file-open, .* guest-exec-status: allow them'
 detach blocked
+
+guest ask one "kill \$(pidof qemu-ga)" >/dev/null
+attach_auto auto-own
+within "auto, without memory and agent: symbols come" 60 has_symbols "$g"
+check "auto, without memory and agent: from our own port" by own
+grep '^attempt ' "$g/info" | sed 's/^/# /'
+check "auto, without memory and agent: info tells of all three" \
+	eval "tried 'memory failed' && tried 'virtio-serial:$work/agent.sock failed after' && tried 'virtio-serial:$work/own.sock ok'"
+detach auto-own
 
 # The guest migrates away: its QEMU stays, and does not run any more.
 attach away own
