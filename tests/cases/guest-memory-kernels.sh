@@ -14,7 +14,10 @@ esac
 [ -z "${KVMPROFS_SANITIZE-}" ] || [ ${#kernels[@]} -lt 3 ] || kernels=("${kernels[0]}" "${kernels[-1]}")
 [ ${#kernels[@]} -gt 0 ] || echo "skip memory, kernels of the archive: $(tail -n 1 "$work/list.out")"
 
-for k in "${kernels[@]}"; do
-	variant "$k" "$k" --kaslr on
+# The next kernel is made ready while this one runs, which takes one CPU.
+for i in "${!kernels[@]}"; do
+	"$LAB/setup" "${kernels[i + 1]:-generic}" >/dev/null 2>&1 &
+	variant "${kernels[i]}" "${kernels[i]}" --kaslr on
+	wait $!
 done
 [ -n "${KERNELS-}" ] || variant generic generic
