@@ -29,8 +29,8 @@ static void with_lock__count(struct load *l, struct kept *k, struct room *room)
 		room->old = k;
 }
 
-/* Of all but the current ones of this guest (NULL: of all). */
-static struct room with_lock__sum_up(const struct symload *sl, const struct load *but)
+/* Of all but the current ones of the guest of this serial (0: of all). */
+static struct room with_lock__sum_up(const struct symload *sl, uint64_t but)
 {
 	struct room room = {0};
 
@@ -40,7 +40,7 @@ static struct room with_lock__sum_up(const struct symload *sl, const struct load
 		for (size_t e = 0; e < SYMSRC_EPOCHS_KEPT; e++) {
 			struct kept *k = &l->kept[e];
 
-			if (k->symbols && !(l == but && k->epoch == l->epoch))
+			if (k->symbols && !(l->serial == but && k->epoch == l->epoch))
 				with_lock__count(l, k, &room);
 		}
 	}
@@ -60,7 +60,7 @@ void with_lock__limit_memory(const struct symload *sl)
 	struct room room;
 
 	for (;;) {
-		room = with_lock__sum_up(sl, NULL);
+		room = with_lock__sum_up(sl, 0);
 		if (room.sum <= sl->kept_max || !room.old)
 			return;
 		with_lock__forget(room.old);
@@ -107,7 +107,7 @@ int with_lock__make_room(const struct symload *sl, struct load *l, const struct 
 	struct room room;
 
 	for (;;) {
-		room = with_lock__sum_up(sl, l);
+		room = with_lock__sum_up(sl, l->serial);
 		if (room.sum + size <= max)
 			return 0;
 		if (room.old)
