@@ -94,8 +94,8 @@ int qmp_execute(struct qmp *q, const char *command, struct json_object *argument
 /* "human-monitor-command" with this line; the reply's value is one string. */
 int qmp_execute_hmp(struct qmp *q, const char *line, qmp_reply_fn *fn, void *ctx);
 
-/* For threads that have nothing else to do, tests and tools: polls and processes until no command is pending (0), an error, or the
- * moment deadline_ns of clock_now_ns() (-ETIMEDOUT). Blocks. */
+/* For threads that have nothing else to do, tests and tools: polls and processes until no command
+ * is pending (0), an error, or the moment deadline_ns of clock_now_ns() (-ETIMEDOUT). Blocks. */
 int qmp_wait_idle(struct qmp *q, uint64_t deadline_ns);
 
 #endif

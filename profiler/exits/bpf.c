@@ -173,8 +173,8 @@ int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_bp
 	if (!b)
 		return errmsg_set(why, -ENOMEM, "no memory for the BPF programs");
 	libbpf_set_print(to_log);
-	b->object =
-		bpf_object__open_mem(exits_object, (size_t)(exits_object_end - exits_object), NULL);
+	b->object = bpf_object__open_mem(
+		exits_object, (uintptr_t)exits_object_end - (uintptr_t)exits_object, NULL);
 	r = b->object ? load(b, plan, cpus) : -errno;
 	for (size_t i = 0; r == 0 && i < plan->hook_count; i++)
 		r = attach(b, &plan->hooks[i]);

@@ -41,9 +41,7 @@ cat >"$work/window" <<-'END'
 	done
 END
 perf_stat() {
-	# shellcheck disable=SC2016
-	unshare -m bash -c '[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"' - \
-		perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- "$@"
+	"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- "$@"
 }
 perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) 2>"$work/stat.err" ||
 	give_up "perf stat" "$(tail -n 1 "$work/stat.err")"

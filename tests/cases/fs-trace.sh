@@ -4,11 +4,8 @@
 # A machine without tracefs and debugfs gets them for this test alone, in a mount namespace of its own.
 if [ ! -d /sys/kernel/tracing/events ] && [ -z "${OWN_TRACEFS-}" ]; then
 	export OWN_TRACEFS=1
-	# shellcheck disable=SC2016
-	unshare -m true 2>/dev/null &&
-		exec unshare -m bash -c 'mount -t tracefs tracefs /sys/kernel/tracing
-			mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
-			exec "$@"' - bash "$0" "$@"
+	lab=$(dirname "$(readlink -f "$0")")/../lab
+	"$lab/apart" true && exec "$lab/apart" bash "$0" "$@"
 fi
 # shellcheck source=tests/cases/lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
