@@ -313,7 +313,7 @@ int fetch_files_read(struct fetch_files *f, const struct modtree *tree, uint64_t
 	const struct modtree_entry *e = modtree_find(tree, key);
 	char path[MODTREE_PATH_MAX];
 	CLEANUP_BUF struct buf to;
-	int r = modtree_path(tree, key, path, sizeof(path));
+	int r = e ? modtree_path(tree, key, path, sizeof(path)) : -ENOENT;
 
 	/* One byte more is enough to see that it is another one. */
 	buf_init(&to, e && e->size < GUEST_KO_MAX ? e->size + 1 : GUEST_KO_MAX);
