@@ -368,8 +368,7 @@ static struct profiler_vcpu *list_vcpus(struct profiler *p, const struct guest *
 		list[i] = (struct profiler_vcpu){.index = g->vcpus[i].index,
 						 .tid = g->vcpus[i].tid,
 						 .kernel = v.kernel,
-						 .user = v.user,
-						 .halted = v.halted};
+						 .user = v.user};
 		list[i].has_exits =
 			exits_of_thread(p->exits, g, g->vcpus[i].tid, &list[i].exits) == 0;
 	}

@@ -100,7 +100,6 @@ struct profiler_vcpu {
 	unsigned index;
 	pid_t tid;
 	uint64_t kernel, user; /* samples */
-	uint64_t halted;       /* QMP: asked while it was halted */
 	bool has_exits;	       /* exits are counted here */
 	uint64_t exits;
 };

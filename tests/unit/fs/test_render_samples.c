@@ -239,7 +239,7 @@ static void test_utilization(void **state)
 static void test_vcpus(void **state)
 {
 	struct profiler_vcpu v[] = {{.index = 0, .tid = 77, .kernel = 5, .user = 6},
-				    {.index = 1, .tid = 78, .halted = 9}};
+				    {.index = 1, .tid = 78}};
 	struct render_thread t[] = {{.cpu = 3, .state = 'R'}, {.cpu = -1}};
 	struct buf b;
 
@@ -248,7 +248,7 @@ static void test_vcpus(void **state)
 	assert_int_equal(render_vcpus(v, t, 2, &b), 0);
 	assert_string_equal(b.data, "# INDEX TID CPU STATE SAMPLES EXITS\n"
 				    "    0      77    3     R       11     -\n"
-				    "    1      78    -     -        9     -\n");
+				    "    1      78    -     -        0     -\n");
 	buf_deinit(&b);
 }
 
