@@ -157,7 +157,7 @@ static uint64_t wants_when(const struct modfiles_guest *g)
 {
 	uint64_t when = g->list_ns;
 
-	if (has_queued(g))
+	if (g->tree && has_queued(g))
 		return 0;
 	if (g->way && g->idle_ns < when)
 		when = g->idle_ns;

@@ -128,8 +128,10 @@ static void with_lock__listed(const struct modfiles *m, struct modfiles_guest *g
 		snprintf(g->used, sizeof(g->used), "%s", fetch_files_used(g->way));
 		return;
 	}
-	if (o->result == -ENOENT) /* it is not there any more */
+	if (o->result == -ENOENT) { /* it is not there any more, and nothing of it can be read */
 		modtree_put(take_ptr(g->tree));
+		memset(g->wanted, 0, sizeof(g->wanted));
+	}
 	if (g->list_ns == UINT64_MAX)
 		g->list_ns = now + MODFILES_RETRY_SEC * NSEC_PER_SEC;
 }

@@ -448,6 +448,12 @@ static int order_by(struct source_auto *a, const struct way *w, const char *show
 	return 0;
 }
 
+/* The guest's own word: no other way would say anything else. */
+static bool is_answer(int r)
+{
+	return r == 0 || r == -ENOENT || r == -EFBIG || r == -ECANCELED;
+}
+
 /* Over ssh alone. The way that worked last is kept, since it may still be connected. */
 static int order_files(struct source_auto *a, const struct files_order *o, struct errmsg *why)
 {
@@ -456,14 +462,16 @@ static int order_files(struct source_auto *a, const struct files_order *o, struc
 
 	if (a->files) {
 		r = order(a->files, o, why);
-		if (r == 0)
-			return 0;
+		if (is_answer(r))
+			return r;
 		source_destroy(take_ptr(a->files));
 	}
-	for (size_t i = 0; r < 0 && i < ARRAY_SIZE(ways); i++) {
-		if (!ways[i].ssh || !ways[i].open(&a->target, shown, sizeof(shown)))
-			continue;
-		if (source_check_limits(o->limits, why) == 0)
+	for (size_t i = 0; !is_answer(r) && i < ARRAY_SIZE(ways); i++) {
+		int late = source_check_limits(o->limits, why);
+
+		if (late < 0)
+			return late;
+		if (ways[i].ssh && ways[i].open(&a->target, shown, sizeof(shown)))
 			r = order_by(a, &ways[i], shown, o, why);
 	}
 	return r;

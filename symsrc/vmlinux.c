@@ -352,8 +352,10 @@ static int take_elf(Elf *elf, const char *name, struct vmlinux *v, struct errmsg
 	struct reading rd = {.elf = elf, .name = name, .v = v, .why = why};
 	int r;
 
-	if (!elf)
+	if (!elf) {
+		vmlinux_close(v);
 		return errmsg_set(why, -ENOEXEC, "%s: %s", name, elf_errmsg(-1));
+	}
 	v->elf = elf;
 	r = read_all(&rd);
 	if (r == -ENOMEM)

@@ -1,6 +1,7 @@
 #include "profiler/exits/raw.h"
 
 #include <errno.h>
+#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,7 +218,8 @@ static void times_until(const struct exits_thread *t, uint64_t now, uint64_t *ti
 		times[i] = t->times[i];
 	if (t->run == EXITS_RUNNABLE)
 		slot = EXITS_WAITING;
-	else if (t->run == EXITS_ASLEEP && slot != EXITS_IN_VMM)
+	else if (t->run == EXITS_ASLEEP &&
+		 (slot != EXITS_IN_VMM || (t->vmm_reason == KVM_EXIT_HLT && !t->vmm_is_err)))
 		slot = EXITS_HALTED;
 	if (slot < EXITS_TIMES && t->run != EXITS_GONE)
 		times[slot] += less(now, t->since);

@@ -79,7 +79,8 @@ static void exec_agent(const struct realagent_config *c)
 	_exit(99);
 }
 
-/* By __SO_ACCEPTCON in /proc/net/unix. */
+/* By __SO_ACCEPTCON in /proc/net/unix, where the path is as the agent has it, in its own root: each
+ * test program that runs beside others has one of its own. */
 static bool is_listening(const char *path)
 {
 	FILE *f = fopen("/proc/net/unix", "re");
