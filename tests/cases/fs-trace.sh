@@ -80,6 +80,9 @@ start_kvm storm
 storm=$vmm g=$mnt/$vmm
 wait_for $patience test -e "$g/trace" || give_up "the guest is there" "$(tail -n 3 "$work/vmm.log")"
 
+# What counts exits has events open as well, from the first guest under KVM on, unless it may not.
+exits_are_settled() { ! grep -q '^exits_engine none: no guest' "$mnt/status"; }
+wait_for $patience exits_are_settled
 events_open() { [ "$(readlink "/proc/$daemon/fd/"* | grep -c perf_event)" -gt "$1" ]; }
 none_open() { ! events_open "$rings"; }
 rings=$(readlink "/proc/$daemon/fd/"* | grep -c perf_event)

@@ -98,8 +98,9 @@ echo reset >"$g/control"
 within "reset: samples of what it does now" 60 has_samples "$g" 200
 check "snapshot: it is as it was" cmp "$work/crypto" "$g/snapshots/crypto/profile"
 grep -v '^#' "$g/diff/crypto" | head -n 4
-check "diff: the biggest change is the hash function, which is gone" \
-	test "$(awk '!/^#/ { print $3, $4, $2 ~ /^-/; exit }' "$g/diff/crypto")" = "$HOT_CRYPTO [rmd160] 1"
+# Which of the two comes first depends on how much each of them was.
+check "diff: of the two biggest changes one is the hash function, which is gone" \
+	grep -q " -[0-9.]*% $HOT_CRYPTO \[rmd160\]$" <<<"$(grep -v '^#' "$g/diff/crypto" | head -n 2)"
 check "diff: its baseline" test "$(diff_of $HOT_CRYPTO | cut -d. -f1)" -ge 50
 check "diff: what is new has grown" grep -q "^- +[1-9]\|^[0-9.]*% +[1-9]" <<<"$(diff_of $HOT_SYSCALL)"
 check "snapshot: rmdir" rmdir "$g/snapshots/crypto"
