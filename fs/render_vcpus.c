@@ -10,8 +10,7 @@ static void row(const struct profiler_vcpu *v, const struct render_thread *t, st
 		buf_printf(out, "%4d ", t->cpu);
 	else
 		buf_append_str(out, "   - ");
-	buf_printf(out, "%5c %8" PRIu64 " ", t->state ? t->state : '-',
-		   v->kernel + v->user);
+	buf_printf(out, "%5c %8" PRIu64 " ", t->state ? t->state : '-', v->kernel + v->user);
 	if (v->has_exits)
 		buf_printf(out, "%5" PRIu64 "\n", v->exits);
 	else
