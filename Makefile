@@ -46,7 +46,7 @@ override ALL_LDFLAGS := -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITI
 # ---- the rooms, bottom first: a library each; a test links its room and those below ------------
 ROOMS := symsrc profiler fs
 symsrc_src   := $(wildcard symsrc/base/*.c symsrc/*.c symsrc/memory/*.c)
-profiler_src := $(filter-out %.bpf.c,$(wildcard profiler/*.c profiler/exits/*.c))
+profiler_src := $(filter-out %.bpf.c,$(wildcard profiler/*.c profiler/exits/*.c profiler/perfdata/*.c))
 fs_src       := $(filter-out fs/main.c,$(wildcard fs/*.c))
 objs          = $(patsubst %.c,$(BUILD)/%.o,$(1))
 libs_of_symsrc   := $(BUILD)/libsymsrc.a
