@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-#define AHEAD 12 /* rows */
+#define END_MAX 4096 /* bytes of an object, with all of them escaped */
 
 static void header_who(const struct guest *g, const struct profile *p, struct buf *out)
 {
@@ -68,46 +68,57 @@ static void header_counts(const struct profile *p, struct buf *out)
 	header_if_any("contradictory, counted by the sample's own bits", p->contradictory, out);
 }
 
-/* How a row begins. Rows are sorted by their samples, so that few of many rows begin otherwise than
- * the one before: a profile of 100,000 rows is written in a few milliseconds. */
-struct beginning {
+/* What rows have in common with the one before: they are sorted by their samples, those of equal
+ * ones by addresses, so that few of many begin or end in another way. */
+struct common {
 	uint64_t samples;
-	struct buf text;
+	struct buf beginning;
+	const char *object;
+	struct buf end;
 };
 
-static void begin_row(struct beginning *b, uint64_t samples, uint64_t of, struct buf *out)
+static void begin_row(struct common *c, uint64_t samples, uint64_t of, struct buf *out)
 {
-	if (b->text.len == 0 || b->samples != samples) {
-		buf_clear(&b->text);
-		render_percent(&b->text, 6, samples, of);
-		buf_printf(&b->text, "%% %8" PRIu64 " [", samples);
-		b->samples = samples;
+	if (c->beginning.len == 0 || c->samples != samples) {
+		buf_clear(&c->beginning);
+		render_percent(&c->beginning, 6, samples, of);
+		buf_printf(&c->beginning, "%% %8" PRIu64 " [", samples);
+		c->samples = samples;
 	}
-	buf_append(out, b->text.data, b->text.len);
+	buf_append(out, c->beginning.data, c->beginning.len);
+}
+
+static void end_row(struct common *c, const char *object, struct buf *out)
+{
+	if (c->object != object) {
+		buf_clear(&c->end);
+		buf_append_char(&c->end, ' ');
+		render_word(&c->end, object);
+		buf_append_char(&c->end, '\n');
+		c->object = object;
+	}
+	buf_append(out, c->end.data, c->end.len);
 }
 
 static void rows(const struct profile *p, struct buf *out)
 {
-	struct beginning b;
+	struct common c = {0};
 
-	buf_init(&b.text, 100);
+	buf_init(&c.beginning, 100);
+	buf_init(&c.end, END_MAX);
 	for (size_t i = 0; i < p->row_count && !out->err; i++) {
 		const struct profile_row *r = &p->rows[i];
+		const char type[] = {r->type, ']', ' '};
 
-		/* Names lie in the order of addresses, which is another one. */
-		if (i + AHEAD < p->row_count)
-			__builtin_prefetch(r[AHEAD].symbol);
-		begin_row(&b, r->samples, p->samples, out);
-		buf_append_char(out, r->type);
-		buf_append(out, "] ", 2);
+		begin_row(&c, r->samples, p->samples, out);
+		buf_append(out, type, sizeof(type));
 		render_word(out, r->symbol);
-		buf_append_char(out, ' ');
-		render_word(out, r->object);
-		buf_append_char(out, '\n');
+		end_row(&c, r->object, out);
 	}
 	if (!out->err)
-		out->err = b.text.err;
-	buf_deinit(&b.text);
+		out->err = c.beginning.err ? c.beginning.err : c.end.err;
+	buf_deinit(&c.beginning);
+	buf_deinit(&c.end);
 }
 
 int render_profile(const struct guest *guest, const struct profile *profile,

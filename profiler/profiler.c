@@ -764,12 +764,18 @@ int profiler_snapshot_forget(struct profiler *p, uint64_t serial, const char *na
 	return r;
 }
 
+void profile_deinit(struct profile *profile)
+{
+	bulk_deinit(&profile->memory);
+	profile->rows = NULL;
+	profile->row_count = 0;
+}
+
 void profile_free(struct profile *profile)
 {
 	if (!profile)
 		return;
-	free(profile->rows);
-	free(profile->names);
+	profile_deinit(profile);
 	free(profile);
 }
 
@@ -808,27 +814,26 @@ static const char *move_string(const char *s, char **to)
 int profile_shorten(struct profile *profile, size_t most)
 {
 	size_t fit = most < profile->row_count ? most : profile->row_count;
-	struct profile_row *rows = malloc((fit + 1) * sizeof(*rows));
+	CLEANUP_FREE struct profile_row *rows = malloc((fit + 1) * sizeof(*rows));
 	size_t n = rows ? pick_rows(profile, fit, rows) : 0;
-	size_t room = 1;
-	char *names, *to;
+	size_t size = n * sizeof(*rows), room = 0;
+	struct bulk memory;
+	char *to;
 
 	for (size_t i = 0; i < n; i++)
 		room += strlen(rows[i].symbol) + strlen(rows[i].object) + 2;
-	names = to = malloc(room);
-	if (!rows || !names) {
-		free(rows);
-		free(names);
+	if (!rows || bulk_init(&memory, bulk_room(size) + bulk_room(room)) < 0)
 		return -ENOMEM;
-	}
+	bulk_take(&memory, size); /* of the rows, which come first */
+	to = bulk_take(&memory, room);
 	for (size_t i = 0; i < n; i++) {
 		rows[i].symbol = move_string(rows[i].symbol, &to);
 		rows[i].object = move_string(rows[i].object, &to);
 	}
-	free(profile->rows);
-	free(profile->names);
-	profile->rows = rows;
+	profile_deinit(profile);
+	profile->memory = memory;
+	profile->rows = memory.memory;
 	profile->row_count = n;
-	profile->names = names;
+	memcpy(profile->rows, rows, size);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "profiler/exits/snapshot.h"
 #include "profiler/kvmstats.h"
 #include "profiler/slice.h"
+#include "symsrc/base/bulk.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/base/feed.h"
 #include "symsrc/symsrc.h"
@@ -198,15 +199,16 @@ struct profile {
 	uint64_t contradictory; /* misc bits and address disagree (counted by the misc bits) */
 	uint32_t epochs;	/* boots that the rows are from */
 	size_t row_count;
-	struct profile_row *rows; /* hottest first; ties by name */
-	void *names;		  /* what the strings live in */
+	struct profile_row *rows; /* hottest first; of equal ones as their addresses ascend */
+	struct bulk memory;	  /* of the rows and their strings */
 };
 
 /* Copies the counts (under the guest's lock, microseconds) and joins them with names (outside
  * of it). *ret goes to profile_free(). -ESRCH, -ENOENT: no such snapshot, -ENOMEM. */
 int profiler_profile(struct profiler *p, uint64_t serial, const struct slice *slice,
 		     struct profile **ret);
-void profile_free(struct profile *profile); /* accepts NULL */
+void profile_free(struct profile *profile);   /* accepts NULL */
+void profile_deinit(struct profile *profile); /* of one that is no memory of its own */
 /* Keeps the hottest rows that have a name, `most` of them, and makes the others without a name one
  * row of the object PROFILE_OBJECT_UNKNOWN; frees what the rest took. 0 or -ENOMEM. */
 int profile_shorten(struct profile *profile, size_t most);

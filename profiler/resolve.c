@@ -1,36 +1,54 @@
 #include "profiler/resolve.h"
 
-#include <endian.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "profiler/radix.h"
+#include "symsrc/base/bulk.h"
 #include "symsrc/base/text.h"
 
 /* The kernel's half of a 32-bit address space begins at PAGE_OFFSET, here in the configuration
  * that gives it most (arch/x86/Kconfig, VMSPLIT_1G). */
 #define NARROW_KERNEL_FROM 0x40000000ULL
 
+/* Names lie megabytes apart, where the processor does not look ahead by itself: rows that it is
+ * told of before they are needed. */
+#define AHEAD 8
+
 #define ADDRESS_TEXT_SIZE sizeof("0xffffffffffffffff")
 
-/* A row in the making. name NULL: the address stands for itself. */
+/* A row in the making. name NULL: the address stands for itself; else it is where the symbol
+ * begins, which is no part of the content, since boots differ in it. */
 struct row {
 	uint64_t samples;
-	uint64_t address; /* 0 where there is a name */
-	uint64_t start;	  /* of the symbol; no part of the content, since boots differ in it */
+	uint64_t address;
 	const char *name;
 	const char *object; /* NULL: the kernel itself */
 	uint16_t name_len;
 	uint16_t object_len;
 };
 
-/* Rows and a hash table of them, by content. */
+/* Rows and a hash table of them, by content: of more than one boot, and since static functions
+ * share names. What a slot holds of the hash spares most looks at rows. */
 struct rows {
 	struct row *list;
 	size_t count;
-	uint32_t *slots; /* index + 1; 0: free */
+	uint64_t *slots; /* 32 bits of the hash, and index + 1; 0: free */
 	size_t mask;
+	/* The last ones that came, in a circle: their names and then their slots are there when
+	 * they are needed. */
+	struct pending {
+		struct row row; /* samples 0: none */
+		uint64_t hash;
+	} pending[2 * AHEAD];
+	unsigned next;
+};
+
+/* What the work needs at once. */
+struct workshop {
+	struct bulk memory;
+	struct radix_item *items, *room; /* for all entries, or all rows and one more */
+	struct rows rows;
 };
 
 static uint64_t mix(uint64_t h, uint64_t v)
@@ -55,13 +73,12 @@ static uint64_t hash_bytes(uint64_t h, const char *s, size_t n)
 /* The names are those of one guest, and a guest slows its own profile only: no secret here. */
 static uint64_t hash_row(const struct row *r)
 {
-	uint64_t h = mix(r->name_len, r->address);
+	uint64_t h = r->name_len;
 
-	if (r->name)
-		h = hash_bytes(h, r->name, r->name_len);
-	if (r->object)
-		h = hash_bytes(h, r->object, r->object_len);
-	return h ^ h >> 32;
+	if (!r->name)
+		return mix(h, r->address);
+	h = hash_bytes(h, r->name, r->name_len);
+	return r->object ? hash_bytes(h, r->object, r->object_len) : h;
 }
 
 static bool same_text(const char *a, const char *b, size_t n)
@@ -71,42 +88,63 @@ static bool same_text(const char *a, const char *b, size_t n)
 
 static bool same_row(const struct row *a, const struct row *b)
 {
-	return a->address == b->address && a->name_len == b->name_len &&
-	       a->object_len == b->object_len && same_text(a->name, b->name, a->name_len) &&
+	if (!a->name || !b->name)
+		return a->name == b->name && a->address == b->address;
+	return a->name_len == b->name_len && a->object_len == b->object_len &&
+	       same_text(a->name, b->name, a->name_len) &&
 	       same_text(a->object, b->object, a->object_len);
 }
 
-static int rows_init(struct rows *rows, size_t most)
+/* Where the row is or belongs. */
+static uint64_t *slot_of(const struct rows *rows, const struct row *r, uint64_t hash)
 {
-	size_t slots = 16;
+	size_t i = hash & rows->mask;
 
-	while (slots < 2 * most)
-		slots *= 2;
-	rows->list = malloc((most + 1) * sizeof(rows->list[0]));
-	rows->slots = calloc(slots, sizeof(rows->slots[0]));
-	rows->mask = slots - 1;
-	return rows->list && rows->slots ? 0 : -ENOMEM;
-}
-
-static void rows_deinit(struct rows *rows)
-{
-	free(rows->list);
-	free(rows->slots);
-}
-
-static void rows_add(struct rows *rows, const struct row *r)
-{
-	size_t i = hash_row(r) & rows->mask;
-
-	while (rows->slots[i] && !same_row(&rows->list[rows->slots[i] - 1], r))
+	while (rows->slots[i] && (rows->slots[i] >> 32 != hash >> 32 ||
+				  !same_row(&rows->list[(uint32_t)rows->slots[i] - 1], r)))
 		i = (i + 1) & rows->mask;
-	if (rows->slots[i]) {
-		rows->list[rows->slots[i] - 1].samples += r->samples;
-		rows->list[rows->slots[i] - 1].start = r->start; /* the oldest boot comes first */
+	return &rows->slots[i];
+}
+
+static void file(struct rows *rows, const struct row *r, uint64_t hash)
+{
+	uint64_t *slot = slot_of(rows, r, hash);
+
+	if (*slot) {
+		struct row *known = &rows->list[(uint32_t)*slot - 1];
+
+		known->samples += r->samples;
+		known->address = r->address; /* the oldest boot comes first */
 		return;
 	}
 	rows->list[rows->count++] = *r;
-	rows->slots[i] = (uint32_t)rows->count;
+	*slot = hash >> 32 << 32 | rows->count;
+}
+
+/* In the order that they come. r NULL: only what is pending. */
+static void rows_add(struct rows *rows, const struct row *r)
+{
+	unsigned n = rows->next++;
+	struct pending *oldest = &rows->pending[n % (2 * AHEAD)];
+	struct pending *middle = &rows->pending[(n + AHEAD) % (2 * AHEAD)];
+
+	if (oldest->row.samples)
+		file(rows, &oldest->row, oldest->hash);
+	oldest->row.samples = 0;
+	if (r) {
+		oldest->row = *r;
+		__builtin_prefetch(r->name);
+	}
+	if (middle->row.samples) {
+		middle->hash = hash_row(&middle->row);
+		__builtin_prefetch(&rows->slots[middle->hash & rows->mask]);
+	}
+}
+
+static void rows_flush(struct rows *rows)
+{
+	for (unsigned i = 0; i < 2 * AHEAD; i++)
+		rows_add(rows, NULL);
 }
 
 /* A 32-bit kernel's kallsyms has addresses of 8 digits. */
@@ -120,116 +158,82 @@ static bool is_kernel_address(uint64_t ip, bool narrow)
 	return narrow ? ip >= NARROW_KERNEL_FROM && ip <= UINT32_MAX : address_is_upper(ip);
 }
 
-/* By address, so that lookups go through the symbols in their order and what belongs to one
- * symbol stands together. Radix sort, a byte a pass, those that are all the same left out;
- * both arrays hold n entries, and the result is returned. */
-static struct counts_entry *sort_by_address(struct counts_entry *from, struct counts_entry *to,
-					    size_t n)
+/* By address, so that symbols are gone through in their order, and what belongs to one stands
+ * together. */
+static const struct radix_item *sort_by_address(const struct tally_epoch_copy *e,
+						struct workshop *w)
 {
-	for (unsigned shift = 0; shift < 64; shift += 8) {
-		size_t at[256] = {0};
-		size_t sum = 0;
-		struct counts_entry *swap;
-
-		for (size_t i = 0; i < n; i++)
-			at[from[i].ip >> shift & 255]++;
-		if (n == 0 || at[from[0].ip >> shift & 255] == n)
-			continue;
-		for (size_t i = 0; i < 256; i++) {
-			size_t count = at[i];
-
-			at[i] = sum;
-			sum += count;
-		}
-		for (size_t i = 0; i < n; i++)
-			to[at[from[i].ip >> shift & 255]++] = from[i];
-		swap = from;
-		from = to;
-		to = swap;
-	}
-	return from;
+	for (size_t i = 0; i < e->entry_count; i++)
+		w->items[i] = (struct radix_item){e->entries[i].ip, e->entries[i].count};
+	return radix_sort(w->items, w->room, e->entry_count);
 }
 
 /* Low addresses are not looked up, although kallsyms holds some (x86's per-CPU symbols): what
  * runs there is firmware, boot code, or user code with the wrong misc bits. */
-static struct row row_of(uint64_t ip, const struct symbols *s, bool narrow)
+static struct row row_of(uint64_t ip, const struct symbols *s, bool is_kernel, size_t *cursor)
 {
-	struct row row = {0};
+	struct row row = {.address = ip};
 	struct symtab_hit hit;
 
-	if (s && is_kernel_address(ip, narrow) && symtab_find(s->table, ip, &hit)) {
-		row.start = hit.start;
+	if (s && is_kernel && symtab_find_next(s->table, ip, cursor, &hit)) {
+		row.address = hit.start;
 		row.name = hit.name;
 		row.name_len = hit.name_len;
 		row.object = hit.object;
 		row.object_len = hit.object_len;
-	} else {
-		row.address = ip;
 	}
 	return row;
 }
 
-/* Of one symbol of one table: names lie in the arena, each symbol's at a place of its own. */
-static bool is_same_symbol(const struct row *a, const struct row *b)
-{
-	return a->name == b->name && a->object == b->object && a->address == b->address;
-}
-
-static void add_entries(struct rows *rows, const struct counts_entry *e, size_t n,
+static void add_entries(struct rows *rows, const struct radix_item *list, size_t n,
 			const struct symbols *s, struct profile *sums)
 {
 	bool narrow = is_narrow(s);
 	struct row open = {0}; /* of the symbol that the entries are of now */
+	size_t cursor = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct row row = row_of(e[i].ip, s, narrow);
+		bool is_kernel = is_kernel_address(list[i].key, narrow);
+		struct row row = row_of(list[i].key, s, is_kernel, &cursor);
 
 		if (!row.name)
-			sums->unresolved += e[i].count;
-		if (!is_kernel_address(e[i].ip, narrow))
-			sums->contradictory += e[i].count;
-		if (!is_same_symbol(&row, &open)) {
+			sums->unresolved += list[i].value;
+		if (!is_kernel)
+			sums->contradictory += list[i].value;
+		/* Each symbol's name has a place of its own. */
+		if (row.name != open.name || row.address != open.address) {
 			if (open.samples)
 				rows_add(rows, &open);
 			open = row;
 		}
-		open.samples += e[i].count;
+		open.samples += list[i].value;
 	}
 	if (open.samples)
 		rows_add(rows, &open);
+	rows_flush(rows);
 }
 
-static int add_epoch(struct rows *rows, struct tally_epoch_copy *e, const struct symbols *s,
-		     struct profile *sums)
+static void add_epoch(struct workshop *w, const struct tally_epoch_copy *e, const struct symbols *s,
+		      struct profile *sums)
 {
-	struct counts_entry *room = malloc((e->entry_count + 1) * sizeof(*room));
-
-	if (!room)
-		return -ENOMEM;
-	add_entries(rows, sort_by_address(e->entries, room, e->entry_count), e->entry_count, s,
-		    sums);
-	free(room);
+	add_entries(&w->rows, sort_by_address(e, w), e->entry_count, s, sums);
 	sums->guest_kernel += e->kernel;
 	sums->guest_user += e->user;
 	sums->contradictory += e->user_contradictory;
 	sums->table_full += e->table_full;
-	return 0;
 }
 
 /* ---- text -------------------------------------------------------------------------------- */
 
 /* Bytes that a string of a stranger takes at most when it is made safe. */
-static size_t room_for(const char *s, size_t n)
+static size_t room_for(size_t n)
 {
-	return (text_is_word(s, n) ? n : 4 * n) + sizeof("[]");
+	return 4 * n + sizeof("[]");
 }
 
 static size_t room_for_row(const struct row *r)
 {
-	if (!r->name)
-		return ADDRESS_TEXT_SIZE;
-	return room_for(r->name, r->name_len) +
-	       (r->object ? room_for(r->object, r->object_len) : 0);
+	return r->name ? room_for(r->name_len) + room_for(r->object_len) : ADDRESS_TEXT_SIZE;
 }
 
 static void put_address(char *to, uint64_t address)
@@ -259,205 +263,137 @@ static char *put_text(char *to, const char *s, size_t n)
 	return to + len;
 }
 
-/* Writes the row's strings at *to, which is moved behind them. */
-static void name_row(const struct row *r, struct profile_row *row, char **to)
-{
-	*row = (struct profile_row){.samples = r->samples,
-				    .type = 'g',
-				    .symbol = *to,
-				    .address = r->name ? r->start : r->address};
-	if (!r->name) {
-		put_address(*to, r->address);
-		*to += ADDRESS_TEXT_SIZE;
-		row->object = PROFILE_OBJECT_UNKNOWN;
-		return;
-	}
-	*to = put_text(*to, r->name, r->name_len) + 1;
-	row->object = PROFILE_OBJECT_KERNEL;
-	if (!r->object)
-		return;
-	row->object = *to;
-	*(*to)++ = '[';
-	*to = put_text(*to, r->object, r->object_len);
-	*(*to)++ = ']';
-	*(*to)++ = '\0';
-}
-
-/* What decides a row's place: hottest first, then by name. The first 16 bytes of the symbol, as
- * numbers that sort as they do, so that most comparisons need not look at strings. An address
- * is all told by its number. */
-struct place {
-	uint64_t samples;
-	uint64_t prefix[2];
-	const struct profile_row *row;
+/* What writes the rows' strings one behind the other. */
+struct writer {
+	char *to;
+	const char *object; /* the last one, which the next row's mostly is, too, */
+	const char *text;   /* and what was made of it */
 };
 
-static uint64_t prefix_of(const char *s, size_t n)
+static const char *put_object(struct writer *w, const struct row *r)
 {
-	uint64_t prefix = 0;
-
-	memcpy(&prefix, s, n < sizeof(prefix) ? n : sizeof(prefix));
-	return be64toh(prefix);
+	if (!r->object)
+		return PROFILE_OBJECT_KERNEL;
+	if (r->object == w->object)
+		return w->text;
+	w->object = r->object;
+	w->text = w->to;
+	*w->to++ = '[';
+	w->to = put_text(w->to, r->object, r->object_len);
+	*w->to++ = ']';
+	*w->to++ = '\0';
+	return w->text;
 }
 
-static struct place place_of(const struct row *r, const struct profile_row *row)
+static struct profile_row write_row(struct writer *w, const struct row *r)
 {
-	struct place p = {.samples = row->samples, .row = row};
-	size_t n = strlen(row->symbol);
+	struct profile_row row = {
+		.samples = r->samples, .type = 'g', .symbol = w->to, .address = r->address};
 
-	p.prefix[0] = prefix_of(row->symbol, n);
-	p.prefix[1] = n > 8 ? prefix_of(row->symbol + 8, n - 8) : 0;
-	if (r && !r->name)
-		p.prefix[1] = r->address;
-	return p;
-}
-
-static int compare_places(const void *a, const void *b)
-{
-	const struct place *x = a;
-	const struct place *y = b;
-	int r;
-
-	if (x->samples != y->samples)
-		return x->samples < y->samples ? 1 : -1;
-	for (int i = 0; i < 2; i++) {
-		if (x->prefix[i] != y->prefix[i])
-			return x->prefix[i] < y->prefix[i] ? -1 : 1;
+	if (r->name) {
+		w->to = put_text(w->to, r->name, r->name_len) + 1;
+		row.object = put_object(w, r);
+	} else {
+		put_address(w->to, r->address);
+		w->to += ADDRESS_TEXT_SIZE;
+		row.object = PROFILE_OBJECT_UNKNOWN;
 	}
-	r = strcmp(x->row->symbol, y->row->symbol);
-	return r ? r : strcmp(x->row->object, y->row->object);
-}
-
-/* A byte of what most places differ in, the least significant one first: the first 8 bytes of the
- * symbol, then the samples, most of them first. */
-static unsigned key_byte(const struct place *p, unsigned byte)
-{
-	uint64_t key = byte < 8 ? p->prefix[0] : ~p->samples;
-
-	return (unsigned char)(key >> 8 * (byte % 8));
-}
-
-/* One pass of a radix sort. False when they are all the same in that byte: nothing was done. */
-static bool sort_by_byte(const struct place *from, struct place *to, size_t n, unsigned byte)
-{
-	size_t at[256] = {0};
-	size_t sum = 0;
-
-	for (size_t i = 0; i < n; i++)
-		at[key_byte(&from[i], byte)]++;
-	if (at[key_byte(&from[0], byte)] == n)
-		return false;
-	for (size_t i = 0; i < 256; i++) {
-		size_t count = at[i];
-
-		at[i] = sum;
-		sum += count;
-	}
-	for (size_t i = 0; i < n; i++)
-		to[at[key_byte(&from[i], byte)]++] = from[i];
-	return true;
-}
-
-static bool is_sorted(const struct place *p, size_t n)
-{
-	for (size_t i = 1; i < n; i++) {
-		if (compare_places(&p[i - 1], &p[i]) > 0)
-			return false;
-	}
-	return true;
-}
-
-/* Puts those in order that the radix sort leaves as they came, which for addresses is right. */
-static void sort_runs(struct place *p, size_t n)
-{
-	for (size_t i = 0, end; i < n; i = end) {
-		for (end = i + 1; end < n && p[end].samples == p[i].samples &&
-				  p[end].prefix[0] == p[i].prefix[0];)
-			end++;
-		if (!is_sorted(p + i, end - i))
-			qsort(p + i, end - i, sizeof(*p), compare_places);
-	}
-}
-
-/* Tens of thousands of rows with a sample each are usual: a sort by comparisons would take most
- * of the time that a profile takes. room: for n places, too. Returns where the result is. */
-static struct place *sort_places(struct place *list, struct place *room, size_t n)
-{
-	for (unsigned byte = 0; n > 0 && byte < 16; byte++) {
-		struct place *from = list;
-
-		if (sort_by_byte(list, room, n, byte)) {
-			list = room;
-			room = from;
-		}
-	}
-	sort_runs(list, n);
-	return list;
+	return row;
 }
 
 static const struct profile_row user_row = {
 	.type = 'u', .symbol = PROFILE_SYMBOL_USER, .object = PROFILE_SYMBOL_USER};
 
-/* Gives each row its strings, all in one block, in unsorted, and puts them in order. places: twice
- * as many as there are rows, and two. */
-static void write_rows(const struct rows *rows, struct profile_row *unsorted, struct place *places,
-		       struct profile *p)
+/* Hottest first. Those with equal samples stay in the order of their addresses: most rows of a
+ * large profile have one sample, and so all that is written of them is gone through as it lies in
+ * memory. */
+static const struct radix_item *sort_rows(const struct workshop *w, uint64_t user,
+					  size_t *ret_count)
 {
-	size_t count = rows->count;
-	char *to = p->names;
+	const struct rows *rows = &w->rows;
+	uint64_t most = user;
+	size_t n = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		name_row(&rows->list[i], &unsorted[i], &to);
-		places[i] = place_of(&rows->list[i], &unsorted[i]);
+	for (size_t i = 0; i < rows->count; i++) {
+		if (rows->list[i].samples > most)
+			most = rows->list[i].samples;
 	}
-	if (p->guest_user) {
-		unsorted[count] = user_row;
-		unsorted[count].samples = p->guest_user;
-		places[count] = place_of(NULL, &unsorted[count]);
-		count++;
-	}
-	places = sort_places(places, places + rows->count + 1, count);
-	for (size_t i = 0; i < count; i++)
-		p->rows[i] = *places[i].row;
-	p->row_count = count;
+	if (user)
+		w->items[n++] = (struct radix_item){most - user, rows->count};
+	for (size_t i = 0; i < rows->count; i++)
+		w->items[n++] = (struct radix_item){most - rows->list[i].samples, i};
+	*ret_count = n;
+	return radix_sort(w->items, w->room, n);
 }
 
-static int name_rows(const struct rows *rows, struct profile *p)
+static int write_rows(const struct workshop *w, struct profile *p)
 {
-	struct profile_row *unsorted = malloc((rows->count + 1) * sizeof(*unsorted));
-	struct place *places = malloc(2 * (rows->count + 1) * sizeof(*places));
-	size_t room = 1;
-	int r = -ENOMEM;
+	const struct rows *rows = &w->rows;
+	struct writer writer = {0};
+	size_t room = 0, size = (rows->count + 1) * sizeof(p->rows[0]);
+	const struct radix_item *places = sort_rows(w, p->guest_user, &p->row_count);
+	int r;
 
 	for (size_t i = 0; i < rows->count; i++)
 		room += room_for_row(&rows->list[i]);
-	p->rows = malloc((rows->count + 1) * sizeof(p->rows[0]));
-	p->names = malloc(room);
-	if (unsorted && places && p->rows && p->names) {
-		write_rows(rows, unsorted, places, p);
-		r = 0;
+	r = bulk_init(&p->memory, bulk_room(size) + bulk_room(room));
+	if (r < 0) {
+		p->row_count = 0;
+		return r;
 	}
-	free(unsorted);
-	free(places);
-	return r;
+	p->rows = bulk_take(&p->memory, size);
+	writer.to = bulk_take(&p->memory, room);
+	for (size_t i = 0; i < p->row_count; i++) {
+		if (i + AHEAD < p->row_count && places[i + AHEAD].value < rows->count)
+			__builtin_prefetch(rows->list[places[i + AHEAD].value].name);
+		if (places[i].value < rows->count) {
+			p->rows[i] = write_row(&writer, &rows->list[places[i].value]);
+		} else {
+			p->rows[i] = user_row;
+			p->rows[i].samples = p->guest_user;
+		}
+	}
+	return 0;
 }
 
-int resolve(struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
-	    struct profile *ret)
+/* ---- all of it --------------------------------------------------------------------------- */
+
+static int workshop_init(struct workshop *w, const struct tally_copy *copy)
 {
-	struct rows rows = {0};
-	size_t most = 0;
+	size_t all = 0, slots = 16, items, rows;
 	int r;
 
 	for (unsigned i = 0; i < copy->epoch_count; i++)
-		most += copy->epochs[i].entry_count;
-	r = rows_init(&rows, most);
-	for (unsigned i = 0; r == 0 && i < copy->epoch_count; i++)
-		r = add_epoch(&rows, &copy->epochs[i], symbols[i], ret);
+		all += copy->epochs[i].entry_count;
+	while (slots < 2 * all)
+		slots *= 2;
+	items = (all + 1) * sizeof(w->items[0]);
+	rows = all * sizeof(w->rows.list[0]);
+	r = bulk_init(&w->memory, 2 * bulk_room(items) + bulk_room(rows) +
+					  bulk_room(slots * sizeof(w->rows.slots[0])));
+	if (r < 0)
+		return r;
+	w->items = bulk_take(&w->memory, items);
+	w->room = bulk_take(&w->memory, items);
+	w->rows = (struct rows){.mask = slots - 1};
+	w->rows.slots = bulk_take(&w->memory, slots * sizeof(w->rows.slots[0]));
+	w->rows.list = bulk_take(&w->memory, rows);
+	return 0;
+}
+
+int resolve(const struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
+	    struct profile *ret)
+{
+	struct workshop w;
+	int r = workshop_init(&w, copy);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < copy->epoch_count; i++)
+		add_epoch(&w, &copy->epochs[i], symbols[i], ret);
 	ret->samples = ret->guest_kernel + ret->guest_user;
 	ret->epochs = copy->epoch_count;
-	if (r == 0)
-		r = name_rows(&rows, ret);
-	rows_deinit(&rows);
+	r = write_rows(&w, ret);
+	bulk_deinit(&w.memory);
 	return r;
 }

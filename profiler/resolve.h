@@ -7,11 +7,11 @@
 #include "profiler/tally.h"
 #include "symsrc/symbols.h"
 
-/* Fills rows, row_count, names and the sums of ret (samples, guest_kernel, guest_user,
+/* Fills rows, row_count, memory and the sums of ret (samples, guest_kernel, guest_user,
  * unresolved, table_full, contradictory, epochs) from the copy. symbols[i] are those of
- * copy->epochs[i], or NULL. Puts the copy's entries in another order. 0 or -ENOMEM; ret
- * goes to profile_free() in any case. */
-int resolve(struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
+ * copy->epochs[i], or NULL. 0 or -ENOMEM; what ret owns goes to profile_deinit() in any
+ * case. */
+int resolve(const struct tally_copy *copy, const struct symbols *const symbols[SYMSRC_EPOCHS_KEPT],
 	    struct profile *ret);
 
 #endif

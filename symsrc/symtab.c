@@ -69,17 +69,16 @@ static size_t slot_of(const uint64_t *addrs, size_t n, uint64_t addr)
 	return (size_t)(at - addrs);
 }
 
-bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret)
+/* What the slot says. False: it covers nothing. */
+static bool hit_of(const struct symtab *t, size_t slot, struct symtab_hit *ret)
 {
-	const struct block *b = t->block;
-	size_t slot = slot_of(b->addrs, b->slot_count, addr);
 	const struct entry *e = &t->entries[slot];
 
 	if (e->object == OBJECT_NONE)
 		return false;
 	const struct object *o = &t->objects[e->object];
 	*ret = (struct symtab_hit){
-		.start = b->addrs[slot],
+		.start = t->block->addrs[slot],
 		.name = t->arena + e->name_off,
 		.name_len = e->type_and_len & SYMTAB_NAME_MAX,
 		.type = (char)(e->type_and_len >> 9),
@@ -87,6 +86,27 @@ bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret)
 		.object_len = (uint16_t)o->name_len,
 	};
 	return true;
+}
+
+bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret)
+{
+	return hit_of(t, slot_of(t->block->addrs, t->block->slot_count, addr), ret);
+}
+
+/* Doubles its steps until it is past the address, then looks between the last two. */
+bool symtab_find_next(const struct symtab *t, uint64_t addr, size_t *cursor, struct symtab_hit *ret)
+{
+	const uint64_t *addrs = t->block->addrs;
+	size_t n = t->block->slot_count, at = *cursor, step = 1;
+
+	while (step < n - at && addrs[at + step] <= addr) {
+		at += step;
+		step *= 2;
+	}
+	if (step > n - at)
+		step = n - at;
+	*cursor = at + slot_of(&addrs[at], step, addr);
+	return hit_of(t, *cursor, ret);
 }
 
 bool symtab_find_name(const struct symtab *t, const char *name, uint64_t *ret_addr)

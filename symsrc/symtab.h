@@ -51,6 +51,11 @@ struct symtab_hit {
 /* Finds the symbol that covers addr. False when none does. No lock, no allocation. */
 bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret);
 
+/* The same for many addresses in ascending order: it goes on where the last one was found, which
+ * takes a step or two. *cursor: 0 at first. */
+bool symtab_find_next(const struct symtab *t, uint64_t addr, size_t *cursor,
+		      struct symtab_hit *ret);
+
 /* Finds a symbol of the kernel itself by name ("_text"), also one that covers nothing. Linear:
  * for rare use. */
 bool symtab_find_name(const struct symtab *t, const char *name, uint64_t *ret_addr);

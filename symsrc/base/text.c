@@ -58,13 +58,31 @@ size_t text_clean(char *dst, size_t size, const char *bytes, size_t n)
 	return escape(dst, size, bytes, n, is_print);
 }
 
+/* Eight bytes at a time: the highest bit of each byte tells. */
+#define EACH(byte) (0x0101010101010101ULL * (byte))
+
+static bool are_of_words(uint64_t bytes)
+{
+	uint64_t low = bytes & EACH(0x7f);
+	uint64_t from_0x21 = low + EACH(0x80 - 0x21), past_0x7e = low + EACH(0x80 - 0x7f);
+
+	return ((~from_0x21 | past_0x7e | bytes) & EACH(0x80)) == 0;
+}
+
 bool text_is_word(const char *bytes, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (bytes[i] < 0x21 || bytes[i] > 0x7e)
+	uint64_t eight = EACH('x');
+
+	for (size_t i = 0; i + sizeof(eight) < n; i += sizeof(eight)) {
+		memcpy(&eight, bytes + i, sizeof(eight));
+		if (!are_of_words(eight))
 			return false;
 	}
-	return true;
+	if (n >= sizeof(eight)) /* the last ones, some of them once more */
+		memcpy(&eight, bytes + n - sizeof(eight), sizeof(eight));
+	else
+		memcpy(&eight, bytes, n);
+	return are_of_words(eight);
 }
 
 static bool is_dots(const char *name)

@@ -24,6 +24,7 @@ static const struct tally_clock nothing;
 static struct guest guest = {.serial = 1, .pid = 4242, .name = "bench"};
 static const struct symbols *symbols;
 static struct tally *tally;
+static double profile_ms; /* what was measured */
 
 static void stop(const char *what)
 {
@@ -158,16 +159,46 @@ static void bench(enum format format, const struct symbols *s, const char *what)
 		rows = p.row_count;
 		size = b.len;
 		buf_deinit(&b);
-		free(p.rows);
-		free(p.names);
+		profile_deinit(&p);
 	}
 	qsort(times, ROUNDS, sizeof(*times), compare_times);
 	printf("opening %s, %d addresses, %s: %zu rows, %.1f MB\t%.2f ms\t", names[format],
 	       ADDRESSES, what, rows, (double)size / 1e6, times[ROUNDS / 2]);
+	if (format == PROFILE && s)
+		profile_ms = times[ROUNDS / 2];
 	if (format == PROFILE)
 		printf("%.0f ms (limit)\t%.2f\n", LIMIT_MS, times[ROUNDS / 2] / LIMIT_MS);
 	else
 		printf("-\t-\n");
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* How fast this machine is just now: the least that a plain program would do with as many
+ * addresses, before it has named or written any. */
+static void bench_sort(void)
+{
+	static uint64_t list[ADDRESSES];
+	double times[ROUNDS];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t t0;
+
+		for (size_t k = 0; k < ADDRESSES; k++)
+			list[k] = KERNEL + next_random() % ((uint64_t)SYMBOLS * STEP);
+		t0 = cpu_ns();
+		qsort(list, ADDRESSES, sizeof(*list), compare_addresses);
+		times[i] = (double)(cpu_ns() - t0) / 1e6;
+	}
+	qsort(times, ROUNDS, sizeof(*times), compare_times);
+	printf("opening profile, %d addresses, with symbols\t%.2f ms\t%.2f ms "
+	       "(qsort(3) of them alone)\t%.2f\n",
+	       ADDRESSES, profile_ms, times[ROUNDS / 2], profile_ms / times[ROUNDS / 2]);
 }
 
 int main(void)
@@ -175,6 +206,7 @@ int main(void)
 	make_symbols();
 	make_samples();
 	bench(PROFILE, symbols, "with symbols");
+	bench_sort();
 	bench(PROFILE, NULL, "without");
 	for (enum format format = FOLDED; format <= FLAMEGRAPH; format++)
 		bench(format, symbols, "with symbols");

@@ -249,8 +249,7 @@ static void bench_resolve(const char *what, const struct symbols *s, uint64_t sp
 		must(resolve(&copy, symbols, &p) == 0, "no memory");
 		ours[i] = cpu_now_ns() - start;
 		rows = p.row_count;
-		free(p.rows);
-		free(p.names);
+		profile_deinit(&p);
 	}
 	printf("%s (%zu rows)\t%.1f ms\t50.0 ms (a promise)\t%.2f\n", what, rows,
 	       (double)median(ours) / 1e6, (double)median(ours) / 50e6);

@@ -520,6 +520,26 @@ static void assert_like_model(const struct symtab *t, const struct model *m, siz
 			    (h.object != NULL) == (m[found].object != 0));
 }
 
+/* In ascending order, by steps small and large, the cursor finds what a search does. */
+static void assert_cursor(const struct symtab *t, uint64_t spread)
+{
+	uint64_t addr = 0;
+	size_t cursor = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct symtab_hit by_search = {0}, by_cursor = {0};
+		bool found = symtab_find(t, addr, &by_search);
+
+		assert_int_equal(symtab_find_next(t, addr, &cursor, &by_cursor), found);
+		assert_true(by_cursor.start == by_search.start && by_cursor.name == by_search.name);
+		assert_int_equal(by_cursor.name_len, by_search.name_len);
+		addr = i == 0 ? K
+			      : addr + (uint64_t)random() %
+						(random() % 9 ? spread / 64 + 1 : spread);
+	}
+	assert_false(symtab_find_next(t, UINT64_MAX, &cursor, &(struct symtab_hit){0}));
+}
+
 static void test_random_tables(void **state)
 {
 	static const uint64_t spreads[] = {20, 400, 20000, 1 << 20, 1ULL << 30};
@@ -540,6 +560,7 @@ static void test_random_tables(void **state)
 		}
 		for (int i = 0; i < 300; i++)
 			assert_like_model(t, m, n, K + (uint64_t)random() % (spread + spread / 8));
+		assert_cursor(t, spread);
 		symtab_destroy(t);
 	}
 }

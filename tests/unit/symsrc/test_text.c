@@ -70,6 +70,27 @@ static void test_word(void **state)
 	assert_false(text_is_word("a\0b", 3));
 	assert_false(text_is_word("a\x7f", 2));
 	assert_false(text_is_word("\xc3\xa4", 2));
+	assert_true(text_is_word("", 0));
+}
+
+/* Each byte at each place of words of each length. */
+static void test_words_of_each_length(void **state)
+{
+	char word[40];
+
+	(void)state;
+	for (size_t n = 1; n < sizeof(word); n++) {
+		memset(word, 'x', sizeof(word));
+		for (size_t at = 0; at < n; at++) {
+			for (int c = 0; c < 256; c++) {
+				word[at] = (char)c;
+				assert_int_equal(text_is_word(word, n), c > 0x20 && c < 0x7f);
+			}
+			word[at] = 'x';
+		}
+		word[n] = ' '; /* is no part of it */
+		assert_true(text_is_word(word, n));
+	}
 }
 
 static void test_component(void **state)
@@ -200,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_escape_is_never_cut),
 		cmocka_unit_test(test_clean_changes_nothing_twice),
 		cmocka_unit_test(test_word),
+		cmocka_unit_test(test_words_of_each_length),
 		cmocka_unit_test(test_component),
 		cmocka_unit_test(test_to_component),
 		cmocka_unit_test(test_to_component_always_is_one),
