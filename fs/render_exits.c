@@ -83,6 +83,20 @@ static void header_missing(const struct exits *e, struct buf *out)
 			"the time in guest, kernel and VMM\n");
 }
 
+/* No event of an interrupt says for which guest it is: what is known is who runs. */
+static void header_interrupts(const struct exits *e, struct buf *out)
+{
+	if (e->lists[EXITS_MSI].count == 0 && e->lists[EXITS_IRQ].count == 0 && !e->kernel_irqs)
+		return;
+	buf_printf(
+		out,
+		"# interrupts: those of this VMM's threads, and of KVM's timer and vhost for it; "
+		"by other threads of the kernel, for any guest: %" PRIu64
+		"; a VFIO device's count for whoever was running, or nowhere when they are "
+		"posted\n",
+		e->kernel_irqs);
+}
+
 /* ---- rows
  * ---------------------------------------------------------------------------------------- */
 
@@ -161,6 +175,7 @@ int render_exits(const struct guest *guest, const struct exits *e, const struct 
 			   "\n",
 			   e->lost_switches);
 	header_missing(e, out);
+	header_interrupts(e, out);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
 		section(&e->lists[sections[i].kind], sections[i].heading, out);
 	return out->err;
@@ -271,8 +286,10 @@ int render_exits_json(const struct guest *guest, const struct exits *e,
 	buf_printf(out,
 		   "\",\n\"duration_ns\": %" PRIu64
 		   ",\n\"times_known\": %s,\n\"exits_total\": %" PRIu64 ",\n\"lost\": %" PRIu64
+		   ",\n\"lost_switches\": %" PRIu64 ",\n\"kernel_irqs\": %" PRIu64
 		   ",\n\"vcpus_seen\": %u,\n",
-		   length_ns(e), e->entered ? "true" : "false", e->exits, e->lost, e->threads);
+		   length_ns(e), e->entered ? "true" : "false", e->exits, e->lost, e->lost_switches,
+		   e->kernel_irqs, e->threads);
 	json_times(e, out);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
 		json_section(&sections[i], e, out);

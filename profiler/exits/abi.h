@@ -10,6 +10,9 @@
 /* Rows of one kind that one vCPU may fill, since a guest chooses addresses as it likes; more are
  * counted as [other]. */
 #define EXITS_ROWS_EACH 128
+/* The tid and tgid of the entry that the kernel's own threads have together: they are of no
+ * process, and their events do not say for which guest they are. */
+#define EXITS_KERNEL 0
 
 /* What a row counts. The first ones are handled between an exit and an entry, so they have times.
  */
@@ -90,7 +93,23 @@ struct exits_field {
 	uint32_t size;	/* 1, 2, 4 or 8 bytes */
 };
 
-/* Of the running kernel's format files; constants once the programs are loaded. */
+/* Where rows are. Two maps, so that a guest that touches many addresses takes no room from
+ * reasons. */
+enum exits_map { EXITS_REASONS, EXITS_ACCESSES, EXITS_MAPS };
+
+/* One for each process that has rows, by its tgid. */
+struct exits_process {
+	uint32_t rows[EXITS_MAPS];
+};
+
+/* Of one map's rows. */
+struct exits_limits {
+	uint32_t sure; /* those that every process may have */
+	uint32_t most; /* those that one may have while the pool lasts */
+	uint32_t pool; /* those beyond `sure` of all processes together */
+};
+
+/* Of the running kernel's format files. */
 struct exits_fields {
 	struct exits_field reason, isa;
 	struct exits_field vmm_reason, vmm_errno;
@@ -103,6 +122,13 @@ struct exits_fields {
 	struct exits_field prev_pid, prev_state, next_pid, wakeup_pid;
 	/* Indexes into exits_thread.events; -1: another program counts it, or none. */
 	int32_t exit, entry, vmm, mmio, pio, msr, fast, msi, irq;
+};
+
+/* What the programs know once they are loaded. */
+struct exits_constants {
+	struct exits_fields fields;
+	struct exits_limits limits[EXITS_MAPS];
+	int32_t task_flags; /* offset in struct task_struct; -1: not known */
 };
 
 #endif

@@ -10,23 +10,23 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "profiler/exits/object.h"
+#include "profiler/exits/sizes.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/log.h"
 
-#define BATCH		512 /* entries that are read at once */
-#define THREADS_PER_CPU 32
-#define THREADS_LEAST	1024
-#define THREADS_MOST	4096
-#define REASONS_EACH	8
-#define ACCESSES_EACH	16
+#define BATCH 512 /* entries that are read at once */
 
 struct exits_bpf {
 	struct bpf_object *object;
-	int threads, reasons, accesses, lost; /* maps; owned by the object */
+	struct exits_sizes sizes;
+	struct exits_fields fields;
+	/* maps; owned by the object */
+	int threads, processes, rows[EXITS_MAPS], pools, lost;
 	size_t link_count;
 	struct bpf_link *links[EXITS_EVENTS + 8];
 	int programs[EXITS_EVENTS + 8]; /* descriptors of link's programs; owned by the object */
@@ -46,24 +46,15 @@ static int to_log(enum libbpf_print_level level, const char *fmt, va_list ap)
 /* ---- loading -----------------------------------------------------------------------------------
  */
 
-static unsigned threads_wanted(unsigned cpus)
+static int set_sizes(struct bpf_object *o, const struct exits_sizes *s)
 {
-	unsigned n = cpus * THREADS_PER_CPU;
-
-	if (n < THREADS_LEAST)
-		return THREADS_LEAST;
-	return n > THREADS_MOST ? THREADS_MOST : n;
-}
-
-static int set_sizes(struct bpf_object *o, unsigned cpus)
-{
-	unsigned threads = threads_wanted(cpus);
 	const struct {
 		const char *map;
 		unsigned entries;
-	} sizes[] = {{"threads", threads},
-		     {"reasons", threads * REASONS_EACH},
-		     {"accesses", threads * ACCESSES_EACH}};
+	} sizes[] = {{"threads", s->threads},
+		     {"processes", s->processes},
+		     {"reasons", s->rows[EXITS_REASONS]},
+		     {"accesses", s->rows[EXITS_ACCESSES]}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bpf_map *m = bpf_object__find_map_by_name(o, sizes[i].map);
@@ -75,8 +66,28 @@ static int set_sizes(struct bpf_object *o, unsigned cpus)
 	return 0;
 }
 
+/* Where a thread's flags are, which tell the kernel's own threads. -1 where the kernel has no BTF:
+ * each of them then counts as a process. */
+static int32_t find_task_flags(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int32_t id = btf ? btf__find_by_name_kind(btf, "task_struct", BTF_KIND_STRUCT) : -1;
+	const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+	int32_t ret = -1;
+
+	for (uint32_t i = 0; t && i < btf_vlen(t) && ret < 0; i++) {
+		const struct btf_member *m = &btf_members(t)[i];
+		const char *name = btf__name_by_offset(btf, m->name_off);
+
+		if (name && strcmp(name, "flags") == 0)
+			ret = (int32_t)(btf_member_bit_offset(t, i) / 8);
+	}
+	btf__free(btf);
+	return ret;
+}
+
 /* The programs' constants: the only content of their .rodata. */
-static int set_fields(struct bpf_object *o, const struct exits_fields *fields)
+static int set_constants(struct bpf_object *o, const struct exits_constants *constants)
 {
 	struct bpf_map *m;
 
@@ -86,7 +97,7 @@ static int set_fields(struct bpf_object *o, const struct exits_fields *fields)
 		size_t n = strlen(name);
 
 		if (n >= 7 && strcmp(name + n - 7, ".rodata") == 0)
-			return bpf_map__set_initial_value(m, fields, sizeof(*fields));
+			return bpf_map__set_initial_value(m, constants, sizeof(*constants));
 	}
 	return -ENOENT;
 }
@@ -105,23 +116,43 @@ static void load_only_what_is_used(struct bpf_object *o, const struct exits_plan
 	}
 }
 
+static int find_maps(struct exits_bpf *b)
+{
+	const struct {
+		const char *name;
+		int *fd;
+	} maps[] = {{"threads", &b->threads},
+		    {"processes", &b->processes},
+		    {"reasons", &b->rows[EXITS_REASONS]},
+		    {"accesses", &b->rows[EXITS_ACCESSES]},
+		    {"pools", &b->pools},
+		    {"lost", &b->lost}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		*maps[i].fd = bpf_object__find_map_fd_by_name(b->object, maps[i].name);
+		if (*maps[i].fd < 0)
+			return *maps[i].fd;
+	}
+	return 0;
+}
+
 static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpus)
 {
-	int r = set_sizes(b->object, cpus);
+	struct exits_constants constants = {.fields = plan->fields,
+					    .task_flags = find_task_flags()};
+	int r;
 
+	b->fields = plan->fields;
+	exits_sizes_of(cpus, &b->sizes);
+	memcpy(constants.limits, b->sizes.limits, sizeof(constants.limits));
+	r = set_sizes(b->object, &b->sizes);
 	if (r == 0)
-		r = set_fields(b->object, &plan->fields);
+		r = set_constants(b->object, &constants);
 	if (r < 0)
 		return r;
 	load_only_what_is_used(b->object, plan);
 	r = bpf_object__load(b->object);
-	if (r < 0)
-		return r;
-	b->threads = bpf_object__find_map_fd_by_name(b->object, "threads");
-	b->reasons = bpf_object__find_map_fd_by_name(b->object, "reasons");
-	b->accesses = bpf_object__find_map_fd_by_name(b->object, "accesses");
-	b->lost = bpf_object__find_map_fd_by_name(b->object, "lost");
-	return b->threads < 0 || b->reasons < 0 || b->accesses < 0 || b->lost < 0 ? -ENOENT : 0;
+	return r < 0 ? r : find_maps(b);
 }
 
 /* One perf event will do for all CPUs: the program hangs on the tracepoint itself (kernel/events/
@@ -280,16 +311,15 @@ int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *r
 {
 	struct exits_raw raw = {.taken_ns = clock_now_ns()};
 	struct reading reading = {tgid, &raw};
+	struct exits_thread kernel;
 	int r;
 
 	count_lost(b, &raw);
+	if (exits_bpf_read_thread(b, EXITS_KERNEL, &kernel) == 0)
+		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
 	r = each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), read_thread, &reading);
-
-	if (r == 0)
-		r = each(b->reasons, sizeof(struct exits_key), sizeof(struct exits_row), read_row,
-			 &reading);
-	if (r == 0)
-		r = each(b->accesses, sizeof(struct exits_key), sizeof(struct exits_row), read_row,
+	for (int i = 0; r == 0 && i < EXITS_MAPS; i++)
+		r = each(b->rows[i], sizeof(struct exits_key), sizeof(struct exits_row), read_row,
 			 &reading);
 	if (r < 0) {
 		exits_raw_deinit(&raw);
@@ -299,28 +329,25 @@ int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *r
 	return 0;
 }
 
-struct last {
-	uint32_t tgid;
-	uint64_t ns;
+struct lasts {
+	exits_last_fn *fn;
+	void *ctx;
 };
 
-static int find_last(void *ctx, const void *key, const void *value)
+static int tell_last(void *ctx, const void *key, const void *value)
 {
 	const struct exits_thread *t = value;
-	struct last *last = ctx;
+	const struct lasts *l = ctx;
 
 	(void)key;
-	if (t->tgid == last->tgid && t->vcpu && t->since > last->ns)
-		last->ns = t->since;
-	return 0;
+	return t->vcpu ? l->fn(l->ctx, t->tgid, t->since) : 0;
 }
 
-uint64_t exits_bpf_last_ns(const struct exits_bpf *b, uint32_t tgid)
+int exits_bpf_lasts(const struct exits_bpf *b, exits_last_fn *fn, void *ctx)
 {
-	struct last last = {.tgid = tgid};
+	struct lasts lasts = {fn, ctx};
 
-	each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), find_last, &last);
-	return last.ns;
+	return each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), tell_last, &lasts);
 }
 
 int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret)
@@ -343,7 +370,9 @@ static int doom_thread(void *ctx, const void *key, const void *value)
 	struct forgetting *f = ctx;
 	const struct exits_thread *t = value;
 
-	return f->keep(f->ctx, t->tgid) ? 0 : buf_append(&f->doomed, key, f->size);
+	return t->tgid == EXITS_KERNEL || f->keep(f->ctx, t->tgid)
+		       ? 0
+		       : buf_append(&f->doomed, key, f->size);
 }
 
 static int doom_row(void *ctx, const void *key, const void *value)
@@ -366,11 +395,54 @@ static void forget_in(int map, struct forgetting *f, size_t key_size, size_t val
 	buf_deinit(&f->doomed);
 }
 
+static int doom_process(void *ctx, const void *key, const void *value)
+{
+	struct forgetting *f = ctx;
+	uint32_t tgid;
+
+	(void)value;
+	memcpy(&tgid, key, sizeof(tgid));
+	return f->keep(f->ctx, tgid) ? 0 : buf_append(&f->doomed, key, f->size);
+}
+
+struct pools {
+	const struct exits_limits *limits;
+	uint32_t used[EXITS_MAPS];
+};
+
+static int add_to_pools(void *ctx, const void *key, const void *value)
+{
+	const struct exits_process *p = value;
+	struct pools *pools = ctx;
+
+	(void)key;
+	for (int i = 0; i < EXITS_MAPS; i++) {
+		if (p->rows[i] > pools->limits[i].sure)
+			pools->used[i] += p->rows[i] - pools->limits[i].sure;
+	}
+	return 0;
+}
+
+/* Anew, by those processes that are left. */
+static void count_pools(const struct exits_bpf *b)
+{
+	struct pools pools = {.limits = b->sizes.limits};
+
+	if (each(b->processes, sizeof(uint32_t), sizeof(struct exits_process), add_to_pools,
+		 &pools) < 0)
+		return;
+	for (uint32_t i = 0; i < EXITS_MAPS; i++)
+		bpf_map_update_elem(b->pools, &i, &pools.used[i], BPF_ANY);
+}
+
 void exits_bpf_forget(const struct exits_bpf *b, bool (*keep)(void *ctx, uint32_t tgid), void *ctx)
 {
 	struct forgetting f = {.keep = keep, .ctx = ctx};
 
 	forget_in(b->threads, &f, sizeof(uint32_t), sizeof(struct exits_thread), doom_thread);
-	forget_in(b->reasons, &f, sizeof(struct exits_key), sizeof(struct exits_row), doom_row);
-	forget_in(b->accesses, &f, sizeof(struct exits_key), sizeof(struct exits_row), doom_row);
+	for (int i = 0; i < EXITS_MAPS; i++)
+		forget_in(b->rows[i], &f, sizeof(struct exits_key), sizeof(struct exits_row),
+			  doom_row);
+	forget_in(b->processes, &f, sizeof(uint32_t), sizeof(struct exits_process), doom_process);
+	count_pools(b);
 }

@@ -21,8 +21,10 @@ void exits_bpf_free(struct exits_bpf *b); /* accepts NULL; ends the counting */
 /* What stands there for one process. 0, -ENOMEM, or what the kernel says. */
 int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *ret);
 
-/* When a vCPU of the process last exited, was switched or the like; 0: never. */
-uint64_t exits_bpf_last_ns(const struct exits_bpf *b, uint32_t tgid);
+/* Calls fn with each vCPU's process and the moment when that vCPU last exited, was switched or the
+ * like. Negative: what fn returned, or the kernel. */
+typedef int exits_last_fn(void *ctx, uint32_t tgid, uint64_t last_ns);
+int exits_bpf_lasts(const struct exits_bpf *b, exits_last_fn *fn, void *ctx);
 
 /* One thread's entry; -ENOENT. */
 int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret);

@@ -21,6 +21,16 @@
 
 #define NOT_YET "no guest under KVM has been seen yet"
 
+/* Processes that are no guests fill the maps, too, also while no guest comes or goes: the kernel's
+ * threads, whoever runs while a device of VFIO's interrupts, guests that are not ours. */
+#define LOOK_NS	 (60 * NSEC_PER_SEC)
+#define LASTS_NS NSEC_PER_SEC /* so old may be what is known of the last events */
+
+struct last {
+	uint32_t tgid;
+	uint64_t ns;
+};
+
 /* A guest's counts at its discovery or reset. */
 struct base {
 	uint64_t serial;
@@ -32,7 +42,8 @@ struct exits_counter {
 	struct guests *guests;
 	pthread_t thread;
 	bool started, subscribed;
-	int wake_fd;
+	int wake_fd; /* guests have come or gone, or stop */
+	int ask_fd;  /* lasts are to be read */
 	atomic_bool stop;
 
 	struct mutex lock;
@@ -41,6 +52,9 @@ struct exits_counter {
 	struct errmsg why;	 /* lock; why there is none */
 	size_t base_count;	 /* lock */
 	struct base *bases;	 /* lock; those that serials were found for */
+	size_t last_count;	 /* lock */
+	struct last *lasts;	 /* lock; of each process with vCPUs, when it had its last event */
+	uint64_t lasts_ns;	 /* lock; when that was read */
 };
 
 int exits_create(struct guests *guests, struct exits_counter **ret)
@@ -50,7 +64,7 @@ int exits_create(struct guests *guests, struct exits_counter **ret)
 	if (!c)
 		return -ENOMEM;
 	c->guests = guests;
-	c->wake_fd = -1;
+	c->wake_fd = c->ask_fd = -1;
 	mutex_init(&c->lock);
 	errmsg_set(&c->why, -EAGAIN, NOT_YET);
 	*ret = c;
@@ -66,6 +80,7 @@ void exits_destroy(struct exits_counter *c)
 	for (size_t i = 0; i < c->base_count; i++)
 		exits_raw_deinit(&c->bases[i].raw);
 	free(c->bases);
+	free(c->lasts);
 	mutex_deinit(&c->lock);
 	free(c);
 }
@@ -209,29 +224,112 @@ static void look(struct exits_counter *c)
 	guest_set_put(set);
 }
 
+/* ---- news --------------------------------------------------------------------------------------
+ */
+
+struct lasts {
+	size_t count;
+	struct last *list;
+};
+
+static int take_last(void *ctx, uint32_t tgid, uint64_t ns)
+{
+	struct lasts *l = ctx;
+	struct last *list;
+
+	for (size_t i = 0; i < l->count; i++) {
+		if (l->list[i].tgid != tgid)
+			continue;
+		if (ns > l->list[i].ns)
+			l->list[i].ns = ns;
+		return 0;
+	}
+	list = reallocarray(l->list, l->count + 1, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	l->list = list;
+	list[l->count++] = (struct last){tgid, ns};
+	return 0;
+}
+
+static void read_lasts(struct exits_counter *c)
+{
+	struct exits_bpf *bpf = engine_of(c, NULL);
+	uint64_t now = clock_now_ns();
+	struct lasts l = {0};
+
+	if (!bpf || exits_bpf_lasts(bpf, take_last, &l) < 0) {
+		free(l.list);
+		return;
+	}
+	mutex_lock(&c->lock);
+	free(c->lasts);
+	c->lasts = l.list;
+	c->last_count = l.count;
+	c->lasts_ns = now;
+	mutex_unlock(&c->lock);
+}
+
+static uint64_t with_lock__last_of(const struct exits_counter *c, const struct guest *guest)
+{
+	for (size_t i = 0; i < c->last_count; i++) {
+		if (c->lasts[i].tgid == (uint32_t)guest->pid)
+			return c->lasts[i].ns;
+	}
+	return 0;
+}
+
+bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t since_ns)
+{
+	bool news, ask;
+
+	mutex_lock(&c->lock);
+	news = with_lock__last_of(c, guest) > since_ns;
+	ask = c->bpf && !news && clock_now_ns() >= c->lasts_ns + LASTS_NS;
+	mutex_unlock(&c->lock);
+	if (ask)
+		io_wake(c->ask_fd);
+	return news;
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------
+ */
+
 static void *run(void *arg)
 {
 	struct exits_counter *c = arg;
+	struct pollfd p[] = {{.fd = c->wake_fd, .events = POLLIN, .revents = POLLIN},
+			     {.fd = c->ask_fd, .events = POLLIN}};
+	uint64_t next = UINT64_MAX;
 
 	while (!atomic_load(&c->stop)) {
-		struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
-
-		look(c);
-		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+		if (p[0].revents || clock_now_ns() >= next) {
+			look(c);
+			next = engine_of(c, NULL) ? clock_now_ns() + LOOK_NS : UINT64_MAX;
+		}
+		if (p[1].revents)
+			read_lasts(c);
+		if (poll(p, 2, next == UINT64_MAX ? -1 : clock_left_ms(next)) < 0 && errno != EINTR)
 			break;
 		io_wake_clear(c->wake_fd);
+		io_wake_clear(c->ask_fd);
 	}
 	return NULL;
 }
 
+static int make_fds(struct exits_counter *c)
+{
+	c->wake_fd = io_wake_create();
+	c->ask_fd = io_wake_create();
+	return c->wake_fd < 0 ? c->wake_fd : c->ask_fd;
+}
+
 int exits_start(struct exits_counter *c, struct errmsg *why)
 {
-	int r = io_wake_create();
+	int r = make_fds(c);
 
-	if (r < 0)
-		return errmsg_set(why, r, "no eventfd: %s", strerrordesc_np(-r));
-	c->wake_fd = r;
-	r = guests_subscribe(c->guests, c->wake_fd);
+	if (r >= 0)
+		r = guests_subscribe(c->guests, c->wake_fd);
 	c->subscribed = r == 0;
 	if (r == 0)
 		r = thread_start(&c->thread, "kp-exits", run, c);
@@ -255,6 +353,7 @@ void exits_stop(struct exits_counter *c)
 		guests_unsubscribe(c->guests, c->wake_fd);
 	c->subscribed = false;
 	close_keep_errno(take_fd(&c->wake_fd));
+	close_keep_errno(take_fd(&c->ask_fd));
 }
 
 /* ---- reading
@@ -341,13 +440,6 @@ int exits_reset(struct exits_counter *c, const struct guest *guest)
 	mutex_unlock(&c->lock);
 	exits_raw_deinit(&raw);
 	return r;
-}
-
-bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t since_ns)
-{
-	struct exits_bpf *bpf = engine_of(c, NULL);
-
-	return bpf && exits_bpf_last_ns(bpf, (uint32_t)guest->pid) > since_ns;
 }
 
 static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, int32_t event)

@@ -1,7 +1,8 @@
 /* VM exits of every guest, counted in the kernel by BPF programs on KVM's tracepoints.
  *
  * Nothing is copied while nobody reads. One thread, kp-exits, sleeps until the set of guests
- * changes: it loads the programs once there is a guest under KVM, and forgets guests that are gone.
+ * changes: it loads the programs once there is a guest under KVM, and forgets guests that are gone,
+ * as it does once a minute with all that are no guests.
  * Everything else may be called from any thread and waits for no guest.
  */
 #ifndef KVMPROFS_EXITS_H
@@ -30,7 +31,8 @@ int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, st
 /* Counts from now. A guest without exits has nothing to reset: 0. */
 int exits_reset(struct exits_counter *c, const struct guest *guest);
 
-/* Whether a vCPU of the guest had any event of KVM, or was switched, after that moment. */
+/* Whether a vCPU of the guest had any event of KVM, or was switched, after that moment, as far as
+ * is known: when that is more than a second ago, kp-exits looks, and the next call knows. */
 bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t since_ns);
 
 /* How many exits this vCPU's thread had, as exits_take() has it; -ENODATA where they are not

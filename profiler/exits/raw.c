@@ -15,6 +15,16 @@ void exits_raw_deinit(struct exits_raw *raw)
 	*raw = (struct exits_raw){0};
 }
 
+static uint64_t count_of(const struct exits_thread *t, int32_t event)
+{
+	return event >= 0 && event < EXITS_EVENTS ? t->events[event] : 0;
+}
+
+uint64_t exits_raw_irqs(const struct exits_thread *t, const struct exits_fields *fields)
+{
+	return count_of(t, fields->msi) + count_of(t, fields->irq);
+}
+
 /* Room for one more of `size` bytes behind n; doubles. */
 static void *grow(void *list, size_t n, size_t size)
 {
@@ -394,5 +404,6 @@ int exits_raw_show(const struct exits_raw *raw, const struct exits_raw *before, 
 	ret->taken_ns = raw->taken_ns;
 	ret->lost = less(raw->lost, before ? before->lost : 0);
 	ret->lost_switches = less(raw->lost_switches, before ? before->lost_switches : 0);
+	ret->kernel_irqs = less(raw->kernel_irqs, before ? before->kernel_irqs : 0);
 	return 0;
 }

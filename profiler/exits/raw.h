@@ -26,12 +26,16 @@ struct exits_raw {
 	uint64_t taken_ns; /* clock_now_ns(), which is the programs' clock too */
 	uint64_t lost;	   /* events that were not counted, any guest's, since the programs run */
 	uint64_t lost_switches; /* likewise, of the scheduler's */
+	uint64_t kernel_irqs;	/* interrupts by the kernel's own threads, for whatever guest */
 	size_t thread_count;
 	struct exits_raw_thread *threads;
 	size_t row_count;
 	struct exits_raw_row *rows;
 };
 void exits_raw_deinit(struct exits_raw *raw);
+
+/* How many interrupts that entry counts: of the events that inject some. */
+uint64_t exits_raw_irqs(const struct exits_thread *t, const struct exits_fields *fields);
 
 /* Appends; -ENOMEM. */
 int exits_raw_add_thread(struct exits_raw *raw, uint32_t tid, const struct exits_thread *t);

@@ -32,7 +32,9 @@ struct exits {
 	uint64_t taken_ns;
 	uint64_t lost;		/* events that were not counted in that time, any guest's */
 	uint64_t lost_switches; /* likewise the scheduler's, which only the split of time needs */
-	unsigned threads;	/* of vCPUs that were seen */
+	uint64_t
+		kernel_irqs; /* interrupts by the kernel's own threads, which do not say for whom */
+	unsigned threads;    /* of vCPUs that were seen */
 	uint64_t times[EXITS_TIMES]; /* ns, of all vCPUs together */
 	uint64_t exits;
 	struct exits_list lists[EXITS_KINDS];

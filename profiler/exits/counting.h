@@ -1,0 +1,648 @@
+/* The counting itself: one function for each tracepoint, in C that two compilers take. clang makes
+ * programs for the kernel of it (exits.bpf.c), the host's compiler what counts the same events out
+ * of perf rings (sums.c). Whoever includes this has the maps, `constants`, and BPF's helpers or
+ * what stands for them. It may also be used under the GPL, version 2, which the kernel wants of
+ * programs that read event records.
+ *
+ * A vCPU's thread writes its own entry and its own rows, so nothing here needs a lock or an atomic
+ * operation but what counts for a whole process. Offsets of fields come from the running kernel's
+ * format files (abi.h): the verifier knows them as constants and drops what has no field.
+ */
+#ifndef KVMPROFS_EXITS_COUNTING_H
+#define KVMPROFS_EXITS_COUNTING_H
+
+/* include/linux/sched.h: TASK_REPORT, and EXIT_DEAD | EXIT_ZOMBIE of it, in sched_switch's
+ * prev_state; the same numbers since 4.14. */
+#define STATE_ASLEEP 0xff
+#define STATE_GONE   0x30
+
+/* linux/kvm.h: KVM_EXIT_... of kvm_userspace_exit */
+#define VMM_IO	  2
+#define VMM_HLT	  5
+#define VMM_MMIO  6
+#define VMM_RDMSR 29
+#define VMM_WRMSR 30
+
+/* type of kvm_mmio (include/trace/events/kvm.h) */
+#define MMIO_UNSATISFIED 0
+#define MMIO_WRITE	 2
+
+/* What a program on a tracepoint returns so that others who listen there hear of the event, too. */
+#define PASS 1
+
+static __always_inline __u64 field(const void *ctx, struct exits_field f)
+{
+	__u64 v8 = 0;
+	__u32 v4 = 0;
+	__u16 v2 = 0;
+	__u8 v1 = 0;
+
+	if (f.offset < 0)
+		return 0;
+	if (f.size == 8) {
+		bpf_probe_read_kernel(&v8, 8, ctx + f.offset);
+		return v8;
+	}
+	if (f.size == 4) {
+		bpf_probe_read_kernel(&v4, 4, ctx + f.offset);
+		return v4;
+	}
+	if (f.size == 2) {
+		bpf_probe_read_kernel(&v2, 2, ctx + f.offset);
+		return v2;
+	}
+	bpf_probe_read_kernel(&v1, 1, ctx + f.offset);
+	return v1;
+}
+#define FIELD(name) \
+	field(ctx, (struct exits_field){constants.fields.name.offset, constants.fields.name.size})
+
+static __noinline void count_lost(void)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&lost, &zero);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __noinline struct exits_thread *new_thread(__u32 id, __u32 tgid, __u32 vcpu)
+{
+	__u32 zero = 0;
+	struct exits_thread *t = bpf_map_lookup_elem(&empty_thread, &zero);
+
+	if (t)
+		bpf_map_update_elem(&threads, &id, t, BPF_NOEXIST);
+	t = bpf_map_lookup_elem(&threads, &id);
+	if (!t) {
+		count_lost();
+		return 0;
+	}
+	t->tgid = tgid;
+	t->vcpu = vcpu;
+	t->mode = EXITS_UNKNOWN;
+	t->since = bpf_ktime_get_ns();
+	return t;
+}
+
+/* The entry of a vCPU's thread, which runs this: made at its first event. The kernel uses a tid
+ * again for another process some day. */
+static __always_inline struct exits_thread *self(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tid = id, tgid = id >> 32;
+	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (t && t->tgid == tgid) {
+		t->vcpu = 1;
+		return t;
+	}
+	if (t)
+		bpf_map_delete_elem(&threads, &tid);
+	return new_thread(tid, tgid, 1);
+}
+
+static __always_inline int starts_with(const char *s, const char *what, __u32 n)
+{
+	for (__u32 i = 0; i < n; i++) {
+		if (s[i] != what[i])
+			return 0;
+	}
+	return 1;
+}
+
+/* Some of the kernel's threads bear the pid for which they work: KVM's timer chip (arch/x86/kvm/
+ * i8254.c, "kvm-pit/%d") and vhost's before 6.4 (drivers/vhost/vhost.c, "vhost-%d"). Others, as
+ * the workers of irqfd, do not: EXITS_KERNEL. comm: 16 bytes with a NUL. */
+static __noinline __u32 works_for(const char *comm)
+{
+	__u32 first, n = 0;
+
+	if (!comm)
+		return EXITS_KERNEL;
+	if (starts_with(comm, "kvm-pit/", 8))
+		first = 8;
+	else if (starts_with(comm, "vhost-", 6))
+		first = 6;
+	else
+		return EXITS_KERNEL;
+	for (__u32 i = 6; i < 15; i++) {
+		if (i < first)
+			continue;
+		if (comm[i] < '0' || comm[i] > '9')
+			break;
+		n = n * 10 + (__u32)(comm[i] - '0');
+	}
+	return n;
+}
+
+/* The entry that counts for whoever runs this: a vCPU's own one, its process's, or the kernel's. */
+static __always_inline struct exits_thread *self_or_process(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tid = id, tgid = id >> 32;
+	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (t && t->tgid == tgid)
+		return t;
+	t = bpf_map_lookup_elem(&threads, &tgid);
+	if (t && t->tgid == tgid)
+		return t;
+	if (is_kernel_thread()) {
+		char comm[16] = {0};
+
+		bpf_get_current_comm(comm, sizeof(comm));
+		tgid = works_for(comm);
+		t = bpf_map_lookup_elem(&threads, &tgid);
+		return t ? t : new_thread(tgid, tgid, 0);
+	}
+	if (t)
+		bpf_map_delete_elem(&threads, &tgid);
+	return new_thread(tgid, tgid, 0);
+}
+
+static __always_inline void count_event(struct exits_thread *t, __s32 event)
+{
+	if (event >= 0 && event < EXITS_EVENTS)
+		t->events[event]++;
+}
+
+static __always_inline void count_event_shared(struct exits_thread *t, __s32 event)
+{
+	if (event >= 0 && event < EXITS_EVENTS)
+		__sync_fetch_and_add(&t->events[event], 1);
+}
+
+/* ---- where the time goes ------------------------------------------------------------------- */
+
+static __always_inline void account(struct exits_thread *t, __u64 now)
+{
+	__u32 slot = t->mode;
+
+	if (t->run == EXITS_RUNNABLE)
+		slot = EXITS_WAITING;
+	else if (t->run == EXITS_ASLEEP &&
+		 (slot != EXITS_IN_VMM || (t->vmm_reason == VMM_HLT && !t->vmm_is_err)))
+		slot = EXITS_HALTED;
+	if (slot < EXITS_TIMES && t->run != EXITS_GONE && now > t->since)
+		t->times[slot] += now - t->since;
+	t->since = now;
+}
+
+static __always_inline void change_mode(struct exits_thread *t, __u64 now, __u32 mode)
+{
+	t->run = EXITS_RUNNING;
+	account(t, now);
+	t->mode = mode;
+}
+
+static __always_inline void change_run(__u32 tid, __u32 run)
+{
+	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (!t || !t->vcpu)
+		return;
+	account(t, bpf_ktime_get_ns());
+	t->run = run;
+}
+
+SEC("tp")
+int on_switch(void *ctx)
+{
+	__u64 state = FIELD(prev_state);
+
+	change_run(FIELD(prev_pid), state & STATE_GONE	   ? EXITS_GONE
+				    : state & STATE_ASLEEP ? EXITS_ASLEEP
+							   : EXITS_RUNNABLE);
+	change_run(FIELD(next_pid), EXITS_RUNNING);
+	return PASS;
+}
+
+/* Who was woken before it slept is still running. */
+SEC("tp")
+int on_wakeup(void *ctx)
+{
+	__u32 tid = FIELD(wakeup_pid);
+	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (t && t->vcpu && t->run == EXITS_ASLEEP) {
+		account(t, bpf_ktime_get_ns());
+		t->run = EXITS_RUNNABLE;
+	}
+	return PASS;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+static __always_inline struct exits_process *process_of(__u32 tgid)
+{
+	struct exits_process *p = bpf_map_lookup_elem(&processes, &tgid);
+	struct exits_process none = {0};
+
+	if (p)
+		return p;
+	bpf_map_update_elem(&processes, &tgid, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&processes, &tgid);
+}
+
+/* Its own function, so that nobody's index has an address: the verifier forgets what is known of
+ * such a one. */
+static __noinline __u32 *pool_of(__u32 map)
+{
+	__u32 key = map;
+
+	return bpf_map_lookup_elem(&pools, &key);
+}
+
+/* Guests choose what they touch, and how often they do it on how many vCPUs: so each process is
+ * sure of some rows, and what is more comes out of a pool of which nobody may have all. Processes
+ * that add at the same moment may go beyond by one for each CPU. */
+static __noinline int may_add(struct exits_process *p, __u32 map)
+{
+	__u32 *pool = pool_of(map);
+
+	if (!p || !pool || map >= EXITS_MAPS)
+		return 0;
+	if (p->rows[map] < constants.limits[map].sure)
+		return 1;
+	return p->rows[map] < constants.limits[map].most && *pool < constants.limits[map].pool;
+}
+
+static __noinline int added(struct exits_process *p, __u32 map)
+{
+	__u32 *pool = pool_of(map);
+
+	if (!p || !pool || map >= EXITS_MAPS)
+		return 0;
+	__sync_fetch_and_add(&p->rows[map], 1);
+	if (p->rows[map] > constants.limits[map].sure)
+		__sync_fetch_and_add(pool, 1);
+	return 0;
+}
+
+static __noinline struct exits_row *new_row(struct exits_thread *t, struct exits_key *key)
+{
+	__u32 zero = 0, kind, map;
+	struct exits_row *row = bpf_map_lookup_elem(&empty_row, &zero);
+	struct exits_process *p;
+	long r;
+
+	if (!t || !key || !row)
+		return 0;
+	kind = key->kind;
+	if (kind >= EXITS_KINDS || t->rows[kind] >= EXITS_ROWS_EACH)
+		return 0;
+	p = process_of(key->tgid);
+	map = kind <= EXITS_VMM ? EXITS_REASONS : EXITS_ACCESSES;
+	if (!may_add(p, map))
+		return 0;
+	r = kind <= EXITS_VMM ? bpf_map_update_elem(&reasons, key, row, BPF_NOEXIST)
+			      : bpf_map_update_elem(&accesses, key, row, BPF_NOEXIST);
+	if (r == 0) {
+		t->rows[kind]++;
+		added(p, map);
+	}
+	return kind <= EXITS_VMM ? bpf_map_lookup_elem(&reasons, key)
+				 : bpf_map_lookup_elem(&accesses, key);
+}
+
+/* NULL: it is to be counted as [other]. */
+static __always_inline struct exits_row *row_of(struct exits_thread *t, __u32 kind, __u64 what,
+						__u32 more, __u32 tid)
+{
+	struct exits_key key = {
+		.what = what, .more = more, .kind = kind, .tgid = t->tgid, .tid = tid};
+	struct exits_row *row = kind <= EXITS_VMM ? bpf_map_lookup_elem(&reasons, &key)
+						  : bpf_map_lookup_elem(&accesses, &key);
+
+	return row ? row : new_row(t, &key);
+}
+
+static __always_inline __u32 log2_of(__u64 v)
+{
+	__u32 n = 0;
+
+	if (v >> 32) {
+		v >>= 32;
+		n += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		n += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		n += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		n += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		n += 2;
+	}
+	return n + (v >> 1 ? 1 : 0);
+}
+
+static __always_inline void add_time(struct exits_sums *s, __u64 ns)
+{
+	if (s->timed == 0 || ns < s->min)
+		s->min = ns;
+	if (ns > s->max)
+		s->max = ns;
+	s->timed++;
+	s->total += ns;
+}
+
+static __noinline int count_row(struct exits_thread *t, struct exits_row *row, __u32 kind, __u64 ns,
+				__u32 userspace)
+{
+	struct exits_sums *s;
+
+	if (!t || kind >= EXITS_KINDS)
+		return 0;
+	s = row ? &row->sums : &t->other[kind];
+	s->count++;
+	s->userspace += userspace;
+	add_time(s, ns);
+	if (row) {
+		__u32 bucket = log2_of(ns);
+
+		if (bucket >= EXITS_BUCKETS)
+			bucket = EXITS_BUCKETS - 1;
+		row->buckets[bucket]++;
+	}
+	return 0;
+}
+
+/* Without its time: that of an access is known at the entry. */
+static __always_inline void count_only(struct exits_thread *t, struct exits_row *row, __u32 kind)
+{
+	struct exits_sums *s = row ? &row->sums : &t->other[kind];
+
+	s->count++;
+}
+
+static __always_inline struct exits_row *own_row(struct exits_thread *t, __u32 kind, __u64 what,
+						 __u32 more)
+{
+	return row_of(t, kind, what, more, (__u32)bpf_get_current_pid_tgid());
+}
+
+/* ---- accesses: MMIO, ports, MSRs ----------------------------------------------------------- */
+
+static __noinline int credit_access(struct exits_thread *t, __u64 ns, __u32 timed, __u32 userspace)
+{
+	struct exits_row *row;
+	struct exits_sums *s;
+	__u32 kind;
+
+	if (!t)
+		return 0;
+	kind = t->access_kind;
+	if (kind < EXITS_MMIO || kind > EXITS_FAST_MMIO)
+		return 0;
+	row = own_row(t, kind, t->access_what, t->access_more);
+	s = row ? &row->sums : &t->other[kind];
+	s->userspace += userspace;
+	if (!timed)
+		return 0;
+	add_time(s, ns);
+	if (row) {
+		__u32 bucket = log2_of(ns);
+
+		row->buckets[bucket < EXITS_BUCKETS ? bucket : EXITS_BUCKETS - 1]++;
+	}
+	return 0;
+}
+
+/* A read is told after the VMM has answered it, a write before the VMM is asked. */
+static __noinline int begin_access(struct exits_thread *t, __u32 kind, __u64 what, __u32 more)
+{
+	if (!t || kind < EXITS_MMIO || kind > EXITS_FAST_MMIO)
+		return 0;
+	count_only(t, own_row(t, kind, what, more), kind);
+	t->access_kind = kind;
+	t->access_what = what;
+	t->access_more = more;
+	if (t->vmm_wants == kind) {
+		t->vmm_wants = 0;
+		if (!more)
+			credit_access(t, 0, 0, 1);
+	}
+	return 0;
+}
+
+static __always_inline __u32 kind_that_vmm_handles(__u64 reason)
+{
+	switch (reason) {
+	case VMM_IO: return EXITS_PIO;
+	case VMM_MMIO: return EXITS_MMIO;
+	case VMM_RDMSR:
+	case VMM_WRMSR: return EXITS_MSR;
+	default: return 0;
+	}
+}
+
+SEC("tp")
+int on_mmio(void *ctx)
+{
+	struct exits_thread *t = self();
+	__u64 type = FIELD(mmio_type);
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.mmio);
+	/* The same read is told again once there is an answer. */
+	if (type != MMIO_UNSATISFIED)
+		begin_access(t, EXITS_MMIO, FIELD(mmio_gpa), type == MMIO_WRITE);
+	return PASS;
+}
+
+SEC("tp")
+int on_pio(void *ctx)
+{
+	struct exits_thread *t = self();
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.pio);
+	begin_access(t, EXITS_PIO, FIELD(pio_port), FIELD(pio_rw) != 0);
+	return PASS;
+}
+
+SEC("tp")
+int on_msr(void *ctx)
+{
+	struct exits_thread *t = self();
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.msr);
+	begin_access(t, EXITS_MSR, FIELD(msr_ecx), FIELD(msr_write) != 0);
+	return PASS;
+}
+
+SEC("tp")
+int on_fast_mmio(void *ctx)
+{
+	struct exits_thread *t = self();
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.fast);
+	begin_access(t, EXITS_FAST_MMIO, FIELD(fast_gpa), 1);
+	return PASS;
+}
+
+/* ---- interrupts: by any thread of the VMM; which guest the kernel's own threads interrupt, no
+ * event says ---- */
+
+static __always_inline int interrupt(__u32 kind, __u64 what, __u32 more, __s32 event)
+{
+	struct exits_thread *t = self_or_process();
+	struct exits_row *row;
+
+	if (!t)
+		return PASS;
+	count_event_shared(t, event);
+	if (t->tgid == EXITS_KERNEL)
+		return PASS;
+	row = row_of(t, kind, what, more, 0);
+	__sync_fetch_and_add(row ? &row->sums.count : &t->other[kind].count, 1);
+	return PASS;
+}
+
+SEC("tp")
+int on_msi(void *ctx)
+{
+	return interrupt(EXITS_MSI, FIELD(msi_data) & 0xff, (FIELD(msi_address) >> 12) & 0xff,
+			 constants.fields.msi);
+}
+
+SEC("tp")
+int on_irq(void *ctx)
+{
+	return interrupt(EXITS_IRQ, FIELD(irq_gsi), FIELD(irq_level), constants.fields.irq);
+}
+
+/* ---- exit, VMM, entry ---------------------------------------------------------------------- */
+
+static __always_inline void finish_vmm(struct exits_thread *t, __u64 now)
+{
+	struct exits_row *row;
+
+	if (!t->vmm_at)
+		return;
+	row = own_row(t, EXITS_VMM, t->vmm_reason, t->vmm_is_err);
+	count_row(t, row, EXITS_VMM, now - t->vmm_at, 1);
+	t->vmm_at = 0;
+}
+
+static __always_inline void finish_exit(struct exits_thread *t, __u64 now)
+{
+	struct exits_row *row;
+
+	if (!t->in_exit)
+		return;
+	row = own_row(t, EXITS_REASON, t->reason, t->isa);
+	count_row(t, row, EXITS_REASON, now - t->exit_at, t->userspace);
+	if (t->access_kind)
+		credit_access(t, now - t->exit_at, 1, 0);
+	t->in_exit = 0;
+}
+
+/* Where no entry tells the time. */
+static __always_inline void count_vmm_only(struct exits_thread *t)
+{
+	struct exits_row *row = own_row(t, EXITS_VMM, t->vmm_reason, t->vmm_is_err);
+	struct exits_sums *s = row ? &row->sums : &t->other[EXITS_VMM];
+
+	s->count++;
+	s->userspace++;
+}
+
+SEC("tp")
+int on_exit(void *ctx)
+{
+	struct exits_thread *t = self();
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.exit);
+	finish_exit(t, now);
+	change_mode(t, now, EXITS_IN_KERNEL);
+	t->reason = FIELD(reason);
+	t->isa = FIELD(isa);
+	t->exit_at = now;
+	t->in_exit = 1;
+	t->userspace = 0;
+	t->access_kind = 0;
+	t->vmm_wants = 0;
+	return PASS;
+}
+
+SEC("tp")
+int on_userspace(void *ctx)
+{
+	struct exits_thread *t = self();
+	__u64 now = bpf_ktime_get_ns();
+	__s32 err = FIELD(vmm_errno);
+	__u32 kind;
+
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.vmm);
+	finish_vmm(t, now);
+	change_mode(t, now, t->entered ? EXITS_IN_VMM : EXITS_UNKNOWN);
+	t->vmm_is_err = err < 0;
+	t->vmm_reason = err < 0 ? -err : FIELD(vmm_reason);
+	t->userspace = 1;
+	if (t->entered)
+		t->vmm_at = now;
+	else
+		count_vmm_only(t);
+	kind = t->vmm_is_err ? 0 : kind_that_vmm_handles(t->vmm_reason);
+	t->vmm_wants = kind;
+	if (kind && t->access_kind == kind && t->access_more) {
+		credit_access(t, 0, 0, 1);
+		t->vmm_wants = 0;
+	}
+	if (!t->entered)
+		t->access_kind = 0;
+	return PASS;
+}
+
+SEC("tp")
+int on_entry(void *ctx)
+{
+	struct exits_thread *t = self();
+	__u64 now = bpf_ktime_get_ns();
+
+	(void)ctx;
+	if (!t)
+		return PASS;
+	count_event(t, constants.fields.entry);
+	finish_vmm(t, now);
+	finish_exit(t, now);
+	change_mode(t, now, EXITS_IN_GUEST);
+	t->entered = 1;
+	t->access_kind = 0;
+	t->vmm_wants = 0;
+	return PASS;
+}
+
+/* ---- every other kvm:* tracepoint: one program each, since 5.10 has no cookies --------------- */
+
+static __noinline int event(__s32 index)
+{
+	struct exits_thread *t = self_or_process();
+
+	if (t)
+		count_event_shared(t, index);
+	return PASS;
+}
+
+#endif
