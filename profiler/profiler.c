@@ -67,14 +67,18 @@ static unsigned count_known(const struct symbols *s, const struct stalewatch *w)
 	return known;
 }
 
+/* Addresses without names may tell where the kernel runs (symsrc_offer_addresses()). */
 static void look_for_names(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w)
 {
 	struct profiler *p = ctx;
 	const struct symbols *s = symsrc_symbols(p->symsrc, serial, epoch);
+	unsigned known = s ? count_known(s, w) : 0;
 
+	if (stalewatch_has_lost(known))
+		symsrc_offer_addresses(p->symsrc, serial, epoch, w->ips, w->count);
 	if (!s)
 		stalewatch_drop(w);
-	else if (stalewatch_judge(w, count_known(s, w), clock_now_ns()))
+	else if (stalewatch_judge(w, known, clock_now_ns()))
 		symsrc_refresh(p->symsrc, serial);
 	symbols_put(s);
 }

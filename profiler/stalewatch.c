@@ -29,6 +29,11 @@ static void pause_longer(struct stalewatch *w, uint64_t now_ns)
 	w->quiet_until_ns = now_ns + w->pause_sec * NSEC_PER_SEC;
 }
 
+bool stalewatch_has_lost(unsigned known)
+{
+	return known * 100 <= STALEWATCH_LOST * STALEWATCH_SAMPLES;
+}
+
 bool stalewatch_judge(struct stalewatch *w, unsigned known, uint64_t now_ns)
 {
 	w->count = 0;
@@ -37,8 +42,7 @@ bool stalewatch_judge(struct stalewatch *w, unsigned known, uint64_t now_ns)
 		w->pause_sec = 0;
 		return false;
 	}
-	if (!w->knew || known * 100 > STALEWATCH_LOST * STALEWATCH_SAMPLES ||
-	    now_ns < w->quiet_until_ns)
+	if (!w->knew || !stalewatch_has_lost(known) || now_ns < w->quiet_until_ns)
 		return false;
 	pause_longer(w, now_ns);
 	return true;

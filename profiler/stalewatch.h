@@ -32,6 +32,9 @@ void stalewatch_add(struct stalewatch *w, uint64_t ip);
 /* True when it is time to look up ips. Those from before this epoch are dropped. */
 bool stalewatch_is_full(struct stalewatch *w, uint32_t epoch);
 
+/* Whether so few of the ips have a name that the symbols cannot be theirs. */
+bool stalewatch_has_lost(unsigned known);
+
 /* So many of the ips have a name. Forgets them. True: fetch the guest's symbols anew. */
 bool stalewatch_judge(struct stalewatch *w, unsigned known, uint64_t now_ns);
 

@@ -135,8 +135,10 @@ static int try_fetch(struct fetch_request *req, struct course *c, const struct s
 	}
 	if (r == 0)
 		label(*ret, s, began_ns);
-	if (s)
+	if (s) {
 		req->dead = s->dead;
+		req->wants_sampled = s->wants_sampled;
+	}
 	note_attempts(req, s, r, why, clock_now_ns() - began_ns);
 	plan_next(c, req, s, changed, r);
 	source_destroy(s);

@@ -31,6 +31,7 @@ struct fetch_request {
 	 * marks stands in the symbols. */
 	struct source_mark mark, dead;
 	struct source_attempts tried; /* out: by fetch_symbols(), whatever comes of it */
+	bool wants_sampled;	      /* likewise */
 };
 
 /* Fetches all that a guest's symbols are made of, and makes them. Blocks until done, the

@@ -101,6 +101,10 @@ struct source_target {
 	struct guest_links links;
 	struct vmmram *ram;    /* its RAM, not owned; NULL: not to be had, ram_why says why */
 	struct errmsg ram_why; /* code 0: nobody has tried */
+	/* Addresses that were sampled in its kernel, distinct, not owned: what a source has asked
+	 * for that wants_sampled. */
+	const uint64_t *sampled;
+	size_t sampled_count;
 };
 
 /* By what a source recognises the boot whose symbols it fetched. Only the source that made it
@@ -175,6 +179,9 @@ struct source {
 	 * nothing. */
 	char note[SOURCE_NOTE_MAX];
 	bool partial; /* likewise: the note is of symbols that are missing */
+	/* Set by a fetch, whatever comes of it: sampled addresses would help it (struct
+	 * source_target). */
+	bool wants_sampled;
 	/* Set by a fetch that worked, where look() wants it. A caller may put in what an earlier
 	 * one had set, for look(), which brings it up to date; and for fetch() in dead: the mark of
 	 * a boot that is known to be over, so that its remains are not taken for the next one. A

@@ -4,8 +4,9 @@
  * A file says at which addresses the kernel was linked; with KASLR it runs elsewhere. Where that
  * is, and that it is this kernel, the guest's memory says: by its kallsyms, or where it has none
  * by its notes, which lie where the file says. Another build-id is refused. Where memory cannot
- * be read nothing is resolved, since it would be resolved wrongly, unless the user says what the
- * slide is (0 for a guest that was booted with nokaslr).
+ * be read, the addresses say it that the guest is sampled at (slide.h), and refuse a kernel that
+ * they do not fit. Until they do nothing is resolved, since it would be resolved wrongly, unless
+ * the user says what the slide is (0 for a guest that was booted with nokaslr).
  *
  * The kernel's modules are not in the file. Where memory holds them they are taken from there.
  */
@@ -17,6 +18,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 #include "symsrc/memory/knownkernel.h"
+#include "symsrc/slide.h"
 #include "symsrc/source_impl.h"
 #include "symsrc/source_memory.h"
 #include "symsrc/vmlinux.h"
@@ -26,7 +28,12 @@ struct source_vmlinux {
 	char *path;
 	bool has_slide; /* the user says it: */
 	uint64_t slide;
+	const uint64_t *sampled; /* struct source_target */
+	size_t sampled_count;
 };
+
+/* The mark of a kernel that was not seen in memory, so that there is nothing to look at. */
+static const struct source_mark unseen = {.len = 1};
 
 /* One fetch. */
 struct vmlinux_fetch {
@@ -37,6 +44,7 @@ struct vmlinux_fetch {
 	struct kernel *kernel; /* as memory has it, or NULL */
 	uint64_t slide;
 	const char *how;
+	struct slide_guess guess;
 	struct errmsg *why;
 };
 
@@ -92,14 +100,45 @@ static int place_by_notes(struct vmlinux_fetch *f, int failed)
 	return r == -ENOENT ? failed : r;
 }
 
-static int place_unknown(const struct vmlinux_fetch *f, int r)
+static int refuse_unfit(const struct vmlinux_fetch *f)
 {
-	const struct errmsg said = *f->why;
+	return errmsg_set(f->why, -EKEYREJECTED,
+			  "vmlinux:%s: is of another kernel: wherever it ran, at most %zu of %zu "
+			  "sampled addresses would be an instruction of it",
+			  f->source->path, f->guess.hits, f->guess.used);
+}
 
-	return errmsg_set(f->why, r,
+/* memory, samples: what they have to say. */
+static int place_unknown(const struct vmlinux_fetch *f, const struct errmsg *memory,
+			 const struct errmsg *samples)
+{
+	return errmsg_set(f->why, memory->code,
 			  "vmlinux:%s: where the kernel runs (KASLR) is not known, so nothing is "
-			  "resolved: %s; vmlinux:PATH,slide:0 if it is where it was linked",
-			  f->source->path, said.text);
+			  "resolved: %s; %.130s; vmlinux:PATH,slide:0 if it is where it was linked",
+			  f->source->path, samples->text, memory->text);
+}
+
+/* By what is sampled. r: what came of memory, and why in f->why. */
+static int place_by_samples(struct vmlinux_fetch *f, int r)
+{
+	const struct source_vmlinux *s = f->source;
+	struct errmsg memory = *f->why, samples;
+	struct slide_code code;
+
+	memory.code = r;
+	if (vmlinux_code(&f->file, &code, &samples) < 0)
+		return place_unknown(f, &memory, &samples);
+	f->source->base.base.wants_sampled = true;
+	r = slide_find(&code, s->sampled, s->sampled_count, &f->guess);
+	if (r == -ENOENT)
+		return refuse_unfit(f);
+	errmsg_set(&samples, r, "%zu sampled addresses leave %u places", f->guess.used,
+		   f->guess.places);
+	if (r < 0)
+		return place_unknown(f, &memory, &samples);
+	f->slide = f->guess.slide;
+	f->how = "slide by sampled addresses";
+	return 0;
 }
 
 /* Where the kernel runs. Sets slide, how, and where memory could tell it kernel. */
@@ -123,8 +162,8 @@ static int place(struct vmlinux_fetch *f)
 		return place_by_kernel(f);
 	if (s->base.ram && (r == -ENODATA || r == -EBADMSG || r == -ENOENT))
 		r = place_by_notes(f, r);
-	if (r < 0 && r != -EAGAIN && r != -EKEYREJECTED && r != -ENOTUNIQ && r != -ECANCELED)
-		r = place_unknown(f, r);
+	if (r < 0 && r != -EAGAIN && r != -EKEYREJECTED && r != -ECANCELED)
+		r = place_by_samples(f, r);
 	return r;
 }
 
@@ -158,16 +197,20 @@ static void describe(const struct vmlinux_fetch *f)
 
 	snprintf(s->used, sizeof(s->used), "vmlinux:%s", f->source->path);
 	snprintf(s->how, sizeof(s->how), "%s: 0x%llx", f->how, (unsigned long long)f->slide);
+	if (f->guess.used)
+		snprintf(s->how, sizeof(s->how), "%s: 0x%llx fits %zu of %zu", f->how,
+			 (unsigned long long)f->slide, f->guess.hits, f->guess.used);
 	s->note[0] = '\0';
 	if (!f->kernel)
 		snprintf(s->note, sizeof(s->note), "core symbols only: a vmlinux has no modules%s",
 			 f->source->has_slide ? "; whether it is the guest's kernel was not seen"
+			 : f->guess.used      ? "; the guest's build-id was not seen"
 					      : "");
 	else if (!kernel_is_whole(f->kernel, &lack))
 		snprintf(s->note, sizeof(s->note), "core symbols only: %.*s", SOURCE_NOTE_MAX - 20,
 			 lack.text);
 	s->partial = s->note[0] != '\0';
-	s->mark.len = 0;
+	s->mark = unseen;
 	if (f->kernel)
 		source_ram_keep_mark(&f->source->base, f->kernel);
 }
@@ -196,6 +239,11 @@ static int vmlinux_fetch(struct source *s, unsigned want, const struct source_li
 	return r;
 }
 
+static int vmlinux_look(struct source *s, const struct source_limits *limits, struct errmsg *why)
+{
+	return s->mark.len == unseen.len ? SOURCE_SAME : source_ram_look(s, limits, why);
+}
+
 static void vmlinux_destroy(struct source *s)
 {
 	struct source_vmlinux *v = (struct source_vmlinux *)s;
@@ -208,7 +256,7 @@ static void vmlinux_destroy(struct source *s)
 static const struct source_ops vmlinux_ops = {.scheme = "vmlinux",
 					      .fetch = vmlinux_fetch,
 					      .destroy = vmlinux_destroy,
-					      .look = source_ram_look};
+					      .look = vmlinux_look};
 
 /* slide: NULL, or what follows ",slide:". */
 static bool take_slide(struct source_vmlinux *v, const char *slide)
@@ -236,6 +284,8 @@ int source_vmlinux_create(const char *uri, const struct source_target *target, s
 		return -ENOMEM;
 	v->base.base.ops = &vmlinux_ops;
 	source_ram_init(&v->base, target);
+	v->sampled = target->sampled;
+	v->sampled_count = target->sampled_count;
 	v->path = strndup(path, slide ? (size_t)(slide - path) : strlen(path));
 	*ret = &v->base.base;
 	if (v->path && take_slide(v, slide ? slide + sizeof(second) - 1 : NULL))

@@ -49,6 +49,8 @@
  * and the above, whoever takes most does without, and is tried again after that many seconds. */
 #define SYMLOAD_KEPT_GUEST  (32u << 20)
 #define SYMLOAD_NO_ROOM_SEC 300
+#define SYMLOAD_SAMPLED_MAX 256	 /* addresses that are kept of a guest whose source wants them, */
+#define SYMLOAD_SAMPLED_MIN 16	 /* and how many of them are worth an attempt; then twice as many */
 #define SYMLOAD_STOP_MS	    3000 /* for a thread to end before it is left behind */
 
 struct symload;
@@ -79,6 +81,8 @@ void symload_destroy(struct symload *sl); /* accepts NULL; after symload_stop() 
 const struct symbols *symload_symbols(struct symload *sl, uint64_t serial, uint32_t epoch);
 void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *ret);
 int symload_refresh(struct symload *sl, uint64_t serial);
+void symload_offer_addresses(struct symload *sl, uint64_t serial, uint32_t epoch,
+			     const uint64_t *ips, size_t n);
 int symload_subscribe(struct symload *sl, int wake_fd);
 void symload_unsubscribe(struct symload *sl, int wake_fd);
 /* Wakes all subscribers, on behalf of what belongs to the symbols (modfiles.h). */

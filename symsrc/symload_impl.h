@@ -5,6 +5,7 @@
  *	symload_job.c	what a fetcher does
  *	symload_ram.c	the guest's RAM for it
  *	symload_room.c	what all of it may take
+ *	symload_sampled.c	addresses that were sampled, for a source that wants them
  *	symload_policy.c	when and how long
  */
 #ifndef KVMPROFS_SYMLOAD_IMPL_H
@@ -35,6 +36,14 @@ struct load_ram {
 	bool doubtful;		/* open it anew */
 };
 
+/* Addresses that were sampled in its kernel, distinct ones, since the last fetch that worked. */
+struct load_sampled {
+	uint64_t ips[SYMLOAD_SAMPLED_MAX];
+	size_t count;
+	size_t next;   /* where the next one goes, once all places are taken */
+	size_t enough; /* so many of them are worth another attempt */
+};
+
 /* One guest. All fields: lock of the loader. */
 struct load {
 	uint64_t serial;
@@ -57,13 +66,15 @@ struct load {
 	uint64_t thorough_ns;	      /* before that only quick attempts */
 	uint64_t paid_ns;	      /* when all CPU time that it took will have been rested for */
 	uint64_t fetched_ns;
-	bool whole;	    /* next time fetch everything, not just look */
-	bool slow;	    /* the last attempt ran out of time, or took long */
-	bool running_slow;  /* it counts among the patient ones that run */
-	bool gone;	    /* the guest is; whoever fetches frees this */
-	bool young;	    /* no attempt of a boot less than YOUNG_SEC ago has worked */
-	int said;	    /* the result that was logged last; NOTHING_SAID */
-	struct fetcher *by; /* who fetches it now, or NULL */
+	bool whole;		      /* next time fetch everything, not just look */
+	bool slow;		      /* the last attempt ran out of time, or took long */
+	bool running_slow;	      /* it counts among the patient ones that run */
+	bool gone;		      /* the guest is; whoever fetches frees this */
+	bool young;		      /* no attempt of a boot less than YOUNG_SEC ago has worked */
+	bool wants_sampled;	      /* struct source, by the last fetch */
+	struct load_sampled *sampled; /* NULL: none yet */
+	int said;		      /* the result that was logged last; NOTHING_SAID */
+	struct fetcher *by;	      /* who fetches it now, or NULL */
 };
 
 struct fetcher {
@@ -88,6 +99,7 @@ struct job {
 	const struct symbols *had; /* those, or NULL */
 	unsigned failures;	   /* in a row, before this */
 	struct fetch_request req;
+	uint64_t sampled[SYMLOAD_SAMPLED_MAX];
 	int result;
 	struct errmsg why;
 	const struct symbols *symbols; /* result 0 and whole */
@@ -183,6 +195,14 @@ void with_lock__limit_memory(const struct symload *sl);
  * then those that they were to replace are gone, too. */
 int with_lock__make_room(const struct symload *sl, struct load *l, const struct symbols *symbols,
 			 struct errmsg *why);
+
+/* ---- symload_sampled.c ----------------------------------------------------------------------- */
+
+/* Hands them to the job. */
+void with_lock__take_sampled(const struct load *l, struct job *job);
+
+/* They have done their duty, or are of a boot that is over. */
+void load_drop_sampled(struct load *l);
 
 /* ---- symload_job.c -------------------------------------------------------------------------- */
 

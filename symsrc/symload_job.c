@@ -15,6 +15,7 @@
 /* Why an epoch began; for people. */
 static const char other_boot_id[] = "boot_id changed";
 static const char other_by_look[] = "guest memory: another boot";
+static const char other_by_place[] = "the kernel runs elsewhere";
 
 /* More guests wait for their turn than could have one. */
 static bool with_lock__is_crowded(const struct symload *sl)
@@ -78,6 +79,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 		snprintf(job->boot_id, sizeof(job->boot_id), "%s", have->boot_id);
 	l->young = !have && load_is_young(l);
 	with_lock__fill_request(sl, l, f, &job->req);
+	with_lock__take_sampled(l, job);
 	io_wake_clear(f->cancel_fd);
 	l->running_slow = load_is_patient(l);
 	sl->slow_running += l->running_slow;
@@ -152,6 +154,16 @@ static void run_look(struct symload *sl, struct job *job)
 	job->changed = news != SOURCE_SAME;
 }
 
+/* By the kernel's own file, where memory does not say more: within a boot it stays where it is. */
+static bool has_moved(const struct job *job)
+{
+	uint64_t before, now;
+
+	return strncmp(job->req.used, "vmlinux:", strlen("vmlinux:")) == 0 &&
+	       symtab_find_name(job->had->table, "_text", &before) &&
+	       symtab_find_name(job->symbols->table, "_text", &now) && before != now;
+}
+
 /* Whether what was fetched is of another boot than what is here. Where only files are known, their
  * boot_id has said it already. */
 static const char *other_boot(struct job *job)
@@ -164,7 +176,7 @@ static const char *other_boot(struct job *job)
 		return NULL;
 	if (fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED)
 		return other_by_look;
-	return NULL;
+	return has_moved(job) ? other_by_place : NULL;
 }
 
 /* Part of what is here already, of the same boot, is no gain: where hot-plugged memory lies may
@@ -231,6 +243,7 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 		l->mark = job->req.mark;
 	if (job->symbols) {
 		l->dead.len = 0;
+		load_drop_sampled(l);
 		snprintf(l->used, sizeof(l->used), "%s", job->symbols->used);
 		l->fetched_ns = job->symbols->fetched_ns;
 		if (job->new_epoch) { /* it asked for what is here already */
@@ -321,6 +334,8 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	l->attempts += job->whole;
 	l->looks += !job->whole;
 	l->slow = was_slow(job);
+	if (job->whole)
+		l->wants_sampled = job->req.wants_sampled;
 	news = with_lock__is_news(l, job);
 	if (job->result == 0)
 		with_lock__worked(sl, l, job);

@@ -34,6 +34,7 @@ void load_free(struct load *l)
 {
 	for (size_t i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
 		symbols_put(l->kept[i].symbols);
+	load_drop_sampled(l);
 	load_ram_deinit(&l->ram);
 	guest_put(l->guest);
 	free(l);
@@ -157,6 +158,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->failures = 0;
 	l->said = NOTHING_SAID;
 	l->error = (struct errmsg){0};
+	load_drop_sampled(l);
 	with_lock__bury(l);
 	with_lock__cancel(l); /* what it fetches is from the boot before */
 	with_lock__schedule(l, clock_now_ns(), true);

@@ -139,6 +139,12 @@ int symsrc_refresh(struct symsrc *s, uint64_t serial)
 	return symload_refresh(s->loader, serial);
 }
 
+void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, const uint64_t *ips,
+			    size_t n)
+{
+	symload_offer_addresses(s->loader, serial, epoch, ips, n);
+}
+
 int symsrc_subscribe(struct symsrc *s, int wake_fd)
 {
 	return symload_subscribe(s->loader, wake_fd);

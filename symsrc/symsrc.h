@@ -97,6 +97,12 @@ int symsrc_module_file(struct symsrc *s, uint64_t serial, uint64_t key, uint64_t
 /* Fetch again now. -ESRCH when the guest is gone. */
 int symsrc_refresh(struct symsrc *s, uint64_t serial);
 
+/* Addresses that were sampled in the kernel of this boot of the guest. They are taken where its
+ * source wants them: it has the kernel's file alone, and knows by nothing else where that runs.
+ * Offer them while samples have no names. Waits for nothing. */
+void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, const uint64_t *ips,
+			    size_t n);
+
 /* wake_fd is woken whenever a state above changes. As guests_subscribe(). */
 int symsrc_subscribe(struct symsrc *s, int wake_fd);
 void symsrc_unsubscribe(struct symsrc *s, int wake_fd);

@@ -391,10 +391,79 @@ int vmlinux_open(const char *path, struct vmlinux *ret, struct errmsg *why)
 
 void vmlinux_close(struct vmlinux *v)
 {
+	free(v->starts);
 	free(v->symbols);
 	elf_end(v->elf);
 	close_keep_errno(v->fd);
 	*v = (struct vmlinux){.fd = -1};
+}
+
+/* ---- code ----------------------------------------------------------------------------------- */
+
+static bool is_code(const Elf64_Shdr *h)
+{
+	return h->sh_type == SHT_PROGBITS && (h->sh_flags & SHF_ALLOC) &&
+	       (h->sh_flags & SHF_EXECINSTR) && h->sh_size && is_in_image(h->sh_addr) &&
+	       h->sh_size < IMAGE_VA_END - h->sh_addr;
+}
+
+static int take_code(const struct reading *rd, struct slide_code *code)
+{
+	size_t total = 0;
+	Elf64_Shdr h;
+
+	for (size_t i = 1; i < rd->section_count && code->section_count < SLIDE_SECTIONS_MAX; i++) {
+		if (!header_of(rd->elf, i, &h) || !is_code(&h))
+			continue;
+		if (h.sh_size > VMLINUX_CODE_MAX - total)
+			return errmsg_set(rd->why, -EFBIG, "its code is above %u bytes",
+					  VMLINUX_CODE_MAX);
+		total += h.sh_size;
+		code->sections[code->section_count++] = (struct slide_section){
+			h.sh_addr, raw(rd->elf, h.sh_offset, h.sh_size), h.sh_size};
+		if (!code->sections[code->section_count - 1].bytes)
+			return errmsg_set(rd->why, -EBADMSG, "its code is not all there");
+	}
+	if (code->section_count == 0)
+		return errmsg_set(rd->why, -ENODATA, "the file has no code, only symbols");
+	return 0;
+}
+
+/* Where functions begin; and how far the image reaches. */
+static void take_starts(struct vmlinux *v, struct slide_code *code)
+{
+	code->from = v->text;
+	code->to = v->text + 1;
+	for (size_t i = 0; i < v->count; i++) {
+		const struct vmlinux_symbol *s = &v->symbols[i];
+
+		if (!s->slides)
+			continue;
+		if (s->addr >= code->to)
+			code->to = s->addr + 1;
+		if (strchr("tTwW", s->type))
+			v->starts[code->start_count++] = s->addr;
+	}
+	code->starts = v->starts;
+}
+
+int vmlinux_code(struct vmlinux *v, struct slide_code *ret, struct errmsg *why)
+{
+	struct reading rd = {.elf = v->elf, .v = v, .why = why};
+	int r;
+
+	*ret = (struct slide_code){0};
+	if (elf_getshdrnum(v->elf, &rd.section_count) < 0)
+		return errmsg_set(why, -EBADMSG, "its section headers are not all there");
+	r = take_code(&rd, ret);
+	if (r < 0)
+		return r;
+	if (!v->starts)
+		v->starts = calloc(v->count + 1, sizeof(*v->starts));
+	if (!v->starts)
+		return errmsg_set(why, -ENOMEM, "out of memory");
+	take_starts(v, ret);
+	return 0;
 }
 
 /* ---- delivering ----------------------------------------------------------------------------- */

@@ -18,11 +18,13 @@
 
 #include "symsrc/base/errmsg.h"
 #include "symsrc/notes.h"
+#include "symsrc/slide.h"
 #include "symsrc/source.h"
 
 #define VMLINUX_SYMTAB_MAX  (96u << 20)	 /* bytes: four million symbols, of which half are kept */
 #define VMLINUX_STRTAB_MAX  (128u << 20) /* bytes */
 #define VMLINUX_SECTION_MAX 4096	 /* sections */
+#define VMLINUX_CODE_MAX    (128u << 20) /* bytes of all code together */
 
 struct vmlinux {
 	uint64_t text;	    /* link address of _text */
@@ -37,6 +39,7 @@ struct vmlinux {
 	struct vmlinux_symbol *symbols;
 	size_t count;
 	const char *strings;
+	uint64_t *starts; /* of vmlinux_code() */
 };
 
 /* Opens a file and reads its symbols; of a regular file only. 0, or negative errno and why in one
@@ -56,6 +59,10 @@ void vmlinux_close(struct vmlinux *v); /* also of one that is all zero but for f
  * where kernels can be, or what the sink returned. */
 int vmlinux_put_kallsyms(const struct vmlinux *v, uint64_t slide, const struct source_sink *sink,
 			 struct errmsg *why);
+
+/* The code, for slide_find(): what it points to lives as long as the file is open. 0; -ENODATA
+ * (why) where the file has none, which is what strip --only-keep-debug leaves; -EFBIG; -ENOMEM. */
+int vmlinux_code(struct vmlinux *v, struct slide_code *ret, struct errmsg *why);
 
 /* Delivers the files among GUEST_FILE_VERSION, GUEST_FILE_KERNEL_NOTES and GUEST_FILE_BTF that are
  * in want and in it. 0, what the sink returned, or as vmlinux_open(). */

@@ -10,7 +10,7 @@ says() {
 	local name=$1 uri=$2 what=$3 g said pattern
 	shift 3
 	g=$mnt/$(pid_of "$name")
-	start_daemon "$mnt" -p "$(pid_of "$name")" -s "*=$uri"
+	start_daemon "$mnt" -p "$(pid_of "$name")" -s "*=$uri" --sampler "$sampler"
 	wait_for 20 has_failed "$g"
 	said=$(info "$g" source_error)
 	echo "# $what: $said"
@@ -18,11 +18,12 @@ says() {
 	check "$what: no symbols" test "$(cat "$g/proc/kallsyms" | wc -c)" = 0
 	stop_daemon "$mnt"
 }
+sampler=auto
 has_failed() { [ "$(info "$1" source_error)" != - ] && ! state_is "$1" waiting; }
 
 made cloud "vmlinux" || exit 0
 boots flat --kernel cloud || exit 1
-boots moved --kernel cloud --kaslr on || exit 1
+boots moved --kernel cloud --kaslr on --reboot || exit 1
 stripped=$KVMPROFS_CACHE/cloud/vmlinux
 read_memory flat "$work/flat.ours"
 "$LAB/make-vmlinux" "$stripped" "$work/flat.ours/kallsyms" "$work/vmlinux" || give_up "a vmlinux with symbols"
@@ -52,6 +53,7 @@ cat >"$work/may-not" <<-END
 END
 chmod +x "$work/may-not"
 KVMPROFS=$work/may-not
+sampler=perf # which sees nothing of an emulated guest
 says moved "vmlinux:$work/vmlinux" "memory that may not be read" 'KASLR\) is not known' CAP_SYS_PTRACE
 g=$mnt/$(pid_of flat)
 start_daemon "$mnt" -p "$(pid_of flat)" -s "*=vmlinux:$work/vmlinux,slide:0"
@@ -60,4 +62,29 @@ core "$work/flat.truth/kallsyms" >"$work/core"
 check "a slide that the user says: the core's are right" cmp "$work/core" "$g/kallsyms"
 check "a slide that the user says: info says what is missing" grep -q '^source_note core symbols only' "$g/info"
 stop_daemon "$mnt"
+
+# ---- by nothing but the addresses that are sampled -----------------------------------------------------------
+# runs_where_it_is NAME TRUTH: the core's symbols are right, and the profile has their names
+runs_where_it_is() {
+	within "$1: the slide is found" 60 is_core "$2"
+	echo "# $1: $(info "$g" source_how), $(info "$g" source_attempts) attempts"
+	check "$1: info says by what" grep -q '^source_how slide by sampled addresses: 0x[0-9a-f]*00000 fits' "$g/info"
+	within "$1: the profile names what runs" 60 hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+}
+is_core() { core "$1/kallsyms" | cmp -s - "$g/kallsyms"; }
+
+g=$mnt/$(pid_of moved)
+guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another workload" "$(tail -n 3 "$work/asked")"
+start_daemon "$mnt" -p "$(pid_of moved)" -s "*=vmlinux:$work/vmlinux"
+runs_where_it_is "sampled addresses" "$work/moved.truth"
+guest qmp moved system_reset >/dev/null
+within "sampled addresses, another boot: a new epoch" 60 epoch_is "$g" 2
+guest wait moved 90 2 >"$work/boot.out" 2>&1 || not_ok "moved: the guest boots again" "$(tail -n 5 "$work/boot.out")"
+guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another workload" "$(tail -n 3 "$work/asked")"
+rm -rf "$work/moved.truth"
+guest truth moved "$work/moved.truth" || not_ok "moved: the guest tells its truth"
+runs_where_it_is "sampled addresses, another boot" "$work/moved.truth"
+check "sampled addresses: one epoch a boot" epoch_is "$g" 2
+stop_daemon "$mnt"
+
 guest stop flat moved

@@ -30,6 +30,26 @@ static void make(const struct vmlinux *v, uint64_t slide)
 	symbols_builder_destroy(b);
 }
 
+/* Its code: a place is found, or not. */
+static void find(struct vmlinux *v)
+{
+	struct slide_code code;
+	struct slide_guess guess;
+	struct errmsg why = {0};
+	uint64_t ips[32];
+
+	if (vmlinux_code(v, &code, &why) < 0) {
+		if (!why.text[0])
+			abort();
+		return;
+	}
+	for (size_t i = 0; i < 32; i++)
+		ips[i] = code.sections[i % code.section_count].va + i * 61;
+	slide_find(&code, ips, 32, &guess);
+	if (guess.hits > guess.used || guess.used > 32)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -44,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	}
 	make(&v, 0);
 	make(&v, 0x1e000000);
+	find(&v);
 	vmlinux_close(&v);
 	return 0;
 }

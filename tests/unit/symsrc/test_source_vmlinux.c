@@ -131,6 +131,19 @@ static int fetch_from_ram(void)
 	return r;
 }
 
+static int look(void)
+{
+	const struct source_target target = {0};
+	struct source *s = NULL;
+	int r = source_create(uri, &target, &s, &why);
+
+	assert_int_equal(r, 0);
+	s->mark = mark;
+	r = s->ops->look(s, &limits, &why);
+	source_destroy(s);
+	return r;
+}
+
 static void assert_symbols_at(uint64_t above)
 {
 	char text[256];
@@ -174,7 +187,7 @@ static void test_by_notes(void **state)
 	assert_symbols_at(slide());
 	assert_non_null(strstr(how, "build-id"));
 	assert_non_null(strstr(note, "core symbols only"));
-	assert_int_equal(mark.len, 0);
+	assert_int_equal(look(), SOURCE_SAME); /* there is nothing to look at */
 }
 
 static void assert_says_both(void)
@@ -242,6 +255,47 @@ static void test_an_unknown_slide(void **state)
 	assert_nothing();
 }
 
+/* The code in the file is all instructions of two bytes. */
+static int fetch_by_samples(size_t count, uint64_t above)
+{
+	struct source_target target = {.sampled_count = count};
+	uint64_t ips[64];
+
+	for (size_t i = 0; i < count; i++)
+		ips[i] = LINKED + 0x3e00000 + above + 2 * i;
+	target.sampled = ips;
+	errmsg_set(&target.ram_why, -EPERM, "memory of VMM 1: not permitted");
+	return fetch(&target);
+}
+
+static void test_by_samples(void **state)
+{
+	(void)state;
+	if (fetch_by_samples(20, 0) != 0)
+		fail_msg("%s", why.text);
+	assert_symbols_at(0x3e00000);
+	assert_non_null(strstr(how, "0x3e00000 fits 20 of 20"));
+	assert_non_null(strstr(note, "build-id was not seen"));
+	assert_int_equal(look(), SOURCE_SAME);
+}
+
+static void test_too_few_samples(void **state)
+{
+	(void)state;
+	assert_int_equal(fetch_by_samples(8, 0), -EPERM);
+	assert_non_null(strstr(why.text, "8 sampled addresses leave 1 places"));
+	assert_non_null(strstr(why.text, "memory of VMM 1: not permitted"));
+	assert_nothing();
+}
+
+static void test_samples_of_another_kernel(void **state)
+{
+	(void)state;
+	assert_int_equal(fetch_by_samples(20, 1), -EKEYREJECTED);
+	assert_non_null(strstr(why.text, "at most 0 of 20"));
+	assert_nothing();
+}
+
 static void test_a_slide_that_is_given(void **state)
 {
 	const struct source_target target = {0};
@@ -287,6 +341,9 @@ int main(void)
 		TEST(test_another_kernel_without_kallsyms),
 		TEST(test_twice_without_kallsyms),
 		TEST(test_an_unknown_slide),
+		TEST(test_by_samples),
+		TEST(test_too_few_samples),
+		TEST(test_samples_of_another_kernel),
 		TEST(test_a_slide_that_is_given),
 		TEST(test_a_guest_that_boots),
 		TEST(test_options),

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <elf.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -19,6 +20,7 @@
 #include "symsrc/source_ssh.h"
 #include "symsrc/ssh_link.h"
 #include "symsrc/symload_impl.h"
+#include "tests/unit/lib/elfmaker.h"
 #include "tests/unit/lib/guestroot.h"
 #include "tests/unit/lib/sshserver.h"
 #include "tests/unit/lib/wait.h"
@@ -99,16 +101,19 @@ static int teardown(void **state)
 
 /* ---- helpers ------------------------------------------------------------------------------- */
 
-/* Rules: "good*" is the folder, "hung*" the server that never answers, "gone*" refuses. */
+/* Rules: "good*" is the folder, "hung*" the server that never answers, "gone*" refuses, "file*" is
+ * a kernel's file. */
 static void start_checking(unsigned fetchers, unsigned check_ms)
 {
-	char good[128], hangs[256];
-	struct source_rule rules[3] = {{(char *)"good*", good},
+	char good[128], hangs[256], file[128];
+	struct source_rule rules[4] = {{(char *)"good*", good},
 				       {(char *)"hung*", hangs},
-				       {(char *)"gone*", (char *)"ssh://127.0.0.1:1"}};
+				       {(char *)"gone*", (char *)"ssh://127.0.0.1:1"},
+				       {(char *)"file*", file}};
 	struct symload_config config = {.rules = rules, .rule_count = ARRAY_SIZE(rules)};
 
 	snprintf(good, sizeof(good), "dir:%s", root);
+	snprintf(file, sizeof(file), "vmlinux:%s/vmlinux", dir);
 	snprintf(hangs, sizeof(hangs), "ssh://127.0.0.1:%u?identity=%s&known_hosts=%s",
 		 sshserver_port(hung), client_key, known_hosts);
 	config.fetchers = fetchers;
@@ -542,6 +547,99 @@ static void test_who_takes_most_goes_without(void **state)
 	assert_int_equal(status_of(1).state, SYMSRC_READY);
 }
 
+/* ---- addresses that were sampled --------------------------------------------------------------
+ */
+
+#define LINKED 0xffffffff81000000ULL
+
+/* A kernel whose code is all instructions of two bytes. */
+static void put_file(void)
+{
+	static const struct elfmaker_symbol symbols[] = {
+		{"_text", LINKED, ELFMAKER_TEXT, STB_GLOBAL, STT_NOTYPE}};
+	struct elfmaker_options o = {.symbols = symbols, .count = 1};
+	char path[64];
+	size_t n;
+	void *bytes, *note = guestroot_note("vmlinux", &o.notes_len);
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/vmlinux", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	o.notes = note;
+	bytes = elfmaker_create(&o, &n);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	fclose(f);
+	free(bytes);
+	free(note);
+}
+
+static void offer(uint64_t serial, uint32_t epoch, uint64_t slide, size_t from, size_t to)
+{
+	uint64_t ips[64];
+
+	for (size_t i = from; i < to; i++)
+		ips[i - from] = LINKED + slide + 2 * i;
+	symload_offer_addresses(sl, serial, epoch, ips, to - from);
+}
+
+static uint64_t text_of(uint64_t serial, uint32_t epoch)
+{
+	const struct symbols *s = symload_symbols(sl, serial, epoch);
+	uint64_t text = 0;
+
+	assert_true(!s || symtab_find_name(s->table, "_text", &text));
+	symbols_put(s);
+	return text;
+}
+
+/* The same address again and again tells nothing new; enough of them do. */
+static void test_addresses_tell_where_it_runs(void **state)
+{
+	unsigned attempts;
+
+	(void)state;
+	put_file();
+	add_guest(1, "file");
+	start(1);
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	attempts = status_of(1).attempts;
+	assert_non_null(strstr(status_of(1).error.text, "0 sampled addresses"));
+	for (int i = 0; i < 100; i++)
+		offer(1, 1, 0x2400000, 0, SYMLOAD_SAMPLED_MIN - 1);
+	assert_int_equal(status_of(1).attempts, attempts);
+	offer(1, 2, 0x600000, 0, 64); /* of no boot that is known */
+	offer(1, 1, 0x2400000, 0, 40);
+	wait_ready(1);
+	assert_int_equal(text_of(1, 1), LINKED + 0x2400000);
+	assert_int_equal(status_of(1).attempts, attempts + 1);
+}
+
+/* Nobody said that it had booted, but its kernel is elsewhere: another epoch, whose symbols leave
+ * those of the boot before as they were. */
+static void test_addresses_tell_another_boot(void **state)
+{
+	(void)state;
+	put_file();
+	add_guest(1, "file");
+	start(1);
+	publish();
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	offer(1, 1, 0x2400000, 0, 40);
+	wait_ready(1);
+	offer(1, 1, 0x600000, 0, 20);
+	wait_until(text_of(1, 2) != 0);
+	assert_int_equal(epoch_of(1), 2);
+	assert_int_equal(text_of(1, 1), LINKED + 0x2400000);
+	assert_int_equal(text_of(1, 2), LINKED + 0x600000);
+	offer(1, 1, 0x2400000, 0, 40); /* late, of the boot that is over */
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(status_of(1).attempts >= 1 && status_of(1).error.code != 0);
+	assert_int_equal(epoch_of(1), 2);
+	assert_int_equal(text_of(1, 2), LINKED + 0x600000);
+}
+
 static void test_refresh_brings_new_modules(void **state)
 {
 	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
@@ -845,6 +943,8 @@ int main(void)
 		TEST(test_old_boots_are_forgotten),
 		TEST(test_old_boots_go_when_memory_is_short),
 		TEST(test_who_takes_most_goes_without),
+		TEST(test_addresses_tell_where_it_runs),
+		TEST(test_addresses_tell_another_boot),
 		TEST(test_refresh_brings_new_modules),
 		TEST(test_changes_are_noticed),
 		TEST(test_failing_look),
