@@ -8,6 +8,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/filemark.h"
+#include "symsrc/serial_turn.h"
 
 #define FETCH_TRIES 3 /* while modules come and go */
 
@@ -20,6 +21,7 @@ static int open_source(const struct fetch_request *req, struct source **ret, str
 	snprintf((*ret)->used, sizeof((*ret)->used), "%s", req->used);
 	(*ret)->mark = req->mark;
 	(*ret)->dead = req->dead;
+	(*ret)->had = req->had;
 	return 0;
 }
 
@@ -133,8 +135,10 @@ static int try_fetch(struct fetch_request *req, struct course *c, const struct s
 		s->skip = c->skip;
 		r = build(s, &req->limits, b, ret, &changed, why);
 	}
-	if (r == 0)
+	if (r == 0) {
 		label(*ret, s, began_ns);
+		req->ear = take_ptr(s->ear);
+	}
 	if (s) {
 		req->dead = s->dead;
 		req->wants_sampled = s->wants_sampled;
@@ -245,6 +249,8 @@ int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *
 	if (r >= 0) {
 		*ret = (enum source_news)r;
 		req->mark = s->mark;
+		serial_ear_destroy(req->ear);
+		req->ear = take_ptr(s->ear);
 	}
 	source_destroy(s);
 	return explained(why, r < 0 ? r : 0);

@@ -30,6 +30,9 @@ struct fetch_request {
 	/* Both ways: struct source. A look brings mark up to date, a fetch dead; what a fetch
 	 * marks stands in the symbols. */
 	struct source_mark mark, dead;
+	/* Out, where it worked: struct source; NULL: none. The caller's, to be destroyed. */
+	struct serial_ear *ear;
+	struct blob *had;	      /* struct source; one reference, which stays the caller's */
 	struct source_attempts tried; /* out: by fetch_symbols(), whatever comes of it */
 	bool wants_sampled;	      /* likewise */
 };

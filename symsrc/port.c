@@ -4,12 +4,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/modules.h"
 
 #define RECEIVE_CHUNK (64u << 10)
+#define LINES_MAX     (128u << 10)
+#define STATE_LINE    "state\n"
 
 /* In the order in which they are asked for: what is asked twice (modules) encloses what takes
  * long. */
@@ -35,12 +38,13 @@ static int take_hello(struct port *p, const uint8_t *payload, size_t n, struct e
 {
 	if (p->greeted || n < 1)
 		return unexpected(why, "a greeting");
-	if (payload[0] != PORT_VERSION)
+	if (payload[0] < PORT_OLDEST || payload[0] > PORT_VERSION)
 		return errmsg_set(
 			why, -EPROTONOSUPPORT,
 			"kvmprofs in the guest speaks version %u, this one %u: install one "
 			"that fits",
 			payload[0], PORT_VERSION);
+	p->version = payload[0];
 	p->greeted = true;
 	return 0;
 }
@@ -69,6 +73,8 @@ static int take_file(struct port *p, const uint8_t *payload, size_t n, struct er
 	char module[MODULE_NAME_MAX];
 	bool is_note;
 
+	if (p->owes_sum)
+		return unexpected(why, "no sum");
 	if (!p->sink || n < 1 || !find_file(payload[0], &p->file))
 		return unexpected(why, "a file that was not asked for");
 	if (++p->times[p->file] > times_max(p->file))
@@ -80,21 +86,60 @@ static int take_file(struct port *p, const uint8_t *payload, size_t n, struct er
 	memcpy(module, payload + 1, n - 1);
 	module[n - 1] = '\0';
 	p->in_file = true;
+	p->sum = 0;
 	p->left = guest_file_max(p->file);
 	return p->sink->begin(p->sink->ctx, p->file, is_note ? module : NULL);
 }
 
-static int take_data(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+/* Of the file that is open. */
+static int deliver(struct port *p, const void *bytes, size_t n, struct errmsg *why)
 {
-	if (!p->in_file || n == 0)
-		return unexpected(why, "bytes of no file");
 	if (n > p->left || (p->file == GUEST_FILE_MODULE_NOTE && n > p->notes_left))
 		return errmsg_set(why, -EFBIG, "the guest's %s is above the limit of %zu bytes",
 				  guest_file_path(p->file), guest_file_max(p->file));
 	p->left -= n;
 	if (p->file == GUEST_FILE_MODULE_NOTE)
 		p->notes_left -= n;
-	return p->sink->data(p->sink->ctx, payload, n);
+	if (p->known && p->file == GUEST_FILE_KALLSYMS)
+		p->sum = (uint32_t)crc32(p->sum, bytes, (uInt)n);
+	p->delivered += n;
+	return p->sink->data(p->sink->ctx, bytes, n);
+}
+
+static int take_data(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	if (!p->in_file || n == 0)
+		return unexpected(why, "bytes of no file");
+	return deliver(p, payload, n, why);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static int take_same(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	const char *bytes = NULL;
+	size_t len = 0;
+
+	if (p->known && p->in_file && p->file == GUEST_FILE_KALLSYMS && n == PORT_SAME_LEN)
+		bytes = port_blocks_find(p->known, get32(payload), get32(payload + 4), &len);
+	if (!bytes)
+		return unexpected(why, "blocks that are not here");
+	p->owes_sum = true;
+	return deliver(p, bytes, len, why);
+}
+
+static int take_sum(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
+{
+	if (!p->known || !p->in_file || p->file != GUEST_FILE_KALLSYMS || n != PORT_SUM_LEN)
+		return unexpected(why, "a sum");
+	if (get32(payload) != p->sum)
+		return unexpected(why, "changes that do not fit what is here");
+	p->owes_sum = false;
+	p->in_file = false;
+	return 0;
 }
 
 static int take_state(struct port *p, const uint8_t *payload, size_t n, struct errmsg *why)
@@ -103,8 +148,15 @@ static int take_state(struct port *p, const uint8_t *payload, size_t n, struct e
 		return unexpected(why, "a state of another length");
 	if (!p->has_state)
 		memcpy(p->state, payload, PORT_STATE_LEN);
+	p->changed |= p->has_state;
 	p->has_state = true;
 	return 0;
+}
+
+static int take_end(struct port *p, struct errmsg *why)
+{
+	p->ended = true;
+	return p->owes_sum ? unexpected(why, "no sum") : 0;
 }
 
 static int take_packet(void *ctx, enum port_packet type, const uint8_t *payload, size_t n,
@@ -114,8 +166,8 @@ static int take_packet(void *ctx, enum port_packet type, const uint8_t *payload,
 
 	if (!p->greeted && type != PORT_HELLO)
 		return unexpected(why, "no greeting");
-	if (p->ended)
-		return type == PORT_STATE ? 0 : unexpected(why, "more after the end");
+	if (p->ended && type != PORT_STATE)
+		return unexpected(why, "more after the end");
 	switch (type) {
 	case PORT_HELLO: return take_hello(p, payload, n, why);
 	case PORT_FILE: return take_file(p, payload, n, why);
@@ -124,21 +176,26 @@ static int take_packet(void *ctx, enum port_packet type, const uint8_t *payload,
 	case PORT_FAILED:
 		return errmsg_set(why, -EIO, "kvmprofs in the guest: %.*s", (int)n,
 				  (const char *)payload);
-	case PORT_END: p->ended = true; return 0;
+	case PORT_SAME: return take_same(p, payload, n, why);
+	case PORT_SUM: return take_sum(p, payload, n, why);
+	case PORT_END: return take_end(p, why);
 	default: return unexpected(why, "a packet of an unknown kind");
 	}
 }
 
-void port_init(struct port *p, uint32_t session, const struct source_sink *sink)
+void port_init(struct port *p, uint32_t session, const struct source_sink *sink,
+	       const struct port_blocks *known)
 {
 	memset(p, 0, offsetof(struct port, packets)); /* which is large, and begins itself */
 	p->sink = sink;
+	p->known = known;
 	p->notes_left = PORT_NOTES_TOTAL_MAX;
 	port_packets_init(&p->packets, session, take_packet, p);
 }
 
 int port_feed(struct port *p, const void *bytes, size_t n, struct errmsg *why)
 {
+	p->received += n;
 	return port_packets_feed(&p->packets, bytes, n, why);
 }
 
@@ -153,15 +210,23 @@ static int receive(struct port *p, struct serial_link *link, char *chunk, struct
 	return n < 0 ? (int)n : port_feed(p, chunk, (size_t)n, why);
 }
 
-static int ask(struct port *p, struct serial_link *link, const char *line, const bool *done,
-	       struct errmsg *why)
+static int receive_until(struct port *p, struct serial_link *link, const bool *done,
+			 struct errmsg *why)
 {
 	CLEANUP_FREE char *chunk = malloc(RECEIVE_CHUNK);
-	int r = chunk ? serial_link_send(link, line, strlen(line), why) : -ENOMEM;
+	int r = chunk ? 0 : -ENOMEM;
 
 	while (r == 0 && !*done)
 		r = receive(p, link, chunk, why);
 	return r;
+}
+
+static int ask(struct port *p, struct serial_link *link, const char *line, const bool *done,
+	       struct errmsg *why)
+{
+	int r = serial_link_send(link, line, strlen(line), why);
+
+	return r == 0 ? receive_until(p, link, done, why) : r;
 }
 
 static void get_line(struct buf *b, unsigned want)
@@ -179,27 +244,71 @@ static void get_line(struct buf *b, unsigned want)
 	buf_append_str(b, "\n");
 }
 
-int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
-	       unsigned want, const struct source_sink *sink, uint8_t state[static PORT_STATE_LEN],
-	       struct errmsg *why)
+/* What is needed while a fetch runs. */
+struct fetching {
+	struct port port;
+	struct port_blocks known;
+};
+
+/* Tells the guest what is here already, if it understands that. */
+static int add_known(struct fetching *f, struct serial_link *link, const struct port_order *o,
+		     struct buf *lines, struct errmsg *why)
 {
-	CLEANUP_FREE struct port *p = malloc(sizeof(*p));
-	CLEANUP_BUF struct buf line;
 	int r;
 
-	buf_init(&line, PORT_LINE_MAX);
-	get_line(&line, want);
-	if (!p || line.err < 0)
-		return -ENOMEM;
-	port_init(p, session, sink);
-	r = port_feed(p, first, n, why);
+	if (!o->had || !(o->want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS)))
+		return 0;
+	r = receive_until(&f->port, link, &f->port.greeted, why);
+	if (r < 0 || f->port.version < 2)
+		return r;
+	port_blocks_make(&f->known, o->had->data, o->had->size);
+	port_blocks_lines(&f->known, lines);
+	f->port.known = &f->known;
+	return 0;
+}
+
+static int request(struct fetching *f, struct serial_link *link, const struct port_order *o,
+		   struct errmsg *why)
+{
+	CLEANUP_BUF struct buf lines;
+	int r;
+
+	buf_init(&lines, LINES_MAX);
+	r = add_known(f, link, o, &lines, why);
+	get_line(&lines, o->want);
 	if (r == 0)
-		r = ask(p, link, line.data, &p->ended, why);
-	if (r == 0 && !p->has_state)
+		r = lines.err;
+	return r == 0 ? ask(&f->port, link, lines.data, &f->port.ended, why) : r;
+}
+
+/* News that has come already is asked for again: whoever listens next is to hear of it. */
+static int hand_back(const struct port *p, struct serial_link *link, struct errmsg *why)
+{
+	return p->changed ? serial_link_send(link, STATE_LINE, strlen(STATE_LINE), why) : 0;
+}
+
+int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
+	       const struct port_order *order, struct port_result *ret, struct errmsg *why)
+{
+	CLEANUP_FREE struct fetching *f = malloc(sizeof(*f));
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	port_init(&f->port, session, order->sink, NULL);
+	r = port_feed(&f->port, first, n, why);
+	if (r == 0)
+		r = request(f, link, order, why);
+	if (r == 0 && !f->port.has_state)
 		r = unexpected(why, "no state");
 	if (r == 0)
-		memcpy(state, p->state, PORT_STATE_LEN);
-	return r;
+		r = hand_back(&f->port, link, why);
+	if (r < 0)
+		return r;
+	memcpy(ret->state, f->port.state, PORT_STATE_LEN);
+	ret->received = f->port.received;
+	ret->delivered = f->port.delivered;
+	return 0;
 }
 
 int port_state(struct serial_link *link, uint32_t session, const void *first, size_t n,
@@ -210,10 +319,12 @@ int port_state(struct serial_link *link, uint32_t session, const void *first, si
 
 	if (!p)
 		return -ENOMEM;
-	port_init(p, session, NULL);
+	port_init(p, session, NULL, NULL);
 	r = port_feed(p, first, n, why);
 	if (r == 0)
-		r = ask(p, link, "state\n", &p->has_state, why);
+		r = ask(p, link, STATE_LINE, &p->has_state, why);
+	if (r == 0)
+		r = hand_back(p, link, why);
 	if (r == 0)
 		memcpy(state, p->state, PORT_STATE_LEN);
 	return r;

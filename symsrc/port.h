@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/base/blob.h"
+#include "symsrc/port_blocks.h"
 #include "symsrc/port_packet.h"
 #include "symsrc/serial_link.h"
 #include "symsrc/source.h"
@@ -15,33 +17,54 @@
 
 /* The answers of one session. Pure; fed with what comes. */
 struct port {
-	const struct source_sink *sink; /* NULL: no file may come */
-	bool greeted;			/* HELLO was seen */
-	bool ended;			/* END was seen */
+	const struct source_sink *sink;	 /* NULL: no file may come */
+	const struct port_blocks *known; /* of the kallsyms that is here; NULL: none */
+	bool greeted;			 /* HELLO was seen, */
+	unsigned version;		 /* and said this */
+	bool ended;			 /* END was seen */
+	bool changed;			 /* more than one STATE was seen */
 	bool has_state;
 	uint8_t state[PORT_STATE_LEN]; /* the first that came after the last request */
 	bool in_file;
 	enum guest_file file; /* the one that comes in */
 	unsigned times[GUEST_FILE_COUNT];
 	size_t left;	   /* of what it may have */
+	uint32_t sum;	   /* of its bytes */
+	bool owes_sum;	   /* it had a SAME, and no SUM yet */
+	size_t received;   /* bytes, of all */
+	size_t delivered;  /* bytes of files */
 	size_t notes_left; /* of what all modules' notes may have */
 	struct port_packets packets;
 };
 
-/* session: as in the line that was answered. sink must outlive p. */
-void port_init(struct port *p, uint32_t session, const struct source_sink *sink);
+/* session: as in the line that was answered. sink and known, which may be NULL, must outlive p. */
+void port_init(struct port *p, uint32_t session, const struct source_sink *sink,
+	       const struct port_blocks *known);
 
 /* 0; -EBADMSG, -EFBIG, -EIO (the guest could not, why says what), -EPROTONOSUPPORT (a version that
  * is not known here), or what the sink returned, with why left alone. */
 int port_feed(struct port *p, const void *bytes, size_t n, struct errmsg *why);
 
-/* Asks for the wanted files and delivers them. first: n bytes that have come already. The state of
- * before is in state. 0 or negative errno and why. */
-int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
-	       unsigned want, const struct source_sink *sink, uint8_t state[static PORT_STATE_LEN],
-	       struct errmsg *why);
+/* What a fetch is about. */
+struct port_order {
+	unsigned want;
+	const struct source_sink *sink;
+	const struct blob *had; /* the kallsyms of the same boot that is here; NULL: none */
+};
 
-/* Asks for the state alone. */
+/* And what has come of it. */
+struct port_result {
+	uint8_t state[PORT_STATE_LEN]; /* of before */
+	size_t received, delivered;    /* bytes: that were sent, and that the files have */
+};
+
+/* Asks for the wanted files and delivers them. first: n bytes that have come already. Afterwards
+ * the guest says something on the link when its state is another one. 0 or negative errno and why.
+ */
+int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
+	       const struct port_order *order, struct port_result *ret, struct errmsg *why);
+
+/* Asks for the state alone. Afterwards as above. */
 int port_state(struct serial_link *link, uint32_t session, const void *first, size_t n,
 	       uint8_t state[static PORT_STATE_LEN], struct errmsg *why);
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/base/blob.h"
 #include "symsrc/base/buf.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/guest.h"
@@ -141,6 +142,7 @@ void source_attempts_add(struct source_attempts *a, const char *uri, int code,
 			 const struct errmsg *why, uint64_t took_ns);
 
 struct source;
+struct serial_ear;
 
 struct source_ops {
 	const char *scheme;
@@ -188,6 +190,12 @@ struct source {
 	 * fetch, whatever comes of it, may note in dead what it has learnt: hand it to the next
 	 * one. */
 	struct source_mark mark, dead;
+	/* The kallsyms of the same boot that a caller has already, not owned; NULL: none. A source
+	 * may know how to bring over only what has changed; it delivers all of it nonetheless. */
+	const struct blob *had;
+	/* Set by a fetch or a look that worked, where the guest tells by itself that something has
+	 * changed (symsrc/serial_turn.h). A caller may take it. */
+	struct serial_ear *ear;
 	/* By a source that has several ways: what its last fetch tried. */
 	struct source_attempts tried;
 	/* Likewise: a set of ways, of which it alone knows the meaning. A caller to whom `spoilt`

@@ -23,6 +23,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/serial_turn.h"
 #include "symsrc/source_impl.h"
 #include "symsrc/ssh_uri.h"
 
@@ -224,13 +225,20 @@ struct auto_fetch {
 	bool partial;  /* memory has the core's symbols */
 };
 
-static void take_result(struct source *to, const struct source *from)
+static void take_ear(struct source *to, struct source *from)
+{
+	serial_ear_destroy(to->ear);
+	to->ear = take_ptr(from->ear);
+}
+
+static void take_result(struct source *to, struct source *from)
 {
 	memcpy(to->used, from->used, sizeof(to->used));
 	memcpy(to->how, from->how, sizeof(to->how));
 	memcpy(to->note, from->note, sizeof(to->note));
 	to->partial = from->partial;
 	to->mark = from->mark;
+	take_ear(to, from);
 }
 
 static bool has_other_way(const struct auto_fetch *f, const struct way *w)
@@ -268,6 +276,7 @@ static int fetch_by(struct auto_fetch *f, const struct way *w, const char *uri,
 
 	if (r < 0)
 		return r;
+	s->had = own->had;
 	if (w->memory)
 		s->dead = own->dead;
 	r = s->ops->fetch(s, f->want, limits, &sink, why);
@@ -405,6 +414,7 @@ static int auto_look(struct source *s, const struct source_limits *limits, struc
 	by->mark = s->mark;
 	r = by->ops->look(by, limits, why);
 	s->mark = by->mark;
+	take_ear(s, by);
 	source_destroy(by);
 	return r;
 }
@@ -498,6 +508,7 @@ static void auto_destroy(struct source *s)
 	struct source_auto *a = (struct source_auto *)s;
 
 	source_destroy(a->files);
+	serial_ear_destroy(a->base.ear);
 	free(a->query);
 	free(a);
 }

@@ -11,11 +11,13 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/port.h"
 #include "symsrc/serial_probe.h"
+#include "symsrc/serial_turn.h"
 #include "symsrc/source_impl.h"
 
 #define SCHEME	    "virtio-serial:"
 #define PROBE_CHUNK 4096
 #define QUEUED_MS   1000 /* for a VMM to accept a connection, if it serves nobody else */
+#define SHARED_MS   9000 /* for another kvmprofs, which listens at our own port, to look again */
 
 struct source_virtio {
 	struct source base;
@@ -25,7 +27,10 @@ struct source_virtio {
 
 /* A connection on which it is known who answers. */
 struct session {
+	struct serial_turn turn;
 	struct serial_link link;
+	bool own;    /* at a port org.kvmprofs.0, as far as is known */
+	bool shared; /* somebody else was there, but made room */
 	struct serial_probe probe;
 	char rest[PROBE_CHUNK]; /* what came behind the answer */
 	size_t rest_len;
@@ -61,41 +66,86 @@ static int listen_once(struct session *s, uint64_t until_ns, struct errmsg *why)
 	return 0;
 }
 
+/* When to give up waiting for the first answer, and until then to look who else is there. */
+struct patience {
+	uint64_t look_ns, until_ns;
+};
+
+/* Whether the wait goes on, after a silence until look_ns. */
+static bool has_patience(struct session *s, struct patience *p)
+{
+	bool last = p->look_ns >= p->until_ns, queued = serial_link_is_queued(&s->link);
+
+	p->look_ns = p->until_ns;
+	if (queued && s->own && !s->shared) {
+		s->shared = true;
+		p->look_ns = clock_now_ns() + SHARED_MS * NSEC_PER_MSEC;
+		p->until_ns = serial_link_hello_ns(&s->link) + SHARED_MS * NSEC_PER_MSEC;
+		return true;
+	}
+	return !last && !queued;
+}
+
 static int ask_who(struct session *s, struct errmsg *why)
 {
-	uint64_t until_ns = serial_link_hello_ns(&s->link);
 	uint64_t queued_ns = clock_now_ns() + QUEUED_MS * NSEC_PER_MSEC;
+	struct patience p = {queued_ns, serial_link_hello_ns(&s->link)};
 	char line[SERIAL_PROBE_REQUEST];
 	size_t n = serial_probe_request(&s->probe, line);
 	int r = serial_link_send(&s->link, line, n, why);
 
 	while (r == 0 && s->probe.who == SERIAL_NOBODY) {
-		r = listen_once(s, queued_ns < until_ns ? queued_ns : until_ns, why);
-		if (r == -ETIME && queued_ns < until_ns && !serial_link_is_queued(&s->link)) {
-			queued_ns = until_ns;
+		r = listen_once(s, p.look_ns < p.until_ns ? p.look_ns : p.until_ns, why);
+		if (r == -ETIME && has_patience(s, &p))
 			r = 0;
-		}
 	}
 	return r == -ETIME || r == -ETIMEDOUT ? no_answer(s, why) : r;
 }
 
-static int open_session(const char *path, const struct source_limits *limits, struct session *s,
-			struct errmsg *why)
+static void close_session(struct session *s)
+{
+	serial_link_close(&s->link);
+	serial_turn_end(&s->turn);
+}
+
+static int open_link(const struct source_virtio *v, const struct source_limits *limits,
+		     struct session *s, struct errmsg *why)
+{
+	int r = serial_link_open(v->path, limits, &s->link, why);
+
+	if (r == 0)
+		r = ask_who(s, why);
+	return r;
+}
+
+static int open_session(const struct source_virtio *v, const struct source_limits *limits,
+			struct session *s, struct errmsg *why)
 {
 	uint32_t id;
 	int r;
 
+	*s = (struct session){.link.fd = -1, .turn.wake_fd = -1};
+	s->own = strcmp(v->path, v->target.links.port_path) == 0;
 	if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
 		return -EIO;
 	serial_probe_init(&s->probe, id);
-	s->rest_len = 0;
-	r = serial_link_open(path, limits, &s->link, why);
+	r = serial_turn_begin(&s->turn, v->path, limits, why);
+	if (r == 0)
+		r = open_link(v, limits, s, why);
 	if (r < 0)
-		return r;
-	r = ask_who(s, why);
-	if (r < 0)
-		serial_link_close(&s->link);
+		close_session(s);
 	return r;
+}
+
+/* Our own program will tell of changes by itself: the connection is kept for that; but not where
+ * somebody else wants to have it, too. */
+static void listen_on(struct source_virtio *v, struct session *s)
+{
+	if (s->probe.who == SERIAL_AGENT || s->shared || v->base.mark.len == 0)
+		return;
+	serial_ear_destroy(v->base.ear);
+	v->base.ear = serial_ear_create(v->path, s->link.fd);
+	s->link.fd = -1;
 }
 
 /* ---- the source ----------------------------------------------------------------------------- */
@@ -106,6 +156,11 @@ static void mark_from_state(const uint8_t state[static PORT_STATE_LEN], struct s
 {
 	ret->len = state[0] ? PORT_STATE_LEN : 0; /* a guest without a boot_id: zeros */
 	memcpy(ret->bytes, state, PORT_STATE_LEN);
+}
+
+static void say_used(struct source_virtio *v)
+{
+	snprintf(v->base.used, sizeof(v->base.used), SCHEME "%s", v->path);
 }
 
 static int fetch_by_agent(struct serial_link *link, const struct virsh *virsh, unsigned want,
@@ -120,18 +175,32 @@ static int fetch_by_agent(struct serial_link *link, const struct virsh *virsh, u
 	return r;
 }
 
-static int fetch_from(struct session *s, unsigned want, const struct source_sink *sink,
-		      struct source_mark *mark, struct errmsg *why)
+/* How, in words: and what a change has cost. */
+static void say_own(struct source_virtio *v, const struct port_result *got)
 {
-	uint8_t state[PORT_STATE_LEN];
-	int r;
+	static const char own[] = "kvmprofs in the guest";
 
-	if (s->probe.who == SERIAL_AGENT)
-		return fetch_by_agent(&s->link, NULL, want, sink, why);
-	r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, want, sink, state, why);
-	if (r == 0)
-		mark_from_state(state, mark);
-	return r;
+	if (v->base.had && got->received < got->delivered)
+		snprintf(v->base.how, sizeof(v->base.how),
+			 "%s, by what has changed: %zu of %zu KiB", own, got->received >> 10,
+			 got->delivered >> 10);
+	else
+		snprintf(v->base.how, sizeof(v->base.how), "%s", own);
+}
+
+static int fetch_by_port(struct source_virtio *v, struct session *s, unsigned want,
+			 const struct source_sink *sink, struct errmsg *why)
+{
+	const struct port_order order = {.want = want, .sink = sink, .had = v->base.had};
+	struct port_result got;
+	int r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, &order, &got, why);
+
+	if (r < 0)
+		return r;
+	mark_from_state(got.state, &v->base.mark);
+	say_used(v);
+	say_own(v, &got);
+	return 0;
 }
 
 /* Our own program knows a word for it. An agent does not. */
@@ -159,9 +228,10 @@ static int with_name(const struct source_virtio *v, int r, struct errmsg *why)
 	return errmsg_set(why, r, SCHEME "%s: %s", v->path, e.text);
 }
 
-static void say_used(struct source_virtio *v, const char *how)
+static void say_agent(struct source_virtio *v, const char *how)
 {
-	snprintf(v->base.used, sizeof(v->base.used), SCHEME "%s", v->path);
+	v->base.mark.len = 0;
+	say_used(v);
 	snprintf(v->base.how, sizeof(v->base.how), "%s", how);
 }
 
@@ -178,8 +248,7 @@ static int fetch_by_virsh(struct source_virtio *v, unsigned want,
 	if (r == 0)
 		r = fetch_by_agent(&link, &virsh, want, sink, &e);
 	if (r == 0) {
-		v->base.mark.len = 0;
-		say_used(v, "qemu-guest-agent by virsh, since libvirt holds the port");
+		say_agent(v, "qemu-guest-agent by virsh, since libvirt holds the port");
 		return 0;
 	}
 	if (r == VIRSH_NONE)
@@ -192,15 +261,19 @@ static int fetch_by_virsh(struct source_virtio *v, unsigned want,
 static int fetch_by_link(struct source_virtio *v, struct session *s, unsigned want,
 			 const struct source_sink *sink, struct errmsg *why)
 {
-	struct source_mark mark = {0};
-	int r = fetch_from(s, want, sink, &mark, why);
+	int r;
 
-	serial_link_close(&s->link);
-	if (r < 0)
-		return r;
-	v->base.mark = mark;
-	say_used(v, s->probe.who == SERIAL_AGENT ? "qemu-guest-agent" : "kvmprofs in the guest");
-	return 0;
+	if (s->probe.who == SERIAL_AGENT) {
+		r = fetch_by_agent(&s->link, NULL, want, sink, why);
+		if (r == 0)
+			say_agent(v, "qemu-guest-agent");
+	} else {
+		r = fetch_by_port(v, s, want, sink, why);
+	}
+	if (r == 0)
+		listen_on(v, s);
+	close_session(s);
+	return r;
 }
 
 static int virtio_fetch(struct source *base, unsigned want, const struct source_limits *limits,
@@ -209,7 +282,7 @@ static int virtio_fetch(struct source *base, unsigned want, const struct source_
 	struct source_virtio *v = (struct source_virtio *)base;
 	struct errmsg e = {0};
 	struct session s;
-	int r = open_session(v->path, limits, &s, &e);
+	int r = open_session(v, limits, &s, &e);
 
 	if (r == 0)
 		r = fetch_by_link(v, &s, want, sink, &e);
@@ -236,24 +309,26 @@ static int virtio_look(struct source *base, const struct source_limits *limits, 
 
 	if (base->mark.len != PORT_STATE_LEN)
 		return -ENOSYS;
-	r = open_session(v->path, limits, &s, why);
+	r = open_session(v, limits, &s, why);
 	if (r == -EBUSY)
 		return -ENOSYS; /* by virsh */
 	if (r < 0)
 		return with_name(v, r, why);
 	r = look_at(&s, &now, why);
-	serial_link_close(&s.link);
-	if (r < 0)
-		return with_name(v, r, why);
-	r = (int)compare(&base->mark, &now);
-	base->mark = now;
-	return r;
+	if (r == 0) {
+		r = (int)compare(&base->mark, &now);
+		base->mark = now;
+		listen_on(v, &s);
+	}
+	close_session(&s);
+	return r < 0 ? with_name(v, r, why) : r;
 }
 
 static void virtio_destroy(struct source *base)
 {
 	struct source_virtio *v = (struct source_virtio *)base;
 
+	serial_ear_destroy(v->base.ear);
 	free(v->path);
 	free(v);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
@@ -31,19 +32,21 @@ static int with_lock__hand_out(struct symload *sl)
 static void *scheduler_main(void *arg)
 {
 	struct symload *sl = arg;
-	struct pollfd p = {.fd = sl->wake_fd, .events = POLLIN};
+	struct pollfd p[] = {{.fd = sl->wake_fd, .events = POLLIN},
+			     {.fd = sl->ears_fd, .events = POLLIN}};
 	bool stopping;
 	int timeout;
 
 	do {
 		io_wake_clear(sl->wake_fd);
 		symload_sync_guests(sl);
+		symload_hear(sl);
 		mutex_lock(&sl->lock);
 		stopping = sl->stopping;
 		timeout = with_lock__hand_out(sl);
 		mutex_unlock(&sl->lock);
 		if (!stopping)
-			poll(&p, 1, timeout);
+			poll(p, 2, timeout);
 	} while (!stopping);
 	return NULL;
 }
@@ -98,6 +101,9 @@ static int fill(struct symload *sl, const struct symload_config *c)
 	sl->wake_fd = io_wake_create();
 	if (sl->wake_fd < 0)
 		return sl->wake_fd;
+	sl->ears_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (sl->ears_fd < 0)
+		return -errno;
 	return guests_subscribe(sl->gs, sl->wake_fd);
 }
 
@@ -109,7 +115,7 @@ int symload_create(const struct symload_config *config, struct guests *gs, struc
 	if (!sl)
 		return -ENOMEM;
 	sl->gs = gs;
-	sl->wake_fd = -1;
+	sl->wake_fd = sl->ears_fd = -1;
 	sl->kept_max = config->kept_max ? config->kept_max : SYMLOAD_KEPT_MAX;
 	sl->check_ns = config->check_ms ? config->check_ms * NSEC_PER_MSEC
 					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
@@ -135,6 +141,7 @@ void symload_destroy(struct symload *sl)
 	if (sl->wake_fd >= 0)
 		guests_unsubscribe(sl->gs, sl->wake_fd);
 	close_keep_errno(sl->wake_fd);
+	close_keep_errno(sl->ears_fd);
 	for (size_t i = 0; i < sl->count; i++)
 		load_free(sl->loads[i]);
 	free(sl->loads);

@@ -10,9 +10,10 @@
  * that takes a few per cent of a CPU.
  *
  * Then: looks, which cost little; at memory every three seconds, else every seven at boot id and
- * module list, so that a change is known within ten; and all of it anew when something changed.
- * Another boot begins a new epoch (guests_new_epoch()). What is known of the boot that is over goes
- * along with the next fetches, so that its remains are not taken for the new one.
+ * module list, so that a change is known within ten, and at once where the guest tells of it
+ * (serial_turn.h); and all of it anew when something changed. Another boot begins a new epoch
+ * (guests_new_epoch()). What is known of the boot that is over goes along with the next fetches, so
+ * that its remains are not taken for the new one.
  *
  * One hung guest must not delay another: the first attempt gives up soon when nobody answers,
  * and guests whose last attempt ran out of time, or took long, share at most half of the threads
@@ -29,6 +30,7 @@
 #define SYMLOAD_CHECK_SEC	7    /* between looks at a guest whose symbols are here */
 #define SYMLOAD_LOOK_MS		3000 /* the same where a look is at its memory */
 #define SYMLOAD_YOUNG_LOOK_MS	1000 /* and the guest booted less than a minute ago */
+#define SYMLOAD_NEWS_MS		1000 /* from the last attempt until a guest's news are heeded */
 #define SYMLOAD_YOUNG_CPU_SHARE 10   /* see SYMLOAD_CPU_SHARE: while it boots */
 #define SYMLOAD_BOOT_MS		500  /* between quick attempts at a guest that boots */
 #define SYMLOAD_QUIET_MS	2000 /* the same when it has been at it for a minute */

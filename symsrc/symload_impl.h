@@ -6,6 +6,7 @@
  *	symload_ram.c	the guest's RAM for it
  *	symload_room.c	what all of it may take
  *	symload_sampled.c	addresses that were sampled, for a source that wants them
+ *	symload_ears.c	guests that tell by themselves that something has changed
  *	symload_policy.c	when and how long
  */
 #ifndef KVMPROFS_SYMLOAD_IMPL_H
@@ -16,6 +17,7 @@
 
 #include "symsrc/base/lock.h"
 #include "symsrc/fetch.h"
+#include "symsrc/serial_turn.h"
 #include "symsrc/symload.h"
 
 #define NEVER		UINT64_MAX
@@ -54,6 +56,8 @@ struct load {
 	struct kept kept[SYMSRC_EPOCHS_KEPT]; /* newest first */
 	char used[SOURCE_USED_MAX];
 	struct load_ram ram;
+	struct serial_ear *ear;	      /* by which the guest tells of news; NULL: it does not */
+	uint64_t ended_ns;	      /* when its last job did */
 	struct source_mark mark;      /* of the current boot, as a look brought it up to date */
 	struct source_mark dead;      /* of the boot before, until there are symbols of this one */
 	bool unmarked;		      /* there was a boot before, and dead is not its mark */
@@ -121,6 +125,7 @@ struct symload {
 	pthread_t scheduler;
 	bool scheduler_started;
 	int wake_fd; /* of the scheduler: guests, the clock, a finished fetch */
+	int ears_fd; /* epoll(7) of all guests' ears, by serial */
 
 	struct mutex lock;
 	struct cond work;		  /* there may be something due */
@@ -203,6 +208,14 @@ void with_lock__take_sampled(const struct load *l, struct job *job);
 
 /* They have done their duty, or are of a boot that is over. */
 void load_drop_sampled(struct load *l);
+
+/* ---- symload_ears.c ------------------------------------------------------------------------- */
+
+/* Listens by this ear (which may be NULL) from now on, and no more by the one of before. */
+void with_lock__listen(const struct symload *sl, struct load *l, struct serial_ear *ear);
+
+/* Schedules a look at each guest that has news. */
+void symload_hear(struct symload *sl);
 
 /* ---- symload_job.c -------------------------------------------------------------------------- */
 

@@ -72,6 +72,9 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 			    .failures = l->failures,
 			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
+	/* Where an attempt has failed it may be because of it. */
+	if (have && l->failures == 0)
+		job->req.had = have->kallsyms;
 	job->guest = guest_get(l->guest);
 	job->ram = l->ram;
 	l->ram = (struct load_ram){0};
@@ -81,6 +84,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 	with_lock__fill_request(sl, l, f, &job->req);
 	with_lock__take_sampled(l, job);
 	io_wake_clear(f->cancel_fd);
+	with_lock__listen(sl, l, NULL);
 	l->running_slow = load_is_patient(l);
 	sl->slow_running += l->running_slow;
 	l->by = f;
@@ -235,6 +239,7 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 
 	l->failures = 0;
 	l->error = (struct errmsg){0};
+	with_lock__listen(sl, l, take_ptr(job->req.ear));
 	if (job->req.tried.count)
 		l->tried = job->req.tried;
 	if (job->symbols)
@@ -317,6 +322,7 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 	sl->slow_running -= l->running_slow;
 	l->running_slow = false;
 	l->by = NULL;
+	l->ended_ns = clock_now_ns();
 	l->ram = job->ram;
 	load_charge(l, job->cpu_ns);
 	if (l->gone) {
@@ -372,6 +378,7 @@ static void do_job(struct symload *sl, struct job *job)
 	mutex_unlock(&sl->lock);
 	if (news)
 		log_outcome(job);
+	serial_ear_destroy(job->req.ear);
 	symbols_put(job->symbols);
 	symbols_put(job->had);
 	guest_put(job->guest);

@@ -36,6 +36,7 @@ void load_free(struct load *l)
 		symbols_put(l->kept[i].symbols);
 	load_drop_sampled(l);
 	load_ram_deinit(&l->ram);
+	serial_ear_destroy(l->ear);
 	guest_put(l->guest);
 	free(l);
 }

@@ -57,8 +57,7 @@ static bool tell_failed(struct port *p, const char *path, int err, bool *ret)
 	return port_send_text(p, PORT_FAILED, text);
 }
 
-/* As much as fits into a packet: procfs gives a page at a time. Negative errno. */
-static ssize_t read_full(int fd, uint8_t *to, size_t size)
+ssize_t files_read(int fd, uint8_t *to, size_t size)
 {
 	size_t len = 0;
 	ssize_t n = 1;
@@ -72,11 +71,16 @@ static ssize_t read_full(int fd, uint8_t *to, size_t size)
 	return (ssize_t)len;
 }
 
-static bool send_content(struct port *p, int fd, const char *path, bool *ret)
+static bool send_content(struct port *p, enum port_file file, int fd, const char *path, bool *ret)
 {
 	ssize_t n;
 
-	while ((n = read_full(fd, port_payload(p), PORT_DATA_MAX)) > 0) {
+	if (file == PORT_KALLSYMS && p->have_count) {
+		if (!changes_send(p, fd, &n))
+			return false;
+		return n < 0 ? tell_failed(p, path, (int)-n, ret) : true;
+	}
+	while ((n = files_read(fd, port_payload(p), PORT_DATA_MAX)) > 0) {
 		if (!port_send(p, PORT_DATA, (size_t)n))
 			return false;
 	}
@@ -96,7 +100,8 @@ static bool send_path(struct port *p, enum port_file file, const char *path, con
 		return tell_failed(p, path, -fd, ret);
 	*port_payload(p) = (uint8_t)file;
 	memcpy(port_payload(p) + 1, module, strlen(module));
-	goes_on = port_send(p, PORT_FILE, 1 + strlen(module)) && send_content(p, fd, path, ret);
+	goes_on =
+		port_send(p, PORT_FILE, 1 + strlen(module)) && send_content(p, file, fd, path, ret);
 	close(fd);
 	return goes_on;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "symsrc/guest-helper/protocol.h"
 
@@ -23,9 +24,11 @@ struct port {
 	char request[PORT_LINE_MAX]; /* the last whole line, without its newline */
 	uint32_t wanted;	     /* the session that the host asked for; 0: no new one */
 
-	uint32_t session;	       /* 0: none */
-	uint32_t count;		       /* packets sent in it */
-	bool pushes;		       /* a change of state is to be sent */
+	uint32_t session;    /* 0: none */
+	uint32_t count;	     /* packets sent in it */
+	bool pushes;	     /* a change of state is to be sent */
+	uint32_t have_count; /* blocks that the host has, by their digests */
+	uint64_t have[PORT_HAVE_MAX];
 	uint8_t state[PORT_STATE_LEN]; /* the last that was sent */
 
 	uint8_t packet[PORT_PACKET_MAX];
@@ -53,6 +56,18 @@ bool port_send(struct port *p, enum port_packet type, size_t n);
 /* The same with text. */
 bool port_send_text(struct port *p, enum port_packet type, const char *text);
 
+/* As zlib's. */
+uint32_t port_crc32(uint32_t crc, const uint8_t *p, size_t n);
+
+/* ---- changes.c: kallsyms for a host that has an earlier one ---- */
+
+/* Takes the digests of a "have" line. */
+void changes_have(struct port *p, char *digests);
+
+/* Sends what the host has not. False when the session is over. *ret: negative errno when it could
+ * not be read, which the caller tells. */
+bool changes_send(struct port *p, int fd, ssize_t *ret);
+
 /* ---- files.c: what may be read ---- */
 
 /* The root of what is read; "/" unless a test has another one. 0 or negative errno. */
@@ -60,6 +75,9 @@ int files_open_root(const char *root);
 
 /* Opens a file of the list. A descriptor or negative errno. */
 int files_open(enum port_file file);
+
+/* As much as there is, until size: procfs gives a page at a time. Negative errno. */
+ssize_t files_read(int fd, uint8_t *to, size_t size);
 
 /* The file of that name, or 0. */
 int files_find(const char *name);

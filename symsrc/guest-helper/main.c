@@ -11,6 +11,7 @@
 
 #define REOPEN_MS 1000 /* until the port is tried again */
 #define CLOSED_MS 500  /* until a host is looked for again, should no SIGIO come */
+#define SETTLE_MS 100  /* from the first word of modules until the state is looked at */
 #define LOOK_MS	  3000 /* until the state is looked at, should no event come */
 
 #ifndef KVMPROFS_VERSION
@@ -27,6 +28,16 @@ struct watches {
 	int signals; /* SIGIO */
 	int modules; /* -1: none */
 };
+
+/* One module rarely comes alone, and none of them is ready when the first word of it comes. */
+static bool modules_have_changed(int fd)
+{
+	if (!state_watched(fd))
+		return false;
+	poll(NULL, 0, SETTLE_MS);
+	state_watched(fd);
+	return true;
+}
 
 /* Waits until there is something to do. */
 static void wait_for_news(struct port *p, const struct watches *w)
@@ -45,7 +56,7 @@ static void wait_for_news(struct port *p, const struct watches *w)
 	/* A closed port is tried at each of its signals and now and then. */
 	if (f[0].revents || p->closed)
 		port_receive(p);
-	if (ready == 0 || (f[2].revents && state_watched(w->modules)))
+	if (ready == 0 || (f[2].revents && modules_have_changed(w->modules)))
 		request_push(p);
 }
 

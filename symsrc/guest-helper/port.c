@@ -19,6 +19,7 @@
 #define COMING_STEP_MS 5
 
 static const char sync_begin[] = "{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":";
+static const char have_begin[] = "have ";
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
@@ -118,6 +119,11 @@ static void end_line(struct port *p)
 	if (id) {
 		p->wanted = id;
 		p->has_request = false;
+		p->have_count = 0;
+		return;
+	}
+	if (strncmp(p->line, have_begin, strlen(have_begin)) == 0) {
+		changes_have(p, p->line + strlen(have_begin));
 		return;
 	}
 	memcpy(p->request, p->line, p->line_len + 1);
@@ -143,7 +149,7 @@ static void take(struct port *p, unsigned char c)
 static void host_has_gone(struct port *p)
 {
 	p->closed = true;
-	p->session = p->wanted = 0;
+	p->session = p->wanted = p->have_count = 0;
 	p->has_request = p->pushes = false;
 }
 
@@ -175,7 +181,7 @@ static void put32(uint8_t *p, uint32_t v)
 }
 
 /* CRC-32 of IEEE 802.3, a nibble at a time: small, and faster than what feeds it. */
-static uint32_t crc32(uint32_t crc, const uint8_t *p, size_t n)
+uint32_t port_crc32(uint32_t crc, const uint8_t *p, size_t n)
 {
 	static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
 					   0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
@@ -251,8 +257,8 @@ bool port_send(struct port *p, enum port_packet type, size_t n)
 	p->packet[13] = 0;
 	p->packet[14] = (uint8_t)(n >> 8);
 	p->packet[15] = (uint8_t)n;
-	crc = crc32(0, p->packet, 16);
-	put32(p->packet + 16, crc32(crc, p->packet + PORT_HEAD, n));
+	crc = port_crc32(0, p->packet, 16);
+	put32(p->packet + 16, port_crc32(crc, p->packet + PORT_HEAD, n));
 	while (left > 0 && !is_over(p))
 		send_some(p, &at, &left);
 	return left == 0;

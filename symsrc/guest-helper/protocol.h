@@ -8,16 +8,22 @@
  *			begins a session, and ends the one before it, also in the middle of an
  *			answer. It is qemu-guest-agent's own line, with a 0xFF in front of it, so
  *			that the host need not know who listens. ID: 1 to 0x7f7f7f7f, drawn at
- *random, each byte below 0x80. Answer: HELLO.
+ *			random, each byte below 0x80. Answer: HELLO.
+ *	have DIGEST...	blocks of kallsyms that the host has (blocks.h), as 16 hexadecimal digits
+ *			each, blanks between them. No answer. Further lines add to the list, which
+ *			holds PORT_HAVE_MAX; session and "get" end it. Since version 2.
  *	get NAME...	these files, in this order, names as in PORT_FILE_NAMES, blanks between
  *			them. Answer: STATE, as it was before; then for each file that the guest has
  *			FILE and DATA..., for "module_notes" as many FILEs as there are; END.
- *			Instead of END, or at any place before it, FAILED ends the answer.
+ *			Instead of END, or at any place before it, FAILED ends the answer. After
+ *			"have" kallsyms comes by blocks: SAME stands for those that the host has,
+ *			DATA is another one each, and SUM follows the last of them.
  *	state		Answer: STATE.
  *
  * Lines outside a session are not answered. To one that is none of these the answer is FAILED.
- * After a "get" a STATE comes by itself whenever it has changed, within seconds. A request that
- * comes in the middle of an answer waits for its end.
+ * After a "get" (since version 2 after a "state", too) a STATE comes by itself whenever it has
+ * changed: at once where the kernel tells of its modules, else within seconds. A request that comes
+ * in the middle of an answer waits for its end.
  *
  * Guest to host: packets, numbers with their highest byte first:
  *
@@ -40,12 +46,15 @@
 #define KVMPROFS_GUEST_HELPER_PROTOCOL_H
 
 #define PORT_NAME    "org.kvmprofs.0"
-#define PORT_VERSION 1
+#define PORT_VERSION 2
+#define PORT_OLDEST  1 /* that the host understands, too: it knows no "have" */
 
 #define PORT_LINE_MAX	256
 #define PORT_HEAD	20
 #define PORT_PACKET_MAX 32768 /* what Linux's virtio_console takes in one write */
 #define PORT_DATA_MAX	(PORT_PACKET_MAX - PORT_HEAD)
+#define PORT_HAVE_MAX	4096 /* blocks: twice what GUEST_KALLSYMS_MAX is of full ones */
+#define PORT_DIGEST_LEN 16   /* of one, in a line */
 
 #define PORT_MAGIC     "\xffKVP"
 #define PORT_MAGIC_LEN 4
@@ -57,8 +66,13 @@ enum port_packet {
 	PORT_DATA,	/* 1 to PORT_DATA_MAX bytes of the last FILE */
 	PORT_END,	/* nothing */
 	PORT_STATE,	/* PORT_STATE_LEN bytes; see below */
-	PORT_FAILED	/* text for people: what could not be done and why */
+	PORT_FAILED,	/* text for people: what could not be done and why */
+	PORT_SAME,	/* two numbers of 4 bytes: the first block of the host's list, counted from
+			 * 0, and how many follow upon another there and here */
+	PORT_SUM	/* of the last FILE: 4 bytes, the CRC-32 of all its bytes */
 };
+#define PORT_SAME_LEN 8
+#define PORT_SUM_LEN  4
 
 enum port_file {
 	PORT_VERSION_FILE = 1, /* /proc/version */

@@ -2,8 +2,10 @@
 
 #include "symsrc/guest-helper/guest.h"
 
+/* From then on changes of it are told. */
 static bool send_state(struct port *p)
 {
+	p->pushes = true;
 	state_read(p->state);
 	memcpy(port_payload(p), p->state, PORT_STATE_LEN);
 	return port_send(p, PORT_STATE, PORT_STATE_LEN);
@@ -15,7 +17,6 @@ static void get(struct port *p, char *names)
 	bool good = true;
 	char *name;
 
-	p->pushes = true;
 	if (!send_state(p))
 		return;
 	while ((name = strsep(&names, " "))) {
@@ -31,6 +32,7 @@ static void get(struct port *p, char *names)
 			return;
 	}
 	port_send(p, PORT_END, 0);
+	p->have_count = 0;
 }
 
 static void begin_session(struct port *p)

@@ -4,11 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "symsrc/guest-helper/blocks.h"
 #include "symsrc/guest-helper/guest.h"
 
 #define UEVENTS_OF_KERNEL 1
-#define FNV_BASIS	  14695981039346656037ULL
-#define FNV_PRIME	  1099511628211ULL
 
 int state_watch(void)
 {

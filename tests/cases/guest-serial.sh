@@ -120,7 +120,7 @@ for port in agent own; do
 	guest ask one 'modprobe msr' || give_up "modprobe"
 	began=$SECONDS
 	within "$port: a module that was loaded since" 60 knows_module
-	echo "# $port: after $((SECONDS - began)) s"
+	echo "# $port: after $((SECONDS - began)) s; $(info "$g" source_how)"
 	if [ $port = agent ]; then
 		guest ask one 'modprobe -r msr' || give_up "modprobe -r"
 		within "agent: and one that was unloaded" 60 knows_no_module
@@ -132,6 +132,12 @@ within "own: its modules are those of then" 60 knows_no_module
 check "own: by the same boot" epoch_is "$g" 1
 guest ask one 'modprobe msr' || give_up "modprobe after loadvm"
 within "own: and a module again" 60 knows_module
+guest truth one "$work/truth" >/dev/null
+is_true() { cmp -s "$work/truth/kallsyms" "$g/kallsyms"; }
+within "own: byte for byte, with what it brought" 60 is_true
+# "by what has changed: 21 of 9843 KiB": a tenth would be much
+few() { [[ $(info "$g" source_how) =~ has\ changed:\ ([0-9]+)\ of\ ([0-9]+)\ KiB ]] && ((BASH_REMATCH[1] * 10 < BASH_REMATCH[2])); }
+check "own: only what has changed came over" few
 guest qmp one stop >/dev/null
 sleep 8 # a look or two meanwhile
 check "own: a guest that is stopped keeps its symbols" knows_module

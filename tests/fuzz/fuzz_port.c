@@ -1,6 +1,7 @@
 /* Packets of our own program in a guest. A checksum keeps a fuzzer out, so the input is made into
  * packets with the right ones, and into some that are damaged: pieces of "type, length, payload",
- * where a type above 127 damages. The first byte chooses the size of the pieces that are fed. */
+ * where a type above 127 damages. The first byte chooses the size of the pieces that are fed,
+ * whether files were asked for, and whether an earlier kallsyms is here. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
+	static const char text[] = "1 T a\n2 T b\n3 t c\t[ext4]\n4 t d\t[jbd2]\n";
+	static struct port_blocks known;
 	static struct port p;
 	uint8_t packet[PORT_HEAD + 256];
 	struct order order = {0};
@@ -92,7 +95,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
 	if (size == 0)
 		return 0;
-	port_init(&p, SESSION, bytes[0] & 1 ? &sink : NULL);
+	port_blocks_make(&known, text, sizeof(text) - 1);
+	port_init(&p, SESSION, bytes[0] & 1 ? &sink : NULL, bytes[0] & 2 ? &known : NULL);
 	for (uint32_t count = 0; r == 0 && at + 2 <= size; count++) {
 		size_t left = size - at - 2;
 		size_t n = bytes[at + 1] < left ? bytes[at + 1] : left;
@@ -103,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		at += 2 + n;
 	}
 	/* And as it is, which is never right. */
-	port_init(&p, SESSION, &sink);
+	port_init(&p, SESSION, &sink, &known);
 	feed(&p, bytes, size, (size_t)bytes[0] + 1);
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/fetch.h"
 #include "symsrc/base/io.h"
+#include "symsrc/serial_turn.h"
 #include "symsrc/source_impl.h"
 #include "tests/unit/lib/guestroot.h"
 #include "tests/unit/lib/realagent.h"
@@ -37,6 +38,7 @@ void try_init(struct attempt *t, const char *path)
 void try_deinit(struct attempt *t)
 {
 	collect_deinit(&t->got);
+	serial_ear_destroy(take_ptr(t->ear));
 }
 
 static void look(struct attempt *t)
@@ -47,6 +49,7 @@ static void look(struct attempt *t)
 	snprintf(req.uri, sizeof(req.uri), "%s", t->uri);
 	t->result = fetch_look(&req, &news, &t->why);
 	t->mark = req.mark;
+	t->ear = req.ear;
 	if (t->result == 0)
 		t->result = (int)news;
 }
@@ -58,6 +61,7 @@ void try_run(struct attempt *t, unsigned want)
 
 	collect_deinit(&t->got);
 	collect_init(&t->got);
+	serial_ear_destroy(take_ptr(t->ear));
 	t->why = (struct errmsg){0};
 	if (!want) {
 		look(t);
@@ -65,9 +69,11 @@ void try_run(struct attempt *t, unsigned want)
 	}
 	assert_int_equal(source_virtio_create(t->uri, &t->target, &s, &t->why), 0);
 	s->mark = t->mark;
+	s->had = t->had;
 	t->result = s->ops->fetch(s, want, &t->limits, &t->sink, &t->why);
 	t->seconds = (double)(clock_now_ns() - began) / NSEC_PER_SEC;
 	t->mark = s->mark;
+	t->ear = take_ptr(s->ear);
 	snprintf(t->used, sizeof(t->used), "%s", s->used);
 	snprintf(t->how, sizeof(t->how), "%s", s->how);
 	source_destroy(s);

@@ -15,6 +15,8 @@ struct attempt {
 	struct collect got;
 	struct errmsg why;
 	struct source_mark mark; /* in and out */
+	struct blob *had;	 /* struct source */
+	struct serial_ear *ear;	 /* likewise, of the last try */
 	char used[SOURCE_USED_MAX], how[SOURCE_HOW_MAX];
 	int result;
 	double seconds;

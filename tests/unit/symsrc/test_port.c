@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <cmocka.h>
 
@@ -17,6 +19,12 @@
 
 #define SESSION 0x01020305
 #define STATE	"11111111-2222-3333-4444-555555555555SUMofALL"
+
+/* Three blocks: of the kernel, and of two modules. */
+static const char known_text[] = "1 T a\n2 T b\n3 T c\n"
+				 "4 t d\t[ext4]\n5 t e\t[ext4]\n6 t f\t[ext4]\n"
+				 "7 t g\t[jbd2]\n8 t h\t[jbd2]\n9 t i\t[jbd2]\n";
+static struct port_blocks known;
 
 /* ---- making packets ------------------------------------------------------------------------- */
 
@@ -56,7 +64,7 @@ static void packet(struct stream *s, unsigned type, const void *payload, size_t 
 
 static void hello(struct stream *s)
 {
-	packet(s, PORT_HELLO, "\1", 1);
+	packet(s, PORT_HELLO, "\2", 1);
 }
 
 static void file(struct stream *s, enum port_file code, const char *module, const char *text)
@@ -92,7 +100,7 @@ static int read_stream(const struct stream *s, size_t chunk, const struct source
 	size_t at = PORT_FIND_LEN, now;
 	int r = 0;
 
-	port_init(p, SESSION, sink);
+	port_init(p, SESSION, sink, known.count ? &known : NULL);
 	for (; r == 0 && at < s->bytes.len; at += now) {
 		now = s->bytes.len - at < chunk ? s->bytes.len - at : chunk;
 		r = port_feed(p, s->bytes.data + at, now, why);
@@ -148,6 +156,7 @@ static void test_states(void **state)
 	packet(&s, PORT_END, "", 0);
 	packet(&s, PORT_STATE, other, PORT_STATE_LEN);
 	assert_int_equal(read_stream(&s, 7, nobody, p, NULL), 0);
+	assert_true(p->changed);
 	assert_memory_equal(p->state, STATE, PORT_STATE_LEN);
 	buf_deinit(&s.bytes);
 }
@@ -176,6 +185,64 @@ static void test_full_packet(void **state)
 		collect_deinit(&c);
 		buf_deinit(&s.bytes);
 	}
+}
+
+/* ---- by what has changed -------------------------------------------------------------------- */
+
+static void same(struct stream *s, uint32_t first, uint32_t count)
+{
+	unsigned char payload[PORT_SAME_LEN];
+
+	put32(payload, first);
+	put32(payload + 4, count);
+	packet(s, PORT_SAME, payload, sizeof(payload));
+}
+
+static void sum(struct stream *s, const char *text)
+{
+	unsigned char payload[PORT_SUM_LEN];
+
+	put32(payload, (uint32_t)crc32(0, (const unsigned char *)text, (uInt)strlen(text)));
+	packet(s, PORT_SUM, payload, sizeof(payload));
+}
+
+static void begin_kallsyms(struct stream *s)
+{
+	stream_init(s);
+	hello(s);
+	packet(s, PORT_STATE, STATE, PORT_STATE_LEN);
+	file(s, PORT_KALLSYMS, "", "");
+}
+
+/* jbd2 has gone, and msr has come in front of ext4: what the host then has is the whole text. */
+static void test_changes(void **state)
+{
+	static const char now[] = "1 T a\n2 T b\n3 T c\n0 t m\t[msr]\n"
+				  "4 t d\t[ext4]\n5 t e\t[ext4]\n6 t f\t[ext4]\n";
+	CLEANUP_FREE struct port *p = malloc(sizeof(*p));
+	struct stream s;
+
+	(void)state;
+	port_blocks_make(&known, known_text, strlen(known_text));
+	assert_int_equal(known.count, 3);
+	begin_kallsyms(&s);
+	same(&s, 0, 1);
+	packet(&s, PORT_DATA, "0 t m\t[msr]\n", 12);
+	same(&s, 1, 1);
+	sum(&s, now);
+	packet(&s, PORT_END, "", 0);
+	for (size_t chunk = 1; chunk <= s.bytes.len; chunk++) {
+		struct collect c;
+		struct source_sink sink;
+
+		collect_init(&c);
+		sink = collect_sink(&c);
+		assert_int_equal(read_stream(&s, chunk, &sink, p, NULL), 0);
+		assert_true(p->ended);
+		collect_assert(&c, GUEST_FILE_KALLSYMS, 1, now, strlen(now));
+		collect_deinit(&c);
+	}
+	buf_deinit(&s.bytes);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
@@ -376,6 +443,121 @@ static void test_wrong_packets(void **state)
 	}
 }
 
+static void same_of_another_file(struct stream *s)
+{
+	stream_init(s);
+	hello(s);
+	file(s, PORT_MODULES, "", "");
+	same(s, 0, 1);
+}
+
+static void same_behind_the_last(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 2, 2);
+}
+
+static void same_that_overflows(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 1, UINT32_MAX);
+}
+
+static void same_of_none(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 1, 0);
+}
+
+static void same_without_a_sum(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 0, 3);
+	packet(s, PORT_END, "", 0);
+}
+
+static void same_before_another_file(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 0, 3);
+	file(s, PORT_MODULES, "", "");
+}
+
+static void another_sum(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 0, 2);
+	sum(s, known_text);
+}
+
+static void sum_of_no_file(struct stream *s)
+{
+	stream_init(s);
+	hello(s);
+	sum(s, "");
+}
+
+static void short_sum(struct stream *s)
+{
+	begin_kallsyms(s);
+	packet(s, PORT_SUM, "123", 3);
+}
+
+static void data_behind_the_sum(struct stream *s)
+{
+	begin_kallsyms(s);
+	same(s, 0, 3);
+	sum(s, known_text);
+	packet(s, PORT_DATA, "x", 1);
+}
+
+static void test_wrong_changes(void **state)
+{
+	static const struct wrong wrongs[] = {
+		{"not here", same_of_another_file},
+		{"not here", same_behind_the_last},
+		{"not here", same_that_overflows},
+		{"not here", same_of_none},
+		{"no sum", same_without_a_sum},
+		{"no sum", same_before_another_file},
+		{"do not fit", another_sum},
+		{"a sum", sum_of_no_file},
+		{"a sum", short_sum},
+		{"bytes of no file", data_behind_the_sum},
+	};
+	struct stream s;
+
+	(void)state;
+	port_blocks_make(&known, known_text, strlen(known_text));
+	for (size_t i = 0; i < ARRAY_SIZE(wrongs); i++) {
+		wrongs[i].make(&s);
+		assert_refused(&s, -EBADMSG, wrongs[i].text);
+		buf_deinit(&s.bytes);
+	}
+	/* Nobody said that anything is here. */
+	known.count = 0;
+	begin_kallsyms(&s);
+	same(&s, 0, 1);
+	assert_refused(&s, -EBADMSG, "not here");
+	buf_deinit(&s.bytes);
+}
+
+/* What is repeated again and again grows no further than what is sent. */
+static void test_repeated_blocks(void **state)
+{
+	CLEANUP_FREE char *text = malloc(PORT_DATA_MAX);
+	struct stream s;
+
+	(void)state;
+	memset(text, 'x', PORT_DATA_MAX);
+	port_blocks_make(&known, text, PORT_DATA_MAX);
+	begin_kallsyms(&s);
+	for (unsigned i = 0; i <= GUEST_KALLSYMS_MAX / PORT_DATA_MAX; i++)
+		same(&s, 0, 1);
+	assert_refused(&s, -EFBIG, "above the limit");
+	buf_deinit(&s.bytes);
+}
+
 static void test_limits(void **state)
 {
 	CLEANUP_FREE char *much = calloc(1, PORT_DATA_MAX);
@@ -411,9 +593,124 @@ static void test_failures(void **state)
 	assert_refused(&s, -EIO, "kvmprofs in the guest: /proc/kallsyms: \\x1b[31m");
 	buf_deinit(&s.bytes);
 	stream_init(&s);
-	packet(&s, PORT_HELLO, "\2more", 5);
-	assert_refused(&s, -EPROTONOSUPPORT, "speaks version 2, this one 1");
+	packet(&s, PORT_HELLO, "\3more", 5);
+	assert_refused(&s, -EPROTONOSUPPORT, "speaks version 3, this one 2");
 	buf_deinit(&s.bytes);
+	stream_init(&s);
+	packet(&s, PORT_HELLO, "\0", 1);
+	assert_refused(&s, -EPROTONOSUPPORT, "speaks version 0, this one 2");
+	buf_deinit(&s.bytes);
+}
+
+static int forget_known(void **state)
+{
+	(void)state;
+	known.count = 0;
+	return 0;
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
+/* All of it is in a block, none is longer than a packet, and each is of one module. */
+static void test_blocks(void **state)
+{
+	CLEANUP_BUF struct buf text;
+	struct port_blocks *b = malloc(sizeof(*b));
+	size_t n;
+
+	(void)state;
+	buf_init(&text, 16 << 20);
+	for (unsigned i = 0; i < 10000; i++)
+		buf_printf(&text, "%016x t kernel%u\n", i, i);
+	for (unsigned i = 0; i < 3000; i++)
+		buf_printf(&text, "%016x t module%u\t[m%u]\n", i, i, i / 1000);
+	buf_append_str(&text, "no newline\t[m2]");
+	port_blocks_make(b, text.data, text.len);
+	assert_in_range(b->count, 9 + 3, 16 + 2 * 3 + 1);
+	assert_int_equal(b->start[b->count], text.len);
+	for (uint32_t i = 0; i < b->count; i++) {
+		assert_non_null(port_blocks_find(b, i, 1, &n));
+		assert_in_range(n, 1, PORT_DATA_MAX);
+	}
+	assert_ptr_equal(port_blocks_find(b, 0, (uint32_t)b->count, &n), text.data);
+	assert_int_equal(n, text.len);
+	free(b);
+}
+
+/* More blocks than a list holds: what is behind them is not known, which costs bytes only. */
+static void test_more_blocks_than_are_kept(void **state)
+{
+	CLEANUP_BUF struct buf text, lines;
+	struct port_blocks *b = malloc(sizeof(*b));
+	size_t count = 0;
+
+	(void)state;
+	buf_init(&text, 16 << 20);
+	buf_init(&lines, 128 << 10);
+	for (unsigned i = 0; i < 2 * PORT_HAVE_MAX; i++)
+		buf_printf(&text, "1 t f\t[m%u]\n", i);
+	port_blocks_make(b, text.data, text.len);
+	assert_int_equal(b->count, PORT_HAVE_MAX);
+	port_blocks_lines(b, &lines);
+	assert_int_equal(lines.err, 0);
+	for (const char *at = lines.data, *end; (end = strchr(at, '\n')); at = end + 1) {
+		assert_true(end + 1 - at <= PORT_LINE_MAX);
+		assert_int_equal(strncmp(at, "have ", 5), 0);
+		count += (size_t)(end - at - 4) / (1 + PORT_DIGEST_LEN);
+	}
+	assert_int_equal(count, PORT_HAVE_MAX);
+	free(b);
+}
+
+/* What the host says to a guest of that version, and how much it then has of kallsyms. */
+static void order_of(const char *version, const struct blob *had, char *ret, size_t size)
+{
+	struct serial_link link = {.limits = {.deadline_ns = UINT64_MAX, .cancel_fd = -1}};
+	struct port_order order = {.want = GUEST_FILE_BIT(GUEST_FILE_KALLSYMS), .had = had};
+	struct port_result got;
+	struct source_sink sink;
+	struct collect c;
+	struct stream s;
+	int fds[2];
+	ssize_t n;
+
+	stream_init(&s);
+	packet(&s, PORT_HELLO, version, 1);
+	packet(&s, PORT_STATE, STATE, PORT_STATE_LEN);
+	file(&s, PORT_KALLSYMS, "", "1 T a\n");
+	packet(&s, PORT_END, "", 0);
+	collect_init(&c);
+	sink = collect_sink(&c);
+	order.sink = &sink;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	link.fd = fds[0];
+	assert_int_equal(write(fds[1], s.bytes.data + PORT_FIND_LEN, s.bytes.len - PORT_FIND_LEN),
+			 s.bytes.len - PORT_FIND_LEN);
+	assert_int_equal(port_fetch(&link, SESSION, "", 0, &order, &got, NULL), 0);
+	assert_int_equal(got.delivered, 6);
+	n = read(fds[1], ret, size - 1);
+	ret[n > 0 ? n : 0] = '\0';
+	close(fds[0]);
+	close(fds[1]);
+	collect_deinit(&c);
+	buf_deinit(&s.bytes);
+}
+
+/* Version 1 knows no "have", and sends all. */
+static void test_older_guest(void **state)
+{
+	struct blob *had = blob_from_bytes(known_text, strlen(known_text));
+	char said[512];
+
+	(void)state;
+	order_of("\1", had, said, sizeof(said));
+	assert_string_equal(said, "get kallsyms\n");
+	order_of("\2", NULL, said, sizeof(said));
+	assert_string_equal(said, "get kallsyms\n");
+	order_of("\2", had, said, sizeof(said));
+	assert_int_equal(strncmp(said, "have ", 5), 0);
+	assert_string_equal(said + 5 + 3 * (1 + PORT_DIGEST_LEN), "get kallsyms\n");
+	blob_put(had);
 }
 
 /* Nobody asked for files: none may come. */
@@ -434,11 +731,21 @@ static void test_unasked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole),	      cmocka_unit_test(test_states),
-		cmocka_unit_test(test_full_packet),   cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_other_packets), cmocka_unit_test(test_wrong_packets),
-		cmocka_unit_test(test_limits),	      cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_full_packet),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_other_packets),
+		cmocka_unit_test(test_wrong_packets),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_unasked),
+		cmocka_unit_test(test_older_guest),
+		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_more_blocks_than_are_kept),
+		cmocka_unit_test_teardown(test_changes, forget_known),
+		cmocka_unit_test_teardown(test_wrong_changes, forget_known),
+		cmocka_unit_test_teardown(test_repeated_blocks, forget_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

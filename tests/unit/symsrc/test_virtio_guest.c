@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 #include "symsrc/guest-helper/protocol.h"
+#include "symsrc/serial_turn.h"
 #include "symsrc/source.h"
 #include "tests/unit/lib/fakeport.h"
 #include "tests/unit/lib/guestroot.h"
@@ -137,6 +139,72 @@ static void test_look(void **state)
 	try_deinit(&t);
 }
 
+static void assert_kallsyms(struct attempt *t, const struct buf *now)
+{
+	guestroot_set(root, "proc/kallsyms", now->data, now->len);
+	try_run(t, GUEST_FILES_ALL);
+	assert_worked(t);
+	collect_assert(&t->got, GUEST_FILE_KALLSYMS, 1, now->data, now->len);
+}
+
+/* The KiB that were sent, as source_how has them. */
+static unsigned long sent_kib(const struct attempt *t)
+{
+	static const char begin[] = "kvmprofs in the guest, by what has changed: ";
+
+	assert_int_equal(strncmp(t->how, begin, strlen(begin)), 0);
+	return strtoul(t->how + strlen(begin), NULL, 10);
+}
+
+/* A module comes behind the kernel's symbols, as it does in a guest, and another one goes; what
+ * comes over is that, and the host has all of it, byte for byte. */
+static void test_only_what_has_changed(void **state)
+{
+	static const char ext4[] = "ffffffffc0100000 t ext4_open\t[ext4]\n";
+	CLEANUP_BUF struct buf now;
+	struct attempt t;
+	size_t core;
+
+	(void)state;
+	buf_init(&now, 64 << 20);
+	for (unsigned i = 0; i < 100000; i++)
+		buf_printf(&now, "%016lx t function_number_%u\n", 0xffffffff81000000 + i * 64UL, i);
+	core = now.len;
+	buf_append(&now, ext4, strlen(ext4));
+	start();
+	try_init(&t, sock);
+	assert_kallsyms(&t, &now);
+	assert_string_equal(t.how, "kvmprofs in the guest");
+	t.had = blob_from_bytes(now.data, now.len);
+	assert_kallsyms(&t, &now);
+	assert_true(sent_kib(&t) < 4);
+
+	now.len = core;
+	for (unsigned i = 0; i < 200; i++)
+		buf_printf(&now, "ffffffffc02%05x t msr_%u\t[msr]\n", i * 64, i);
+	buf_append(&now, ext4, strlen(ext4));
+	assert_kallsyms(&t, &now);
+	assert_in_range(sent_kib(&t), 4, 16);
+	now.len = core;
+	assert_kallsyms(&t, &now);
+	assert_true(sent_kib(&t) < 4);
+	now.len = core - 7; /* and that is no whole line */
+	assert_kallsyms(&t, &now);
+	assert_true(sent_kib(&t) < 64);
+	now.len = 0; /* hides itself */
+	assert_kallsyms(&t, &now);
+	blob_put(t.had);
+	try_deinit(&t);
+	guestroot_set(root, "proc/kallsyms", NULL, 0);
+	try_init(&t, sock);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_worked(&t);
+	assert_int_equal(t.got.times[GUEST_FILE_KALLSYMS], 0);
+	try_deinit(&t);
+	guestroot_remove(root);
+	guestroot_create(root);
+}
+
 /* ---- what happens to it --------------------------------------------------------------------- */
 
 static void test_it_starts_before_its_port(void **state)
@@ -167,6 +235,7 @@ static void test_garbage(void **state)
 		"{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":99999999999999999999}}"
 		"\n",
 		"{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":-7}}\nstate\n",
+		"have \nhave 0\nhave 00112233445566778 0011223344556677 x 001122334455667G\nget\n",
 		"\n\n\n\nget\n"
 		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901"
 		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901"
@@ -188,6 +257,7 @@ static void test_garbage(void **state)
 		close(fd);
 		try_run(&t, GUEST_FILES_ALL);
 		assert_whole_guest(&t);
+		serial_ear_destroy(take_ptr(t.ear)); /* makes room for the other */
 	}
 	try_deinit(&t);
 }
@@ -335,6 +405,67 @@ static void test_changes_are_pushed(void **state)
 	close(p.fd);
 }
 
+static bool hears(const struct attempt *t)
+{
+	return serial_ear_is_readable(t->ear) && serial_ear_has_heard(t->ear);
+}
+
+/* After a fetch and after a look the host hears of the next change, and of nothing before. */
+static void test_host_listens(void **state)
+{
+	static const char ext4[] = "ext4 8192 1 - Live 0xffffffffc0100000\n";
+	struct attempt t;
+
+	(void)state;
+	start();
+	try_init(&t, sock);
+	try_run(&t, GUEST_FILES_ALL);
+	assert_whole_guest(&t);
+	assert_non_null(t.ear);
+	assert_false(serial_ear_is_readable(t.ear));
+	guestroot_set(root, "proc/modules", ext4, strlen(ext4));
+	wait_until(hears(&t));
+	try_run(&t, 0);
+	assert_int_equal(t.result, SOURCE_CHANGED);
+	assert_non_null(t.ear);
+	assert_false(serial_ear_is_readable(t.ear));
+	guestroot_set(root, "proc/modules", GUESTROOT_MODULES, strlen(GUESTROOT_MODULES));
+	wait_until(hears(&t));
+	try_deinit(&t);
+}
+
+static void *leave_later(void *arg)
+{
+	const int *fd = arg;
+
+	poll(NULL, 0, 1500);
+	close(*fd);
+	return NULL;
+}
+
+/* Where it is known to be our own port, who is there can only be another kvmprofs, which listens
+ * and will make room: it is worth waiting for, and then not listened at in turn. */
+static void test_two_hosts(void **state)
+{
+	int other = other_client(sock);
+	struct attempt t;
+	pthread_t thread;
+
+	(void)state;
+	start();
+	try_init(&t, sock);
+	snprintf(t.target.links.port_path, sizeof(t.target.links.port_path), "%s", sock);
+	assert_int_equal(pthread_create(&thread, NULL, leave_later, &other), 0);
+	try_run(&t, GUEST_FILES_ALL);
+	pthread_join(thread, NULL);
+	assert_whole_guest(&t);
+	assert_null(t.ear);
+	try_run(&t, 0);
+	assert_int_equal(t.result, SOURCE_SAME);
+	assert_non_null(t.ear);
+	try_deinit(&t);
+}
+
 /* The same scheme, and nobody said which program it is. */
 static void test_agents_port_is_told_apart(void **state)
 {
@@ -365,6 +496,7 @@ int main(void)
 		TEST(test_only_what_is_wanted),
 		TEST(test_poor_guest),
 		TEST(test_look),
+		TEST(test_only_what_has_changed),
 		TEST(test_it_starts_before_its_port),
 		TEST(test_garbage),
 		TEST(test_strange_requests),
@@ -374,6 +506,8 @@ int main(void)
 		TEST(test_killed_and_restarted),
 		TEST(test_lost_bytes),
 		TEST(test_changes_are_pushed),
+		TEST(test_host_listens),
+		TEST(test_two_hosts),
 		TEST(test_agents_port_is_told_apart),
 	};
 

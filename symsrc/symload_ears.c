@@ -1,0 +1,46 @@
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "symsrc/base/clock.h"
+#include "symsrc/symload_impl.h"
+
+#define EVENTS_MAX 64
+
+void with_lock__listen(const struct symload *sl, struct load *l, struct serial_ear *ear)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = l->serial};
+
+	serial_ear_destroy(l->ear); /* which takes it out of the epoll, too */
+	l->ear = ear;
+	if (ear)
+		epoll_ctl(sl->ears_fd, EPOLL_CTL_ADD, serial_ear_fd(ear), &e);
+}
+
+/* An ear serves once; the look will bring the next one. A guest that never falls silent must not
+ * keep us busy. */
+static void with_lock__heard(const struct symload *sl, struct load *l)
+{
+	bool news = serial_ear_has_heard(l->ear);
+	uint64_t now = clock_now_ns(), when = l->ended_ns + SYMLOAD_NEWS_MS * NSEC_PER_MSEC;
+
+	with_lock__listen(sl, l, NULL);
+	when = load_when_affordable(l, when > now ? when : now);
+	if (news && !l->by && when < l->next_ns)
+		with_lock__schedule(l, when, false);
+}
+
+void symload_hear(struct symload *sl)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(sl->ears_fd, events, EVENTS_MAX, 0);
+
+	mutex_lock(&sl->lock);
+	for (int i = 0; i < n; i++) {
+		struct load *l = with_lock__find(sl, events[i].data.u64);
+
+		/* It may have been closed since, or be another one, which then will be heard. */
+		if (l && l->ear && serial_ear_is_readable(l->ear))
+			with_lock__heard(sl, l);
+	}
+	mutex_unlock(&sl->lock);
+}
