@@ -227,5 +227,7 @@ struct perfdata_clock_data {
 #define PERFDATA_GUEST_KERNEL_PREFIX "[guest.kernel.kallsyms." /* then "PID]" */
 /* ... and in PERF_RECORD_MMAP's name, followed by the symbol that pgoff is the address of */
 #define PERFDATA_REFERENCE_SYMBOL "_text"
+/* The host's. */
+#define PERFDATA_HOST_KERNEL "[kernel.kallsyms]"
 
 #endif
