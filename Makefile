@@ -165,7 +165,7 @@ fuzz_objs   = $(patsubst %.c,build-fuzz/%.o,$(symsrc_src) $(profiler_src) fs/con
 fuzz: $(fuzz_bin)
 build-fuzz/%.o: %.c
 	$(call say,FUZZCC,$@)
-	$(Q)mkdir -p $(@D) && $(FUZZ_CC) -std=gnu11 -D_GNU_SOURCE -I. -pthread $(LIB_CFLAGS) \
+	$(Q)mkdir -p $(@D) && $(FUZZ_CC) -std=gnu11 -D_GNU_SOURCE -DKVMPROFS_VERSION='"$(VERSION)"' -I. -pthread $(LIB_CFLAGS) \
 		-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g -O1 -MMD -MP -c -o $@ $<
 build-fuzz/libfuzzed.a: $(fuzz_objs)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^

@@ -47,12 +47,24 @@ struct engine {
 
 /* ---- the rings --------------------------------------------------------------------------- */
 
+static void tell_livedata(struct engine *e)
+{
+	struct perf_event_attr attr;
+
+	if (!e->config.livedata)
+		return;
+	perf_plan_attr(&e->plan, &attr);
+	livedata_set_perf(e->config.livedata, e->perf_runs ? &attr : NULL, e->plan.event.name,
+			  perf_plan_period(&e->plan));
+}
+
 static void publish_perf(struct engine *e)
 {
 	totals_set_perf(e->config.totals, e->plan.event.name, e->plan.reason, e->plan.freq,
 			e->plan.exact_lost, (unsigned)e->ring_count,
 			e->perf_runs ? "" : e->perf_error.text);
 	e->reader.exact_lost = e->plan.exact_lost;
+	tell_livedata(e);
 }
 
 static int add_ring(struct engine *e, unsigned cpu, struct errmsg *why)
@@ -191,12 +203,14 @@ static int settle_perf(struct engine *e, struct errmsg *why)
 
 static void drain(struct engine *e, struct cpuring *c)
 {
-	reader_drain(&e->reader, &c->ring, &e->found);
+	reader_drain(&e->reader, &c->ring, c->cpu, &e->found);
 }
 
 static void publish_found(struct engine *e)
 {
 	totals_add(e->config.totals, &e->found);
+	if (e->found.lost && livedata_is_wanted(e->config.livedata))
+		livedata_add_lost(e->config.livedata, e->found.lost);
 	e->found = (struct totals_delta){0};
 }
 
@@ -462,6 +476,8 @@ static void tick(struct engine *e)
 {
 	e->tick_due = false;
 	drain_all(e);
+	if (livedata_is_wanted(e->config.livedata))
+		livedata_end_round(e->config.livedata);
 	reader_refresh(&e->reader);
 	end_tick(e);
 	watch_guests(e);
@@ -583,6 +599,7 @@ int engine_create(const struct engine_config *config, struct engine **ret, struc
 		engine_destroy(e);
 		return r;
 	}
+	e->reader.livedata = config->livedata;
 	e->reader.on_set = choose_all;
 	e->reader.ctx = e;
 	publish_perf(e);

@@ -12,6 +12,7 @@
 
 #include "profiler/perfopen.h"
 #include "profiler/profiler.h"
+#include "profiler/livedata.h"
 #include "profiler/tallies.h"
 #include "profiler/totals.h"
 #include "symsrc/base/errmsg.h"
@@ -26,7 +27,8 @@ struct engine_config {
 	struct guests *guests;
 	struct tallies *tallies;
 	struct totals *totals;
-	int qmp_wake_fd; /* io_wake()n when a guest changes to QMP or from it; or -1 */
+	struct livedata *livedata; /* may be NULL */
+	int qmp_wake_fd;	   /* io_wake()n when a guest changes to QMP or from it; or -1 */
 	/* Whether a guest's boot has symbols (so that its kernel is up); called by the thread. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
 	/* A guest's stalewatch is full: to be judged. May be NULL; called by the thread. */

@@ -12,6 +12,7 @@
 #include "profiler/record.h"
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 
 static int open_real(const struct perf_event_attr *attr, unsigned cpu)
@@ -62,10 +63,10 @@ bool perf_vpmu_is_mediated(const struct perf_world *w, const char **ret_paramete
 /* exclude_host stays 0, since the host's share is counted too; precise_ip stays 0, since PEBS
  * cannot sample guests. wakeup_watermark 0 means half of the ring, however large that came out
  * (kernel/events/ring_buffer.c, ring_buffer_init()). */
-static void fill_attr(const struct perf_plan *plan, struct perf_event_attr *attr)
+void perf_plan_attr(const struct perf_plan *plan, struct perf_event_attr *ret)
 {
-	*attr = (struct perf_event_attr){
-		.size = sizeof(*attr),
+	*ret = (struct perf_event_attr){
+		.size = sizeof(*ret),
 		.type = plan->event.type,
 		.config = plan->event.config,
 		.config1 = plan->event.config1,
@@ -80,6 +81,15 @@ static void fill_attr(const struct perf_plan *plan, struct perf_event_attr *attr
 		.use_clockid = 1,
 		.clockid = CLOCK_MONOTONIC,
 	};
+}
+
+uint64_t perf_plan_period(const struct perf_plan *plan)
+{
+	const struct event *e = &plan->event;
+	bool counts_time = e->type == PERF_TYPE_SOFTWARE && (e->config == PERF_COUNT_SW_CPU_CLOCK ||
+							     e->config == PERF_COUNT_SW_TASK_CLOCK);
+
+	return counts_time && plan->freq ? NSEC_PER_SEC / plan->freq : 1;
 }
 
 /* On hybrid CPUs a generic event needs to say which of the two PMUs it means, in the upper half
@@ -115,7 +125,7 @@ int perf_plan_open(const struct perf_world *w, const struct perf_plan *plan, uns
 	struct perf_event_attr attr;
 	int fd;
 
-	fill_attr(plan, &attr);
+	perf_plan_attr(plan, &attr);
 	fd = w->open(&attr, cpu);
 	if (fd == -ENOENT && attr.type == PERF_TYPE_HARDWARE)
 		fd = open_hybrid(w, &attr, cpu);

@@ -55,6 +55,11 @@ bool perf_vpmu_is_mediated(const struct perf_world *w, const char **ret_paramete
 /* Opens the plan's event on that CPU, disabled. A descriptor or negative errno. */
 int perf_plan_open(const struct perf_world *w, const struct perf_plan *plan, unsigned cpu);
 
+/* What that is opened with. */
+void perf_plan_attr(const struct perf_plan *plan, struct perf_event_attr *ret);
+/* Nanoseconds between two samples while it counts; 1 for an event that does not count time. */
+uint64_t perf_plan_period(const struct perf_plan *plan);
+
 /* One line for an error of perf_plan_open(). Returns err, but never -EINVAL. */
 int perf_explain(const struct perf_world *w, const char *event, int err, struct errmsg *why);
 

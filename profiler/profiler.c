@@ -10,6 +10,7 @@
 #include "profiler/exits/exits.h"
 #include "profiler/qmpsampler.h"
 #include "profiler/qmpstats.h"
+#include "profiler/livedata.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
 #include "profiler/snapshots.h"
@@ -29,6 +30,8 @@ struct profiler {
 	struct qmpsampler *qmp;
 	struct engine *engine;
 	struct trace *trace;
+	struct livedata *livedata;
+	bool livedata_subscribed;
 	struct statlog *statlog;
 	struct exits_counter *exits;
 	struct qmpstats *qmpstats;
@@ -83,6 +86,25 @@ static void look_for_names(void *ctx, uint64_t serial, uint32_t epoch, struct st
 	symbols_put(s);
 }
 
+static const struct symbols *symbols_of(void *ctx, uint64_t serial, uint32_t epoch)
+{
+	struct profiler *p = ctx;
+
+	return symsrc_symbols(p->symsrc, serial, epoch);
+}
+
+static int create_livedata(struct profiler *p, struct errmsg *why)
+{
+	struct livedata_config config = {
+		.guests = symsrc_guests(p->symsrc),
+		.symbols_of = symbols_of,
+		.ctx = p,
+		.kallsyms = "/proc/kallsyms",
+	};
+
+	return livedata_create(&config, &p->livedata, why);
+}
+
 static int create_samplers(struct profiler *p, const struct profiler_config *config,
 			   struct errmsg *why)
 {
@@ -90,6 +112,7 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.guests = symsrc_guests(p->symsrc),
 		.tallies = p->tallies,
 		.totals = &p->totals,
+		.livedata = p->livedata,
 		.has_symbols = has_symbols,
 		.recovered = recovered,
 		.look_for_names = look_for_names,
@@ -104,6 +127,7 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.guests = qmp.guests,
 		.tallies = p->tallies,
 		.totals = &p->totals,
+		.livedata = p->livedata,
 		.has_symbols = has_symbols,
 		.look_for_names = look_for_names,
 		.ctx = p,
@@ -143,8 +167,10 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 	p->symsrc = symsrc;
 	totals_init(&p->totals);
 	p->tallies = tallies_create(symsrc_guests(symsrc), clock_of, p);
-	r = p->tallies ? create_samplers(p, config, why)
+	r = p->tallies ? create_livedata(p, why)
 		       : errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	if (r == 0)
+		r = create_samplers(p, config, why);
 	if (r == 0)
 		r = create_trace(p, why);
 	if (r == 0 && exits_create(symsrc_guests(symsrc), &p->exits) < 0)
@@ -157,6 +183,16 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 	return 0;
 }
 
+static int start_livedata(struct profiler *p, struct errmsg *why)
+{
+	int r = symsrc_subscribe(p->symsrc, livedata_wake_fd(p->livedata));
+
+	if (r < 0)
+		return errmsg_set(why, r, "recordings: %s", strerrordesc_np(-r));
+	p->livedata_subscribed = true;
+	return livedata_start(p->livedata, why);
+}
+
 int profiler_start(struct profiler *p, struct errmsg *why)
 {
 	int r = qmpsampler_start(p->qmp, why);
@@ -164,6 +200,8 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 	if (r < 0)
 		return r;
 	r = engine_start(p->engine, why);
+	if (r == 0)
+		r = start_livedata(p, why);
 	if (r == 0)
 		r = trace_start(p->trace, why);
 	if (r == 0)
@@ -182,6 +220,10 @@ void profiler_stop(struct profiler *p)
 	exits_stop(p->exits);
 	engine_stop(p->engine);
 	qmpsampler_stop(p->qmp);
+	if (p->livedata_subscribed)
+		symsrc_unsubscribe(p->symsrc, livedata_wake_fd(p->livedata));
+	p->livedata_subscribed = false;
+	livedata_stop(p->livedata);
 }
 
 void profiler_destroy(struct profiler *p)
@@ -194,6 +236,7 @@ void profiler_destroy(struct profiler *p)
 	exits_destroy(p->exits);
 	engine_destroy(p->engine);
 	qmpsampler_destroy(p->qmp);
+	livedata_destroy(p->livedata);
 	tallies_destroy(p->tallies);
 	totals_deinit(&p->totals);
 	free(p);
@@ -502,6 +545,15 @@ int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words
 			  struct errmsg *why)
 {
 	return trace_select(p->trace, serial, words, n, why);
+}
+
+int profiler_record(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)
+{
+	struct tally *t = serial ? find(p, serial, NULL) : NULL;
+	bool registers = t && tally_sampler(t) == SAMPLER_KIND_QMP;
+
+	tally_put(t);
+	return livedata_open(p->livedata, serial, registers, wake_fd, ret);
 }
 
 /* ---- exits ------------------------------------------------------------------------------- */

@@ -155,6 +155,12 @@ int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why);
 
+/* -- recordings ----------------------------------------------------------------------------- */
+
+/* A guest's samples from now on, or all guests' (serial 0), as perf.data: see livedata_open() of
+ * profiler/livedata.h. While a guest is paused, none of its samples are recorded. */
+int profiler_record(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret);
+
 /* Whether profiler_exits() would tell more than at that moment. */
 bool profiler_exits_have_news(struct profiler *p, uint64_t serial, uint64_t since_ns);
 /* A guest's VM exits; *ret goes to exits_free(). Where they are not counted the note says why.

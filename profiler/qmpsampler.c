@@ -217,6 +217,7 @@ static int init(struct qmpsampler *q, const struct qmpsampler_config *config)
 	q->config = *config;
 	q->owner = (struct qmpsession_owner){.guests = config->guests,
 					     .epoll_fd = -1,
+					     .livedata = config->livedata,
 					     .has_symbols = config->has_symbols,
 					     .recovered = config->recovered,
 					     .look_for_names = config->look_for_names,

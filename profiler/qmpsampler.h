@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "profiler/livedata.h"
 #include "profiler/tallies.h"
 #include "profiler/totals.h"
 #include "symsrc/base/clock.h"
@@ -35,6 +36,7 @@ struct qmpsampler_config {
 	struct guests *guests;
 	struct tallies *tallies;
 	struct totals *totals;
+	struct livedata *livedata; /* may be NULL */
 	/* Whether a guest's boot has symbols (so that its kernel is up); called by the thread. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
 	/* The monitor answers again: what happened meanwhile, a reset among it, was not seen.

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "profiler/perfdata/write.h"
 #include "profiler/qmpsampler.h"
 #include "profiler/registers.h"
 #include "symsrc/base/log.h"
@@ -148,6 +149,43 @@ static void on_status(void *ctx, const struct qmp_reply *reply)
 	clear_trouble(s);
 }
 
+static uint32_t tid_of(const struct guest *g, unsigned vcpu)
+{
+	for (size_t i = 0; i < g->vcpu_count; i++) {
+		if (g->vcpus[i].index == vcpu)
+			return (uint32_t)g->vcpus[i].tid;
+	}
+	return (uint32_t)g->pid;
+}
+
+static void hand_on(struct qmpsession *s)
+{
+	livedata_add(s->owner->livedata, s->batch, s->batch_count);
+	s->batch_count = 0;
+}
+
+/* The tally's lock, which is a leaf, is let go of for a moment when the batch is full. */
+static void record(struct qmpsession *s, const struct tally_observation *o)
+	LOCK_ATTR(no_thread_safety_analysis)
+{
+	s->batch[s->batch_count++] = (struct livedata_sample){
+		.serial = s->serial,
+		.ip = o->ip,
+		.time = s->seen_ns,
+		.period = s->period_ns,
+		.pid = (uint32_t)s->guest->pid,
+		.tid = tid_of(s->guest, o->vcpu),
+		.cpu = PERFDATA_CPU_NONE,
+		.kernel = o->kernel,
+		.registers = true,
+	};
+	if (s->batch_count < LIVEDATA_BATCH)
+		return;
+	mutex_unlock(&s->tally->lock);
+	hand_on(s);
+	mutex_lock(&s->tally->lock);
+}
+
 /* with the tally's lock: registers_parse() below */
 static void on_registers(void *ctx, const struct registers *regs)
 	LOCK_ATTR(no_thread_safety_analysis)
@@ -156,7 +194,8 @@ static void on_registers(void *ctx, const struct registers *regs)
 	struct tally_observation o = {
 		.vcpu = regs->cpu, .ip = regs->ip, .kernel = regs->kernel, .halted = regs->halted};
 
-	with_lock__tally_observation(s->tally, &o, s->seen_ns);
+	if (with_lock__tally_observation(s->tally, &o, s->seen_ns) && s->is_recorded && !o.halted)
+		record(s, &o);
 	s->samples += !o.halted;
 	s->boot.samples += !o.halted;
 	s->boot.low_kernel += !o.halted && o.kernel && !address_is_upper(o.ip);
@@ -170,9 +209,12 @@ static void read_registers(struct qmpsession *s, struct json_object *value)
 	int r;
 
 	s->seen_ns = clock_now_ns();
+	s->is_recorded = livedata_is_wanted(s->owner->livedata);
 	mutex_lock(&s->tally->lock);
 	r = registers_parse(text, (size_t)json_object_get_string_len(value), on_registers, s);
 	mutex_unlock(&s->tally->lock);
+	if (s->batch_count)
+		hand_on(s);
 	if (r >= 0)
 		return;
 	s->failed = true;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "profiler/bootwatch.h"
+#include "profiler/livedata.h"
 #include "profiler/tally.h"
 #include "symsrc/guest.h"
 #include "symsrc/qmp.h"
@@ -17,7 +18,8 @@
 /* What all sessions share. */
 struct qmpsession_owner {
 	struct guests *guests;
-	int epoll_fd; /* connections are registered here, data.ptr being the session */
+	int epoll_fd;		   /* connections are registered here, data.ptr being the session */
+	struct livedata *livedata; /* may be NULL */
 	/* Whether a guest's boot has symbols; may be NULL. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
 	void (*recovered)(void *ctx, uint64_t serial); /* may be NULL */
@@ -38,6 +40,9 @@ struct qmpsession {
 	struct bootwatch boot;
 	struct stalewatch names;
 	uint64_t samples; /* filed, until the owner takes them */
+	bool is_recorded; /* somebody reads what is filed */
+	size_t batch_count;
+	struct livedata_sample batch[LIVEDATA_BATCH]; /* to be handed on */
 
 	struct qmp *qmp;    /* NULL between sessions */
 	short polled;	    /* what epoll waits for */

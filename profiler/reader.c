@@ -35,6 +35,8 @@ void reader_refresh(struct reader *r)
  * samples of one CPU come in runs. */
 struct round {
 	const struct tally_set *set;
+	unsigned cpu;
+	bool is_recorded; /* somebody reads what is filed */
 	struct totals_delta *found;
 	struct tally *locked;
 	/* The thread of the last sample, and whose it is; at first that of exited ones, nobody's.
@@ -86,7 +88,30 @@ static bool find_owner(struct round *round, const struct sample *s)
 	return round->is_owned;
 }
 
-static void file_sample(struct round *round, const struct sample *s)
+/* Without a tally's lock, which is a leaf. */
+static void hand_on(struct reader *r, struct round *round)
+{
+	lock_tally(round, NULL);
+	livedata_add(r->livedata, r->batch, r->batch_count);
+	r->batch_count = 0;
+}
+
+static void record_sample(struct reader *r, struct round *round, const struct sample *s)
+{
+	r->batch[r->batch_count++] = (struct livedata_sample){
+		.serial = round->set->tallies[round->owner.guest]->serial,
+		.ip = s->ip,
+		.time = s->time,
+		.pid = s->pid,
+		.tid = s->tid,
+		.cpu = round->cpu,
+		.kernel = s->mode == SAMPLE_GUEST_KERNEL,
+	};
+	if (r->batch_count == LIVEDATA_BATCH)
+		hand_on(r, round);
+}
+
+static void file_sample(struct reader *r, struct round *round, const struct sample *s)
 	LOCK_ATTR(no_thread_safety_analysis)
 {
 	count_mode(round->found, s);
@@ -95,7 +120,8 @@ static void file_sample(struct round *round, const struct sample *s)
 		return;
 	}
 	lock_tally(round, round->set->tallies[round->owner.guest]);
-	with_lock__tally_sample(round->locked, s, round->owner.vcpu);
+	if (with_lock__tally_sample(round->locked, s, round->owner.vcpu) && round->is_recorded)
+		record_sample(r, round, s);
 }
 
 static void file_record(struct reader *r, struct round *round, const struct perf_event_header *h)
@@ -105,7 +131,7 @@ static void file_record(struct reader *r, struct round *round, const struct perf
 	if (record_decode(h, &record) < 0)
 		return;
 	switch (record.kind) {
-	case RECORD_SAMPLE: file_sample(round, &record.sample); break;
+	case RECORD_SAMPLE: file_sample(r, round, &record.sample); break;
 	case RECORD_LOST: round->found->lost += r->exact_lost ? 0 : record.lost; break;
 	case RECORD_DROPPED: round->found->lost += record.lost; break;
 	case RECORD_THROTTLE: round->found->throttled++; break;
@@ -113,9 +139,13 @@ static void file_record(struct reader *r, struct round *round, const struct perf
 	}
 }
 
-void reader_drain(struct reader *r, struct ring *ring, struct totals_delta *found)
+void reader_drain(struct reader *r, struct ring *ring, unsigned cpu, struct totals_delta *found)
 {
-	struct round round = {.found = found, .pid = UINT32_MAX, .tid = UINT32_MAX};
+	struct round round = {.found = found,
+			      .cpu = cpu,
+			      .is_recorded = livedata_is_wanted(r->livedata),
+			      .pid = UINT32_MAX,
+			      .tid = UINT32_MAX};
 	const struct perf_event_header *h;
 
 	/* First the ring's end, then the guests: so the set knows every boot that had begun
@@ -126,5 +156,7 @@ void reader_drain(struct reader *r, struct ring *ring, struct totals_delta *foun
 	while ((h = ring_next(ring, r->scratch)))
 		file_record(r, &round, h);
 	lock_tally(&round, NULL);
+	if (r->batch_count)
+		hand_on(r, &round);
 	ring_end(ring);
 }

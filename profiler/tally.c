@@ -152,7 +152,7 @@ static void count_user(struct tally_epoch *e, unsigned vcpu)
 		v->user++;
 }
 
-static void with_lock__guest_sample(struct tally *t, const struct sample *s, unsigned vcpu)
+static bool with_lock__guest_sample(struct tally *t, const struct sample *s, unsigned vcpu)
 {
 	struct tally_epoch *e = with_lock__epoch_at(t, s->time);
 
@@ -163,7 +163,7 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 	else if (s->mode == SAMPLE_GUEST_KERNEL)
 		stalewatch_add(&t->watch.names, s->ip);
 	if (!e || t->sampler == SAMPLER_KIND_QMP || !with_lock__is_counted(t, s->time))
-		return;
+		return false;
 	recent_add(&t->recent, s->ip, vcpu, s->mode == SAMPLE_GUEST_USER, e->epoch, s->time);
 	if (s->mode == SAMPLE_GUEST_KERNEL) {
 		count_kernel(e, s->ip, vcpu);
@@ -171,22 +171,24 @@ static void with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 		count_user(e, vcpu);
 		e->user_contradictory += address_is_upper(s->ip);
 	}
+	return true;
 }
 
-void with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
+bool with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
 {
 	if (s->time > t->news_ns && with_lock__is_counted(t, s->time))
 		t->news_ns = s->time;
 	switch (s->mode) {
 	case SAMPLE_GUEST_KERNEL:
-	case SAMPLE_GUEST_USER: with_lock__guest_sample(t, s, vcpu); break;
+	case SAMPLE_GUEST_USER: return with_lock__guest_sample(t, s, vcpu);
 	case SAMPLE_HOST_KERNEL: t->host_kernel += with_lock__is_counted(t, s->time); break;
 	case SAMPLE_HOST_USER: t->host_user += with_lock__is_counted(t, s->time); break;
 	case SAMPLE_OTHER: break;
 	}
+	return false;
 }
 
-void with_lock__tally_observation(struct tally *t, const struct tally_observation *o,
+bool with_lock__tally_observation(struct tally *t, const struct tally_observation *o,
 				  uint64_t now_ns)
 {
 	struct tally_epoch *e = with_lock__epoch_at(t, now_ns);
@@ -194,20 +196,21 @@ void with_lock__tally_observation(struct tally *t, const struct tally_observatio
 	struct tally_vcpu *v;
 
 	if (!e || t->sampler != SAMPLER_KIND_QMP || !with_lock__is_counted(t, now_ns))
-		return;
+		return false;
 	t->news_ns = now_ns;
 	recent_expire(&t->recent, now_ns);
 	if (o->halted) {
 		v = vcpu_of(e, vcpu);
 		if (v)
 			v->halted++;
-		return;
+		return true;
 	}
 	recent_add(&t->recent, o->ip, vcpu, !o->kernel, e->epoch, now_ns);
 	if (o->kernel)
 		count_kernel(e, o->ip, vcpu);
 	else
 		count_user(e, vcpu);
+	return true;
 }
 
 static void epoch_clear(struct tally_epoch *e, const struct tally *t)

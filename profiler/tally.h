@@ -103,8 +103,9 @@ void tally_put(struct tally *t);	  /* accepts NULL */
 void tally_begin_epoch(struct tally *t, uint32_t epoch, uint64_t start_ns);
 
 /* A sample of perf: files it by mode, time and address. vcpu: index or VCPU_UNKNOWN. Guest
- * samples are only noted, not filed, while the guest is sampled over QMP. */
-void with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
+ * samples are only noted, not filed, while the guest is sampled over QMP. True when it was filed
+ * as the guest's own. */
+bool with_lock__tally_sample(struct tally *t, const struct sample *s, unsigned vcpu)
 	LOCK_ATTR(requires_capability(t->lock));
 
 /* A vCPU as QMP showed it at the moment now_ns. */
@@ -114,7 +115,8 @@ struct tally_observation {
 	bool kernel;
 	bool halted;
 };
-void with_lock__tally_observation(struct tally *t, const struct tally_observation *o,
+/* True when it was filed. */
+bool with_lock__tally_observation(struct tally *t, const struct tally_observation *o,
 				  uint64_t now_ns) LOCK_ATTR(requires_capability(t->lock));
 
 /* Sets how the guest is sampled and why. A change between two that count starts anew at

@@ -130,7 +130,7 @@ const struct guest_entry *guest_set_find_serial(const struct guest_set *set, uin
 
 struct guests; /* the registry */
 
-#define GUESTS_SUBSCRIBERS_MAX 8
+#define GUESTS_SUBSCRIBERS_MAX 16
 
 struct guests *guests_create(void);	/* holds an empty set; NULL when out of memory */
 void guests_destroy(struct guests *gs); /* accepts NULL; sets that are held stay valid */

@@ -144,7 +144,7 @@ static uint64_t drain_all(struct cpu *cpus, struct reader *reader, struct totals
 	uint64_t start = cpu_now_ns();
 
 	for (int i = 0; i < CPUS; i++) {
-		reader_drain(reader, &cpus[i].ring, found);
+		reader_drain(reader, &cpus[i].ring, (unsigned)i, found);
 		cpus[i].page.data_head += RING; /* full again */
 	}
 	return cpu_now_ns() - start;

@@ -10,12 +10,15 @@
 #include <cmocka.h>
 
 #include "profiler/reader.h"
+#include "symsrc/base/cleanup.h"
 #include "tests/unit/lib/guestmaker.h"
+#include "tests/unit/lib/pipewalk.h"
 #include "tests/unit/lib/ringmaker.h"
 
 #define KERNEL	     0xffffffff81000000ULL
 #define USER	     0x401000ULL
 #define GUEST_KERNEL PERF_RECORD_MISC_GUEST_KERNEL
+#define CPU	     3
 #define GUEST_USER   PERF_RECORD_MISC_GUEST_USER
 
 struct world {
@@ -56,7 +59,7 @@ static void end(struct world *w)
 
 static void drain(struct world *w)
 {
-	reader_drain(&w->reader, &w->ring, &w->found);
+	reader_drain(&w->reader, &w->ring, CPU, &w->found);
 }
 
 static void put(struct world *w, uint16_t misc, uint64_t ip, uint32_t pid, uint32_t tid)
@@ -83,6 +86,41 @@ static struct tally_vcpu vcpu_of(struct world *w, uint64_t serial, unsigned vcpu
 
 	tally_set_put(set);
 	return v;
+}
+
+static const struct symbols *no_symbols(void *ctx, uint64_t serial, uint32_t epoch)
+{
+	(void)ctx;
+	(void)serial;
+	(void)epoch;
+	return NULL;
+}
+
+static void pause_guest(struct world *w, uint64_t serial)
+{
+	const struct tally_set *set = tallies_acquire(w->tallies);
+
+	tally_pause(tally_set_find(set, serial), true, clock_now_ns(), &zero);
+	tally_set_put(set);
+}
+
+static void take(struct feed *f, struct buf *b)
+{
+	char piece[4096];
+	ssize_t n;
+
+	while ((n = feed_read(f, piece, sizeof(piece))) > 0)
+		assert_int_equal(buf_append(b, piece, (size_t)n), 0);
+}
+
+static void check_sample(const struct perf_event_header *h, uint16_t misc, uint64_t ip,
+			 uint32_t pid, uint32_t tid)
+{
+	assert_int_equal(h->misc, misc);
+	assert_int_equal(pipewalk_u64(h, 16), ip);
+	assert_int_equal(pipewalk_u32(h, 24), pid);
+	assert_int_equal(pipewalk_u32(h, 28), tid);
+	assert_int_equal(pipewalk_u32(h, 40), CPU);
 }
 
 static void two_guests(struct world *w)
@@ -242,9 +280,51 @@ static void test_malformed_records(void **state)
 	end(&w);
 }
 
+/* What is counted as the guest's is recorded while somebody reads: not the host's, not a
+ * stranger's, nothing of a guest that is paused. */
+static void test_what_is_counted_is_recorded(void **state)
+{
+	struct livedata_config config = {.symbols_of = no_symbols, .kallsyms = "/dev/null"};
+	struct pipewalk p;
+	CLEANUP_BUF struct buf b;
+	struct feed *feed;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	buf_init(&b, 1 << 20);
+	two_guests(&w);
+	config.guests = w.guests;
+	assert_int_equal(livedata_create(&config, &w.reader.livedata, NULL), 0);
+	put(&w, GUEST_KERNEL, KERNEL, 100, 101); /* before anybody reads */
+	drain(&w);
+	assert_int_equal(livedata_open(w.reader.livedata, 0, true, -1, &feed), 0);
+	for (int i = 0; i < LIVEDATA_BATCH; i++)
+		put(&w, GUEST_KERNEL, KERNEL, 100, 101);
+	put(&w, GUEST_USER, USER, 200, 201);
+	put(&w, PERF_RECORD_MISC_KERNEL, KERNEL, 100, 101);
+	put(&w, GUEST_KERNEL, KERNEL, 300, 301);
+	drain(&w);
+	pause_guest(&w, 2);
+	put(&w, GUEST_USER, USER, 200, 201);
+	drain(&w);
+	take(feed, &b);
+	p = pipewalk_begin(b.data, b.len);
+	assert_int_equal(pipewalk_samples(p), LIVEDATA_BATCH + 1);
+	while (pipewalk_samples(p) > 1)
+		check_sample(pipewalk_find(&p, PERF_RECORD_SAMPLE), GUEST_KERNEL, KERNEL, 100, 101);
+	check_sample(pipewalk_find(&p, PERF_RECORD_SAMPLE), GUEST_USER, USER, 200, 201);
+	feed_close(feed);
+	feed_put(feed);
+	livedata_stop(w.reader.livedata);
+	livedata_destroy(w.reader.livedata);
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_is_counted_is_recorded),
 		cmocka_unit_test(test_each_sample_goes_to_its_guest),
 		cmocka_unit_test(test_host_and_strangers),
 		cmocka_unit_test(test_lost),
