@@ -361,6 +361,15 @@ static void open_file(fuse_req_t req, const struct inode_view *v)
 		reply_open_file(req, content);
 }
 
+static int begin_stream(struct fs *fs, const struct place *p, struct feed **ret)
+{
+	int wake_fd = streams_wake_fd(fs->streams);
+
+	if (p->node == NODE_TRACE)
+		return profiler_trace(fs->rooms.profiler, p->serial, wake_fd, ret);
+	return profiler_record(fs->rooms.profiler, p->serial, wake_fd, ret);
+}
+
 /* One that nobody is told of, since its reader got a signal first, is not released by the kernel
  * either. */
 static void open_stream(fuse_req_t req, const struct inode_view *v, struct fuse_file_info *fi)
@@ -368,8 +377,7 @@ static void open_stream(fuse_req_t req, const struct inode_view *v, struct fuse_
 	struct fs *fs = fs_of(req);
 	struct stream *stream;
 	struct feed *feed = NULL;
-	int r = profiler_trace(fs->rooms.profiler, v->place.serial, streams_wake_fd(fs->streams),
-			       &feed);
+	int r = begin_stream(fs, &v->place, &feed);
 
 	if (r < 0) {
 		reply_errno(req, r == -ESRCH ? -ENOENT : r);

@@ -13,6 +13,7 @@
 #define SECRET_TEXT_OF(p) .parent = (p), .class = CLASS_SNAPSHOT, .mode = 0400, .secret = true
 #define SYMBOLS_OF(p, m)  .parent = (p), .class = CLASS_SYMBOLS, .mode = (m)
 #define FOR_PERF_OF(p, m) .parent = (p), .class = CLASS_SYMBOLS_OR_EMPTY, .mode = (m)
+#define STREAM_OF(p)	  .parent = (p), .class = CLASS_STREAM, .mode = 0400, .secret = true
 #define SECRET		  .secret = true
 #define SLICED		  .sliced = true
 #define SLICES		  .slices = true
@@ -23,6 +24,7 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_TOP] = {"top", TEXT_OF(NODE_ROOT)},
 	[NODE_UTILIZATION] = {"utilization", TEXT_OF(NODE_ROOT)},
 	[NODE_METRICS] = {"metrics", TEXT_OF(NODE_ROOT)},
+	[NODE_ALL_RECORD] = {"record", STREAM_OF(NODE_ROOT)},
 	[NODE_BY_NAME] = {"by-name", DIR_OF(NODE_ROOT)},
 	[NODE_BY_NAME_LINK] = {.parent = NODE_BY_NAME,
 			       .class = CLASS_LINK,
@@ -54,7 +56,8 @@ static const struct node nodes[NODE_COUNT] = {
 	[NODE_GUEST_UTILIZATION] = {"utilization", TEXT_OF(NODE_GUEST)},
 	[NODE_STATS] = {"stats", TEXT_OF(NODE_GUEST)},
 	/* Its lines hold guest addresses. */
-	[NODE_TRACE] = {"trace", .parent = NODE_GUEST, .class = CLASS_STREAM, .mode = 0400, SECRET},
+	[NODE_TRACE] = {"trace", STREAM_OF(NODE_GUEST)},
+	[NODE_RECORD] = {"record", STREAM_OF(NODE_GUEST)},
 	[NODE_CONTROL] = {"control", .parent = NODE_GUEST, .class = CLASS_CONTROL, .mode = 0600},
 	[NODE_PROC] = {"proc", DIR_OF(NODE_GUEST)},
 	[NODE_PROC_KALLSYMS] = {"kallsyms", FOR_PERF_OF(NODE_PROC, 0400), SECRET},

@@ -23,6 +23,7 @@ enum node_id {
 	NODE_TOP,
 	NODE_UTILIZATION,
 	NODE_METRICS,
+	NODE_ALL_RECORD, /* record: of all guests */
 	NODE_BY_NAME,
 	NODE_BY_NAME_LINK, /* by-name/NAME */
 	NODE_GUEST,	   /* PID/ */
@@ -49,6 +50,7 @@ enum node_id {
 	NODE_GUEST_UTILIZATION,
 	NODE_STATS,
 	NODE_TRACE,
+	NODE_RECORD,
 	NODE_CONTROL,
 	NODE_PROC,
 	NODE_PROC_KALLSYMS,

@@ -141,7 +141,7 @@ static void assert_names(const struct fixture *f, const struct place *dir, const
 
 static void test_guests_are_listed_by_pid(void **state)
 {
-	assert_names(*state, &root, "status top utilization metrics by-name 100 200 300 ");
+	assert_names(*state, &root, "status top utilization metrics record by-name 100 200 300 ");
 }
 
 static void test_a_name_that_two_have(void **state)
@@ -265,10 +265,10 @@ static void test_all_that_is_listed_is_found(void **state)
 	assert_int_equal(inos[0], 1);
 	f->view.symbols = &symbols;
 	check_dir(f, &root, inos, &n);
-	/* The root and what is in it; then for each guest a link, its directory, 16 files and
+	/* The root and what is in it; then for each guest a link, its directory, 17 files and
 	 * control, 9 directories, the 8 files of recent/, 4 files for perf, and 3 nodes of each of
 	 * 2 modules. */
-	assert_int_equal(n, 1 + 5 + 3 * (1 + 1 + 17 + 9 + 8 + 4 + 6));
+	assert_int_equal(n, 1 + 6 + 3 * (1 + 1 + 18 + 9 + 8 + 4 + 6));
 }
 
 /* As in the guest: a kernel without BTF has no such file, and tar meets none that it cannot

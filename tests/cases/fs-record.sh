@@ -1,0 +1,216 @@
+#!/bin/bash
+# Recordings: what `record` gives is perf.data that perf itself reads, with names, while guests come, go and have no
+# symbols yet. The guests are boot sectors in long mode at the upper end of addresses, under TCG, sampled over QMP; under
+# this machine's own KVM there is one more.
+# shellcheck source=tests/cases/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+
+command -v perf >/dev/null || { echo "skip fs-record: no perf here"; exit 0; }
+command -v objcopy >/dev/null || { echo "skip fs-record: no binutils here"; exit 0; }
+
+# Three quarters of the time are hot_loop's.
+cat >"$work/loops.s" <<'END'
+		.code16
+		.globl _start
+	_start:	cli
+		xor %ax, %ax
+		mov %ax, %ds
+		mov %ax, %es
+		mov $0x1000, %edi
+		mov %edi, %cr3
+		xor %eax, %eax
+		mov $0xc00, %ecx
+		cld
+		rep stosl
+		movl $0x2003, 0x1000	# the same 2 MB at 0 and at -2 GB
+		movl $0x2003, 0x1ff8
+		movl $0x3003, 0x2000
+		movl $0x3003, 0x2ff0
+		movl $0x83, 0x3000
+		mov $0x20, %eax
+		mov %eax, %cr4
+		mov $0xc0000080, %ecx
+		rdmsr
+		or $0x100, %eax
+		wrmsr
+		lgdt gdtr
+		mov $0x80000001, %eax
+		mov %eax, %cr0
+		ljmpl $8, $long_mode
+		.balign 8
+	gdt:	.quad 0, 0x00af9b000000ffff
+	gdtr:	.word 15
+		.long gdt
+		.code64
+	long_mode:
+		mov $upper, %eax
+		or $0xffffffff80000000, %rax
+		jmp *%rax
+	upper:	mov $300000, %ecx
+	hot_loop:
+		nop
+		nop
+		dec %ecx
+		jnz hot_loop
+		mov $100000, %ecx
+	cool_loop:
+		nop
+		nop
+		dec %ecx
+		jnz cool_loop
+		jmp upper
+END
+as --64 -o "$work/loops.o" "$work/loops.s" && ld -m elf_x86_64 -Ttext 0x7c00 -o "$work/loops.elf" "$work/loops.o" &&
+	objcopy -O binary -j .text "$work/loops.elf" "$work/disk"
+[ -s "$work/disk" ] || give_up "a boot sector is made" "as, ld or objcopy failed"
+truncate -s 510 "$work/disk"
+printf '\125\252' >>"$work/disk"
+truncate -s 64K "$work/disk"
+
+# make_loop_files DIR: what `dir:DIR` reads
+make_loop_files() {
+	make_guest_files "$1.new" 0
+	{
+		nm "$work/loops.elf" | awk '$3 ~ /_loop$|^upper$/ { print "ffffffff8" substr($1, 10), "t", $3 }'
+		printf '%s\n' 'ffffffff80007c00 T _text' 'ffffffff80007e00 T _etext' 'ffffffff80009000 B _end'
+	} >"$1.new/proc/kallsyms"
+	mv "$1.new" "$1"
+}
+# start_loops NAME [QEMU OPTIONS...]: sets $vmm
+start_loops() {
+	local name=$1
+	shift
+	vmms=$((vmms + 1))
+	qemu-system-x86_64 -machine pc -m 16 -nodefaults -display none -name "$name" \
+		-qmp "unix:$work/vmm$vmms.qmp,server=on,wait=off" \
+		-drive file="$work/disk",format=raw,if=ide,snapshot=on "$@" >>"$work/vmm.log" 2>&1 </dev/null &
+	vmm=$!
+}
+# report FILE OPTIONS...: what perf kvm report says of it; its complaints on stdout, too
+report() { perf kvm --guestmount="$mnt" report --stdio -i "$@" 2>&1; }
+# share FILE PATTERN: per cent of the rows that match
+share() { report "$1" --sort sym | awk -v p="$2" '$1 ~ /%$/ && $0 ~ p { s += $1 } END { printf "%.2f\n", s }'; }
+# recorded FILE [PATTERN]: samples, as perf script lists them
+recorded() { perf script --guestmount="$mnt" -i "$1" -F pid,ip,sym 2>/dev/null | grep -c "${2-.}"; }
+# lines_of FILE PATTERN: of perf's dump of all records
+lines_of() { perf script --guestmount="$mnt" -D -i "$1" 2>/dev/null | grep -c "$2"; }
+has_bytes() { [ "$(stat -c %s "$1")" -ge "$2" ]; }
+near() { awk -v a="$1" -v b="$2" -v d="$3" 'BEGIN { exit !(a - b <= d && b - a <= d) }'; }
+
+make_loop_files "$work/hot.files"
+start_loops hot -accel tcg
+hot=$vmm
+start_daemon "$mnt" --sampler auto -s "hot=dir:$work/hot.files" -s "late=dir:$work/late.files" -s "more=dir:$work/hot.files"
+within "a guest with names" $patience has_symbols "$mnt/$hot"
+within "a guest with samples" $patience has_samples "$mnt/$hot" 5
+
+# One reader of the guest, two of all guests; a second guest without any names, and a third that comes now.
+declare -A reads
+for f in one all again; do
+	path=$mnt/record
+	[ $f != one ] || path=$mnt/$hot/record
+	cat "$path" >"$work/$f.data" 2>/dev/null &
+	reads[$f]=$!
+done
+within "a recording begins at once" $patience has_bytes "$work/all.data" 500
+start_loops late -accel tcg
+late=$vmm
+wait_for $patience test -e "$mnt/$late/record" || give_up "the second guest is there"
+cat "$mnt/$late/record" >"$work/late.data" &
+reads[late]=$!
+start_loops more -accel tcg
+more=$vmm
+echo reset >"$mnt/$hot/control"
+within "samples of one without names" $patience has_samples "$mnt/$late" 20
+make_loop_files "$work/late.files"
+echo refresh >"$mnt/$late/control"
+within "its names come late" $patience has_symbols "$mnt/$late"
+within "enough samples" $patience has_samples "$mnt/$hot" 150
+within "of the third guest as well" $patience has_samples "$mnt/$more" 50
+echo pause >"$mnt/$hot/control"
+cp "$mnt/$hot/profile" "$work/profile"
+within "the last of them stand in the recording" $patience has_bytes "$work/one.data" $((56 * 150))
+for f in one again late; do
+	kill "${reads[$f]}"
+	wait "${reads[$f]}" 2>/dev/null
+done
+
+report "$work/one.data" --sort sym >"$work/report"
+check "perf kvm report names the hottest" grep -qE '^ +[0-9.]+% +\[g\] hot_loop' <(grep -m1 '%' "$work/report")
+check "it says nothing else" test "$(grep -vcE '^#|^ +[0-9.]+% |^ *$' "$work/report")" = 0
+sed 's/^/# /' "$work/report" | grep '[0-9]%'
+check "hot_loop's share is the profile's" near "$(share "$work/one.data" hot_loop)" \
+	"$(awk '$4 == "hot_loop" { print $1 + 0 }' "$work/profile")" 5
+check "its samples are the profile's, and those of a moment before" test "$(recorded "$work/one.data")" -ge \
+	"$(awk '!/^#/ { n += $2 } END { print n }' "$work/profile")"
+check "perf report reads it" perf report --stdio -i "$work/one.data" >/dev/null 2>&1
+check "perf script has the guest's pid" test "$(recorded "$work/one.data" "^ *$hot ")" = "$(recorded "$work/one.data")"
+check "perf evlist reads it" test "$(perf evlist -i "$work/one.data" 2>/dev/null | wc -l)" = 1
+check "the build-id is the guest's" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms.$hot\]" \
+	<(perf kvm --guestmount="$mnt" buildid-list -i "$work/one.data")
+
+for f in all again; do
+	check "all guests in one: $f" test "$(recorded "$work/$f.data" "^ *$hot .*_loop")" -gt 0 -a \
+		"$(recorded "$work/$f.data" "^ *$more .*_loop")" -gt 0 -a "$(recorded "$work/$f.data" "^ *$late .*_loop")" -gt 0
+done
+check "Command is the VM's name" grep -qE '% +more ' <(report "$work/all.data" --sort comm)
+check "names that came late are for all samples" test "$(report "$work/late.data" --sort sym | grep -cE '0x0*ffffffff8')" = 0
+check "of which there are some" test "$(recorded "$work/late.data" hot_loop)" -gt 10
+check "nothing was lost" test "$(lines_of "$work/all.data" 'PERF_RECORD_LOST')" = 0
+
+size=$(stat -c %s "$work/one.data")
+for cut in 17 100 $((size - 1)) $((size - 55)) $(seq 400 $((size / 19)) "$size"); do
+	head -c "$cut" "$work/one.data" >"$work/cut.data"
+	report "$work/cut.data" --sort sym >"$work/report" || not_ok "cut at byte $cut of $size" "$(tail -n 1 "$work/report")"
+	grep -vE '^#|^ +[0-9.]+% |^ *$|unexpected end of event stream|^Error:$|has no samples' "$work/report" | sed "s/^/cut at $cut: /"
+done >"$work/cuts"
+check "cut off at any byte perf reads it" test ! -s "$work/cuts"
+head "$work/cuts"
+
+check "head -c ends by itself" test "$(timeout $patience head -c 16 "$mnt/$late/record" | head -c 8)" = PERFILE2
+if have "poll of a recording" python3; then
+	check "poll: there is something, then nothing, then samples" timeout $patience python3 - "$mnt/$hot/record" "$mnt/$hot/control" <<-'END'
+		import os, select, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+		p = select.poll()
+		p.register(fd, select.POLLIN)
+		seen = b""
+		# The guest is paused: what it begins with, and no more.
+		while p.poll(1000):
+		    seen += os.read(fd, 65536)
+		try:
+		    os.read(fd, 1)
+		    sys.exit("read something")
+		except BlockingIOError:
+		    pass
+		open(sys.argv[2], "w").write("resume")
+		sys.exit(not seen.startswith(b"PERFILE2") or not p.poll(50000))
+	END
+fi
+
+end_vmm "$more"
+cat "$mnt/$late/record" >"$work/end.data" &
+reads_end=$!
+within "another one begins" $patience has_bytes "$work/end.data" 500
+end_vmm "$late"
+within "a guest's recording ends with it" $patience ended "$reads_end"
+check "it ends well" wait "$reads_end"
+check "that of all guests does not" running "${reads[all]}"
+
+if [ -w /dev/kvm ]; then
+	start_loops fast -accel kvm -cpu host,-arch-capabilities
+	within "a guest under KVM is there" $patience test -e "$mnt/$vmm/record"
+	within "it has samples" $patience has_samples "$mnt/$vmm" 3
+	fast_is_recorded() { [ "$(recorded "$work/all.data" "^ *$vmm ")" -ge 3 ]; }
+	within "which are recorded" $patience fast_is_recorded
+	end_vmm "$vmm"
+else
+	skip "a guest under KVM" "no /dev/kvm here"
+fi
+kill "${reads[all]}"
+wait "${reads[all]}" 2>/dev/null
+cat "$mnt/record" >"$work/end.data" 2>/dev/null &
+reads_end=$!
+within "the last one begins" $patience has_bytes "$work/end.data" 500
+end_daemon TERM
+within "it ends with the daemon" $patience ended "$reads_end"
