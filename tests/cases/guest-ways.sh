@@ -1,0 +1,161 @@
+#!/bin/bash
+# One guest into which all ways lead, and a daemon for each of them, side by side: memory, the real qemu-guest-agent,
+# our own port, ssh. Each follows it by itself: through modules that come and go while the guest works (profiles name
+# their functions), a snapshot, a pause, a reboot with KASLR, a migration. Once no way is left, and info says why for each.
+# shellcheck source=tests/lab/case.sh
+. "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+
+top=$LAB/../..
+agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
+[ -x "$agent" ] || agent=/usr/sbin/qemu-ga
+[ -x "$agent" ] || { echo "skip ${0##*/}: no qemu-ga (tests/install-deps gets it)"; exit 0; }
+"$LAB/setup" cloud || give_up "a kernel for the guest"
+# For the guest it is static, also when all else is built for a sanitizer.
+(unset MAKEFLAGS MFLAGS MAKEOVERRIDES && make -s -C "$top" guest-helper >"$work/make.log" 2>&1) || give_up "make guest-helper"
+"$LAB/agents-initrd" "$work/initrd" || give_up "an initrd with both programs"
+
+# Two monitors, so that somebody finds both taken. The disk is an overlay of QEMU's own making (qcow2), into which a
+# snapshot goes.
+truncate -s 1M "$work/disk"
+guest start one --kaslr on --reboot -- -initrd "$work/initrd" -device virtio-serial-pci \
+	-qmp "unix:$work/second.qmp,server=on,wait=off" \
+	-drive "if=none,id=disk,file=$work/disk,format=raw,snapshot=on" \
+	-chardev "socket,id=agent,path=$work/agent.sock,server=on,wait=off" \
+	-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+	-chardev "socket,id=own,path=$work/own.sock,server=on,wait=off" \
+	-device virtserialport,chardev=own,name=org.kvmprofs.0 || give_up "a guest starts"
+pid=$(pid_of one)
+# A line each, since the guest reads lines. A load is there all the while.
+serve='insmod /extra/virtio_console.ko*; until ls /dev/vport*p2; do usleep 50000; done; (workload syscall >/dev/null 2>&1 &)'
+run_agent() { echo "(/usr/sbin/qemu-ga -m virtio-serial -p /dev/vport*p1 -t /tmp $* >/dev/null 2>&1 &)"; }
+run_own='(/usr/sbin/kvmprofs-guest >/dev/null 2>&1 &)'
+ask() { guest ask one "$1" >"$work/asked" || not_ok "the guest does: $1" "$(tail -n 3 "$work/asked")"; }
+ask "$serve; $(run_agent); $run_own"
+
+declare -A daemons
+attach() { # attach WAY OPTIONS...
+	start_daemon "$work/$1" -p "$pid" "${@:2}"
+	daemons[$1]=$daemon
+}
+detach() { # detach WAY...
+	local way
+	for way; do
+		daemon=${daemons[$way]}
+		stop_daemon "$work/$way"
+	done
+}
+attach memory -s '*=memory'
+attach agent -s "*=virtio-serial:$work/agent.sock"
+attach own -s "*=virtio-serial:$work/own.sock"
+attach ssh -s "*=$(uri_of one)"
+
+# each WHAT SECONDS COMMAND...: by each of $ways the command holds in time; $g is that one's directory then
+ways='memory agent own ssh'
+each() {
+	local what=$1 seconds=$2 began=$SECONDS way times='' g
+	shift 2
+	for way in $ways; do
+		g=$work/$way/$pid
+		within "$what, by $way" "$seconds" "$@"
+		times+=" $way $((SECONDS - began)) s"
+	done
+	echo "# $what:$times"
+}
+ready() { has_symbols "$g"; }
+is_own() { cmp -s "$work/truth/kallsyms" "$g/kallsyms"; }
+# follows WHAT: kallsyms is the guest's own of now. Within ten seconds where the machine has time.
+follows() {
+	rm -rf "$work/truth"
+	guest truth one "$work/truth" >/dev/null || give_up "the guest tells the truth"
+	each "$1: kallsyms is the guest's own" 60 is_own
+}
+names_it() { [ "$(symbol_share "$g" $HOT_CRYPTO | cut -d. -f1)" -ge 5 ] && grep -q " $HOT_CRYPTO \[rmd160\]$" "$g/profile"; }
+names_no_other() { ! grep -q '\[msr\]\|\[virtio_balloon\]' "$g/profile"; }
+# hmp COMMAND: by QMP; fails when the monitor complains
+hmp() { ! guest qmp one human-monitor-command "{\"command-line\": \"$*\"}" | grep -i error; }
+
+each "symbols come" 60 ready
+ask 'wl crypto'
+follows "at first"
+each "the profile names the module's function" 30 names_it
+
+# ---- modules, while the guest works ------------------------------------------------------------------------------
+check "a snapshot is saved" hmp savevm before
+cp "$work/truth/modules" "$work/first"
+# What comes first takes its place.
+ask 'wl idle; sleep 0.2; rmmod rmd160; modprobe msr; modprobe virtio_balloon; modprobe rmd160'
+follows "a module went, and came back"
+# shellcheck disable=SC2016
+check "it lies elsewhere" bash -c '! cmp -s <(grep "^rmd160 " "$1") <(grep "^rmd160 " "$2")' - "$work/first" "$work/truth/modules"
+for way in $ways; do echo reset >"$work/$way/$pid/control"; done
+ask 'wl crypto'
+each "the profile names the function where it lies now" 30 names_it
+each "the profile names nothing that does not run" 1 names_no_other
+# shellcheck disable=SC2016
+ask 'n=0; while [ $n -lt 10 ]; do rmmod msr; modprobe msr; n=$((n + 1)); done'
+follows "a module came and went ten times"
+
+# ---- what is done to the guest as a whole ------------------------------------------------------------------------
+same_boot() { epoch_is "$g" 1; }
+check "the snapshot is loaded" hmp loadvm before
+follows "a snapshot was loaded"
+check "its modules are those of then" cmp "$work/first" "$work/truth/modules"
+guest qmp one stop >/dev/null
+sleep 8 # a look or two meanwhile
+each "stopped: kallsyms stays" 1 is_own
+guest qmp one cont >/dev/null
+each "all of it was one boot" 1 same_boot
+
+ask '(sleep 0.2; reboot -f) & echo'
+cp "$work/truth/kallsyms" "$work/last"
+guest wait one 60 2 || give_up "the guest boots again"
+ask "$serve; $(run_agent); $run_own; wl crypto"
+follows "it rebooted"
+# shellcheck disable=SC2016
+check "the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/last" "$work/truth/kallsyms"
+another_boot() { [ "$(info "$g" epoch)" -ge 2 ]; } # boot code that is sampled late begins another one
+each "it rebooted: a new epoch" 30 another_boot
+for way in $ways; do echo "# $way: epoch $(info "$work/$way/$pid" epoch), $(info "$work/$way/$pid" epoch_reason)"; done
+for way in $ways; do echo reset >"$work/$way/$pid/control"; done
+each "it rebooted: the profile names the module's function" 30 names_it
+detach agent own
+
+# ---- nothing leads into it -----------------------------------------------------------------------------------------
+# shellcheck disable=SC2016
+ask 'killall kvmprofs-guest; all=$(pidof qemu-ga); kill -9 $all; for p in $all; do while grep -qs "^State:[[:space:]]*[^ZX]" /proc/$p/status; do sleep 0.1; done; done'
+ask "$(run_agent -b guest-file-open,guest-file-close,guest-file-read,guest-file-write,guest-file-seek,guest-file-flush,guest-exec,guest-exec-status)"
+ssh-keygen -q -t ed25519 -N '' -f "$work/other"
+cat >"$work/may-not" <<-END
+	#!/bin/sh
+	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+END
+chmod +x "$work/may-not"
+KVMPROFS=$work/may-not attach refused -s "*=auto?identity=$work/other&known_hosts=$GUESTS/one/known_hosts"
+g=$work/refused/$pid
+within "all refused: it is said" 60 state_is "$g" failed
+grep '^source_error\|^attempt' "$g/info" | sed 's/^/# /'
+tried() { check "all refused: info has a line for $1" grep -qE "^attempt $2 failed after [0-9.]* s: .*$3" "$g/info"; }
+tried memory memory CAP_SYS_PTRACE
+tried "the agent" "virtio-serial:$work/agent.sock" 'blocks guest-file-open, .* guest-exec-status: allow them'
+tried "our own port" "virtio-serial:$work/own.sock" 'nobody answers in the guest'
+tried ssh "ssh://root@127.0.0.1:$(cat "$GUESTS/one/port")" 'refused|denied|key'
+tried "its name" ssh://root@one .
+check "all refused: and no others" test "$(grep -c '^attempt ' "$g/info")" = 5
+within "all refused: samples come" 30 has_samples "$g" 50
+check "all refused: they stand as addresses" grep -q '\[g\] 0xffffffff[0-9a-f]* \[unknown\]$' "$g/profile"
+check "all refused: perf's kallsyms is empty, but there" test "$(cat "$g/proc/kallsyms" | wc -c)" = 0
+detach refused
+
+# ---- it migrates away: its QEMU stays, and does not run any more ---------------------------------------------------
+ways='memory ssh'
+epochs() { for way in $ways; do info "$work/$way/$pid" epoch; done; }
+before=$(epochs)
+guest qmp one migrate '{"uri": "exec:cat >/dev/null"}' >/dev/null
+is_away() { guest qmp one query-status | grep -q postmigrate; }
+within "it is migrated away" 60 is_away
+sleep 8 # a look or two meanwhile
+each "migrated away: kallsyms stays" 1 is_own
+check "migrated away: no boot was made up" test "$(epochs)" = "$before"
+# shellcheck disable=SC2086
+detach $ways
+guest stop one
