@@ -65,6 +65,7 @@ static int make_profiler(struct life *l, struct errmsg *why)
 		.sampler = o->sampler,
 		.event = o->event ? o->event : "auto",
 		.freq = o->freq_given ? o->freq : 0,
+		.exits = o->exits,
 	};
 
 	l->rooms.sampler = o->sampler;

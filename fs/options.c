@@ -112,6 +112,22 @@ static int set_sampler(struct options *o, enum origin from, const char *value, s
 	return errmsg_set(why, -EINVAL, "'%s' is no sampler: auto, perf or qmp", value);
 }
 
+static int set_exits(struct options *o, enum origin from, const char *value, struct errmsg *why)
+{
+	static const char *const names[] = {
+		[EXITS_BY_AUTO] = "auto", [EXITS_BY_BPF] = "bpf", [EXITS_BY_PERF] = "perf"};
+
+	(void)from;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(names[i], value) == 0) {
+			o->exits = (enum exits_choice)i;
+			return 0;
+		}
+	}
+	return errmsg_set(why, -EINVAL, "'%s' is nothing that counts exits: auto, bpf or perf",
+			  value);
+}
+
 static void free_rule(struct source_rule *r)
 {
 	free(r->pattern);
@@ -287,6 +303,9 @@ static const struct option_def defs[] = {
 	{"sampler", 0, true, "auto|perf|qmp", set_sampler,
 	 "where samples come from (default auto: perf, and qmp for a guest\n"
 	 "for which perf yields none)"},
+	{"exits", 0, true, "auto|bpf|perf", set_exits,
+	 "what counts VM exits (default auto: BPF programs, or perf's rings\n"
+	 "where the kernel refuses those)"},
 	{"source", 's', true, "PATTERN=URI", set_source,
 	 "where guests matching PATTERN (a pid, or a glob on the VM's name)\n"
 	 "get symbols; repeatable, first match wins (default *=auto)\n"

@@ -26,6 +26,7 @@ struct options {
 	unsigned freq;
 	bool freq_given; /* else it may be less, where the kernel does not allow it */
 	enum sampler_choice sampler;
+	enum exits_choice exits;
 	struct source_rule *rules; /* those of the command line first */
 	size_t rule_count;
 	size_t rules_of_command; /* how many of them are from the command line */

@@ -73,6 +73,19 @@ static void header_times(const struct exits *e, struct buf *out)
 	}
 }
 
+/* Beside those of the rows. */
+static void header_lost(const struct exits *e, struct buf *out)
+{
+	if (e->lost.others)
+		buf_printf(out, "# lost of the events that `events` alone counts: %" PRIu64 "\n",
+			   e->lost.others);
+	if (e->lost.switches)
+		buf_printf(out,
+			   "# lost of the scheduler's events, which the times are from: %" PRIu64
+			   "\n",
+			   e->lost.switches);
+}
+
 static void header_missing(const struct exits *e, struct buf *out)
 {
 	if (e->threads && !e->entered)
@@ -167,13 +180,9 @@ int render_exits(const struct guest *guest, const struct exits *e, const struct 
 	if (e->note[0])
 		return no_exits(e, out);
 	header_who(guest, e, when, out);
-	buf_printf(out, "# exits: %" PRIu64 "\n# lost: %" PRIu64 "\n", e->exits, e->lost);
+	buf_printf(out, "# exits: %" PRIu64 "\n# lost: %" PRIu64 "\n", e->exits, e->lost.rows);
 	header_times(e, out);
-	if (e->lost_switches)
-		buf_printf(out,
-			   "# lost of the scheduler's events, which the times are from: %" PRIu64
-			   "\n",
-			   e->lost_switches);
+	header_lost(e, out);
 	header_missing(e, out);
 	header_interrupts(e, out);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
@@ -187,7 +196,7 @@ int render_events(const struct guest *guest, const struct exits *e, const struct
 	if (e->note[0])
 		return no_exits(e, out);
 	header_who(guest, e, when, out);
-	buf_printf(out, "# lost: %" PRIu64 "\n# COUNT EVENT\n", e->lost);
+	buf_printf(out, "# lost: %" PRIu64 "\n# COUNT EVENT\n", e->lost.rows + e->lost.others);
 	for (size_t i = 0; i < e->event_count && !out->err; i++)
 		buf_printf(out, "%12" PRIu64 " kvm:%s\n", e->events[i].count, e->events[i].name);
 	return out->err;
@@ -286,10 +295,10 @@ int render_exits_json(const struct guest *guest, const struct exits *e,
 	buf_printf(out,
 		   "\",\n\"duration_ns\": %" PRIu64
 		   ",\n\"times_known\": %s,\n\"exits_total\": %" PRIu64 ",\n\"lost\": %" PRIu64
-		   ",\n\"lost_switches\": %" PRIu64 ",\n\"kernel_irqs\": %" PRIu64
-		   ",\n\"vcpus_seen\": %u,\n",
-		   length_ns(e), e->entered ? "true" : "false", e->exits, e->lost, e->lost_switches,
-		   e->kernel_irqs, e->threads);
+		   ",\n\"lost_others\": %" PRIu64 ",\n\"lost_switches\": %" PRIu64
+		   ",\n\"kernel_irqs\": %" PRIu64 ",\n\"vcpus_seen\": %u,\n",
+		   length_ns(e), e->entered ? "true" : "false", e->exits, e->lost.rows,
+		   e->lost.others, e->lost.switches, e->kernel_irqs, e->threads);
 	json_times(e, out);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
 		json_section(&sections[i], e, out);

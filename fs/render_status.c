@@ -46,7 +46,12 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 	render_line_u64(out, "lost", t->lost);
 	render_line(out, "lost_is", t->lost_exact ? "exact" : "at least");
 	render_line_u64(out, "throttled", t->throttled);
-	render_line(out, "exits_engine", t->exits_engine);
+	render_line(out, "exits_engine", t->exits.engine);
+	if (!t->exits.runs)
+		return;
+	render_line_u64(out, "exits_lost", t->exits.lost.rows);
+	render_line_u64(out, "exits_lost_others", t->exits.lost.others);
+	render_line_u64(out, "exits_lost_switches", t->exits.lost.switches);
 }
 
 /* Own CPU time as a share of the time that has passed on one CPU. */

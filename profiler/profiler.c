@@ -173,7 +173,7 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 		r = create_samplers(p, config, why);
 	if (r == 0)
 		r = create_trace(p, why);
-	if (r == 0 && exits_create(symsrc_guests(symsrc), &p->exits) < 0)
+	if (r == 0 && exits_create(symsrc_guests(symsrc), config->exits, &p->exits) < 0)
 		r = errmsg_set(why, -ENOMEM, "no memory for the profiler");
 	if (r < 0) {
 		profiler_destroy(p);
@@ -249,7 +249,7 @@ void profiler_totals(struct profiler *p, struct profiler_totals *ret)
 	totals_get(&p->totals, ret);
 	ret->snapshots = atomic_load(&memory->snapshots_held);
 	ret->snapshot_bytes = TALLIES_SNAPSHOTS_MAX - atomic_load(&memory->snapshots.left);
-	exits_engine(p->exits, ret->exits_engine, sizeof(ret->exits_engine));
+	exits_state(p->exits, &ret->exits);
 }
 
 /* The guest's tally with a reference, or NULL. ret_guest (may be NULL) with one likewise. */

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "profiler/exits/exits.h"
 #include "profiler/exits/snapshot.h"
 #include "profiler/kvmstats.h"
 #include "profiler/slice.h"
@@ -27,6 +28,7 @@ struct profiler_config {
 	enum sampler_choice sampler;
 	const char *event; /* "auto", or what event_parse() takes */
 	unsigned freq;	   /* samples a second on each CPU; 0: the default, or what is allowed */
+	enum exits_choice exits;
 };
 
 struct profiler;
@@ -46,10 +48,10 @@ enum sampler_kind { SAMPLER_KIND_NONE, SAMPLER_KIND_PERF, SAMPLER_KIND_QMP };
 /* The daemon as a whole, for `status`. */
 struct profiler_totals {
 	bool perf_running;
-	char exits_engine[352]; /* what counts VM exits: "bpf", or "none: " and why */
-	char perf_error[320];	/* why not, one line; empty while it runs */
-	char event[64];		/* the event in use, "cpu-clock" */
-	char event_reason[128]; /* why auto chose it; empty when it was asked for */
+	struct exits_state exits; /* what counts VM exits */
+	char perf_error[320];	  /* why not, one line; empty while it runs */
+	char event[64];		  /* the event in use, "cpu-clock" */
+	char event_reason[128];	  /* why auto chose it; empty when it was asked for */
 	unsigned freq;
 	unsigned cpus;		/* rings */
 	uint64_t samples;	/* all records of samples that were read */

@@ -59,8 +59,13 @@ const struct perf_event_header *ring_next(struct ring *r, struct ring_scratch *s
 	return (const struct perf_event_header *)scratch->bytes;
 }
 
+void ring_put_back(struct ring *r, const struct perf_event_header *h)
+{
+	r->at -= h->size;
+}
+
 void ring_end(struct ring *r)
 {
 	/* The kernel may overwrite what lies before data_tail: our reads come first. */
-	__atomic_store_n(&r->page->data_tail, r->head, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->page->data_tail, r->at, __ATOMIC_RELEASE);
 }

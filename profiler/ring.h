@@ -43,7 +43,11 @@ size_t ring_begin(struct ring *r);
  * scratch; valid until the next call. NULL at the round's end. */
 const struct perf_event_header *ring_next(struct ring *r, struct ring_scratch *scratch);
 
-/* Ends the round: gives the space of all of it back to the kernel. */
+/* Puts the record that ring_next() has given last back, so that it comes again. */
+void ring_put_back(struct ring *r, const struct perf_event_header *h);
+
+/* Ends the round: gives the space of what has been read back to the kernel. What has not comes
+ * again in the next round. */
 void ring_end(struct ring *r);
 
 #endif

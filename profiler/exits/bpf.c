@@ -22,6 +22,7 @@
 #define BATCH 512 /* entries that are read at once */
 
 struct exits_bpf {
+	struct exits_source source;
 	struct bpf_object *object;
 	struct exits_sizes sizes;
 	struct exits_fields fields;
@@ -31,6 +32,11 @@ struct exits_bpf {
 	struct bpf_link *links[EXITS_EVENTS + 8];
 	int programs[EXITS_EVENTS + 8]; /* descriptors of link's programs; owned by the object */
 };
+
+static struct exits_bpf *of(struct exits_source *s)
+{
+	return (struct exits_bpf *)s;
+}
 
 static int to_log(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
@@ -195,40 +201,6 @@ static const char *hint(int r)
 					   : "";
 }
 
-int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_bpf **ret,
-		   struct errmsg *why)
-{
-	struct exits_bpf *b = calloc(1, sizeof(*b));
-	int r;
-
-	if (!b)
-		return errmsg_set(why, -ENOMEM, "no memory for the BPF programs");
-	libbpf_set_print(to_log);
-	b->object = bpf_object__open_mem(
-		exits_object, (uintptr_t)exits_object_end - (uintptr_t)exits_object, NULL);
-	r = b->object ? load(b, plan, cpus) : -errno;
-	for (size_t i = 0; r == 0 && i < plan->hook_count; i++)
-		r = attach(b, &plan->hooks[i]);
-	if (r < 0) {
-		exits_bpf_free(b);
-		return errmsg_set(why, r,
-				  "the kernel refuses BPF programs on KVM's tracepoints: %s%s",
-				  strerrordesc_np(-r), hint(r));
-	}
-	*ret = b;
-	return 0;
-}
-
-void exits_bpf_free(struct exits_bpf *b)
-{
-	if (!b)
-		return;
-	for (size_t i = 0; i < b->link_count; i++)
-		bpf_link__destroy(b->links[i]);
-	bpf_object__close(b->object);
-	free(b);
-}
-
 /* ---- reading -----------------------------------------------------------------------------------
  */
 
@@ -282,40 +254,40 @@ static int read_row(void *ctx, const void *key, const void *value)
 	return k->tgid == r->tgid ? exits_raw_add_row(r->raw, k, value) : 0;
 }
 
-static bool is_scheduler(const char *program)
-{
-	return strcmp(program, "on_switch") == 0 || strcmp(program, "on_wakeup") == 0;
-}
-
 /* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's
  * events inside of another event. */
-static void count_lost(const struct exits_bpf *b, struct exits_raw *raw)
+static void tell_lost(struct exits_source *s, struct exits_lost *ret)
 {
+	const struct exits_bpf *b = of(s);
 	uint32_t zero = 0;
 
-	bpf_map_lookup_elem(b->lost, &zero, &raw->lost);
+	*ret = (struct exits_lost){0};
+	bpf_map_lookup_elem(b->lost, &zero, &ret->rows);
 	for (size_t i = 0; i < b->link_count; i++) {
 		struct bpf_prog_info info = {0};
 		uint32_t size = sizeof(info);
 
 		if (bpf_obj_get_info_by_fd(b->programs[i], &info, &size) < 0)
 			continue;
-		if (is_scheduler(info.name))
-			raw->lost_switches += info.recursion_misses;
-		else
-			raw->lost += info.recursion_misses;
+		*exits_plan_lost(info.name, ret) += info.recursion_misses;
 	}
 }
 
-int exits_bpf_read(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *ret)
+static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread *ret)
 {
+	return bpf_map_lookup_elem(of(s)->threads, &tid, ret);
+}
+
+static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)
+{
+	const struct exits_bpf *b = of(s);
 	struct exits_raw raw = {.taken_ns = clock_now_ns()};
 	struct reading reading = {tgid, &raw};
 	struct exits_thread kernel;
 	int r;
 
-	count_lost(b, &raw);
-	if (exits_bpf_read_thread(b, EXITS_KERNEL, &kernel) == 0)
+	tell_lost(s, &raw.lost);
+	if (read_entry(s, EXITS_KERNEL, &kernel) == 0)
 		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
 	r = each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), read_thread, &reading);
 	for (int i = 0; r == 0 && i < EXITS_MAPS; i++)
@@ -343,23 +315,19 @@ static int tell_last(void *ctx, const void *key, const void *value)
 	return t->vcpu ? l->fn(l->ctx, t->tgid, t->since) : 0;
 }
 
-int exits_bpf_lasts(const struct exits_bpf *b, exits_last_fn *fn, void *ctx)
+static int tell_lasts(struct exits_source *s, exits_last_fn *fn, void *ctx)
 {
 	struct lasts lasts = {fn, ctx};
 
-	return each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), tell_last, &lasts);
-}
-
-int exits_bpf_read_thread(const struct exits_bpf *b, uint32_t tid, struct exits_thread *ret)
-{
-	return bpf_map_lookup_elem(b->threads, &tid, ret);
+	return each(of(s)->threads, sizeof(uint32_t), sizeof(struct exits_thread), tell_last,
+		    &lasts);
 }
 
 /* ---- forgetting ---------------------------------------------------------------------------------
  */
 
 struct forgetting {
-	bool (*keep)(void *ctx, uint32_t tgid);
+	exits_keep_fn *keep;
 	void *ctx;
 	size_t size; /* of a key */
 	struct buf doomed;
@@ -435,8 +403,9 @@ static void count_pools(const struct exits_bpf *b)
 		bpf_map_update_elem(b->pools, &i, &pools.used[i], BPF_ANY);
 }
 
-void exits_bpf_forget(const struct exits_bpf *b, bool (*keep)(void *ctx, uint32_t tgid), void *ctx)
+static void forget(struct exits_source *s, exits_keep_fn *keep, void *ctx)
 {
+	const struct exits_bpf *b = of(s);
 	struct forgetting f = {.keep = keep, .ctx = ctx};
 
 	forget_in(b->threads, &f, sizeof(uint32_t), sizeof(struct exits_thread), doom_thread);
@@ -445,4 +414,52 @@ void exits_bpf_forget(const struct exits_bpf *b, bool (*keep)(void *ctx, uint32_
 			  doom_row);
 	forget_in(b->processes, &f, sizeof(uint32_t), sizeof(struct exits_process), doom_process);
 	count_pools(b);
+}
+
+/* ---- the source --------------------------------------------------------------------------------
+ */
+
+static void release(struct exits_source *s)
+{
+	struct exits_bpf *b = of(s);
+
+	for (size_t i = 0; i < b->link_count; i++)
+		bpf_link__destroy(b->links[i]);
+	bpf_object__close(b->object);
+	free(b);
+}
+
+static const struct exits_source_ops ops = {
+	.name = "bpf",
+	.read = read_process,
+	.read_thread = read_entry,
+	.lasts = tell_lasts,
+	.lost = tell_lost,
+	.look = forget,
+	.free = release,
+};
+
+int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_source **ret,
+		   struct errmsg *why)
+{
+	struct exits_bpf *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return errmsg_set(why, -ENOMEM, "no memory for the BPF programs");
+	b->source = (struct exits_source){.ops = &ops, .fd = -1};
+	libbpf_set_print(to_log);
+	b->object = bpf_object__open_mem(
+		exits_object, (uintptr_t)exits_object_end - (uintptr_t)exits_object, NULL);
+	r = b->object ? load(b, plan, cpus) : -errno;
+	for (size_t i = 0; r == 0 && i < plan->hook_count; i++)
+		r = attach(b, &plan->hooks[i]);
+	if (r < 0) {
+		release(&b->source);
+		return errmsg_set(why, r,
+				  "the kernel refuses BPF programs on KVM's tracepoints: %s%s",
+				  strerrordesc_np(-r), hint(r));
+	}
+	*ret = &b->source;
+	return 0;
 }

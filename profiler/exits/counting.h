@@ -27,10 +27,15 @@
 #define MMIO_UNSATISFIED 0
 #define MMIO_WRITE	 2
 
+/* Whether a thread of the kernel runs this, and which process it works for, or EXITS_KERNEL: of
+ * whoever includes this. */
+static int is_kernel_thread(__u32 *ret_tgid);
+
 /* What a program on a tracepoint returns so that others who listen there hear of the event, too. */
 #define PASS 1
 
-static __always_inline __u64 field(const void *ctx, struct exits_field f)
+/* Of the event ctx. */
+static __always_inline __u64 field(const char *ctx, struct exits_field f)
 {
 	__u64 v8 = 0;
 	__u32 v4 = 0;
@@ -90,7 +95,7 @@ static __noinline struct exits_thread *new_thread(__u32 id, __u32 tgid, __u32 vc
 static __always_inline struct exits_thread *self(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	__u32 tid = id, tgid = id >> 32;
+	__u32 tid = (__u32)id, tgid = (__u32)(id >> 32);
 	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
 
 	if (t && t->tgid == tgid) {
@@ -140,7 +145,7 @@ static __noinline __u32 works_for(const char *comm)
 static __always_inline struct exits_thread *self_or_process(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	__u32 tid = id, tgid = id >> 32;
+	__u32 tid = (__u32)id, tgid = (__u32)(id >> 32);
 	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
 
 	if (t && t->tgid == tgid)
@@ -148,11 +153,7 @@ static __always_inline struct exits_thread *self_or_process(void)
 	t = bpf_map_lookup_elem(&threads, &tgid);
 	if (t && t->tgid == tgid)
 		return t;
-	if (is_kernel_thread()) {
-		char comm[16] = {0};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		tgid = works_for(comm);
+	if (is_kernel_thread(&tgid)) {
 		t = bpf_map_lookup_elem(&threads, &tgid);
 		return t ? t : new_thread(tgid, tgid, 0);
 	}
@@ -206,23 +207,21 @@ static __always_inline void change_run(__u32 tid, __u32 run)
 	t->run = run;
 }
 
-SEC("tp")
-int on_switch(void *ctx)
+PROGRAM int on_switch(void *ctx)
 {
 	__u64 state = FIELD(prev_state);
 
-	change_run(FIELD(prev_pid), state & STATE_GONE	   ? EXITS_GONE
-				    : state & STATE_ASLEEP ? EXITS_ASLEEP
-							   : EXITS_RUNNABLE);
-	change_run(FIELD(next_pid), EXITS_RUNNING);
+	change_run((__u32)FIELD(prev_pid), state & STATE_GONE	  ? EXITS_GONE
+					   : state & STATE_ASLEEP ? EXITS_ASLEEP
+								  : EXITS_RUNNABLE);
+	change_run((__u32)FIELD(next_pid), EXITS_RUNNING);
 	return PASS;
 }
 
 /* Who was woken before it slept is still running. */
-SEC("tp")
-int on_wakeup(void *ctx)
+PROGRAM int on_wakeup(void *ctx)
 {
-	__u32 tid = FIELD(wakeup_pid);
+	__u32 tid = (__u32)FIELD(wakeup_pid);
 	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
 
 	if (t && t->vcpu && t->run == EXITS_ASLEEP) {
@@ -445,8 +444,7 @@ static __always_inline __u32 kind_that_vmm_handles(__u64 reason)
 	}
 }
 
-SEC("tp")
-int on_mmio(void *ctx)
+PROGRAM int on_mmio(void *ctx)
 {
 	struct exits_thread *t = self();
 	__u64 type = FIELD(mmio_type);
@@ -460,8 +458,7 @@ int on_mmio(void *ctx)
 	return PASS;
 }
 
-SEC("tp")
-int on_pio(void *ctx)
+PROGRAM int on_pio(void *ctx)
 {
 	struct exits_thread *t = self();
 
@@ -472,8 +469,7 @@ int on_pio(void *ctx)
 	return PASS;
 }
 
-SEC("tp")
-int on_msr(void *ctx)
+PROGRAM int on_msr(void *ctx)
 {
 	struct exits_thread *t = self();
 
@@ -484,8 +480,7 @@ int on_msr(void *ctx)
 	return PASS;
 }
 
-SEC("tp")
-int on_fast_mmio(void *ctx)
+PROGRAM int on_fast_mmio(void *ctx)
 {
 	struct exits_thread *t = self();
 
@@ -514,17 +509,15 @@ static __always_inline int interrupt(__u32 kind, __u64 what, __u32 more, __s32 e
 	return PASS;
 }
 
-SEC("tp")
-int on_msi(void *ctx)
+PROGRAM int on_msi(void *ctx)
 {
 	return interrupt(EXITS_MSI, FIELD(msi_data) & 0xff, (FIELD(msi_address) >> 12) & 0xff,
 			 constants.fields.msi);
 }
 
-SEC("tp")
-int on_irq(void *ctx)
+PROGRAM int on_irq(void *ctx)
 {
-	return interrupt(EXITS_IRQ, FIELD(irq_gsi), FIELD(irq_level), constants.fields.irq);
+	return interrupt(EXITS_IRQ, FIELD(irq_gsi), (__u32)FIELD(irq_level), constants.fields.irq);
 }
 
 /* ---- exit, VMM, entry ---------------------------------------------------------------------- */
@@ -563,8 +556,7 @@ static __always_inline void count_vmm_only(struct exits_thread *t)
 	s->userspace++;
 }
 
-SEC("tp")
-int on_exit(void *ctx)
+PROGRAM int on_exit(void *ctx)
 {
 	struct exits_thread *t = self();
 	__u64 now = bpf_ktime_get_ns();
@@ -575,7 +567,7 @@ int on_exit(void *ctx)
 	finish_exit(t, now);
 	change_mode(t, now, EXITS_IN_KERNEL);
 	t->reason = FIELD(reason);
-	t->isa = FIELD(isa);
+	t->isa = (__u32)FIELD(isa);
 	t->exit_at = now;
 	t->in_exit = 1;
 	t->userspace = 0;
@@ -584,12 +576,11 @@ int on_exit(void *ctx)
 	return PASS;
 }
 
-SEC("tp")
-int on_userspace(void *ctx)
+PROGRAM int on_userspace(void *ctx)
 {
 	struct exits_thread *t = self();
 	__u64 now = bpf_ktime_get_ns();
-	__s32 err = FIELD(vmm_errno);
+	__s32 err = (__s32)FIELD(vmm_errno);
 	__u32 kind;
 
 	if (!t)
@@ -598,7 +589,7 @@ int on_userspace(void *ctx)
 	finish_vmm(t, now);
 	change_mode(t, now, t->entered ? EXITS_IN_VMM : EXITS_UNKNOWN);
 	t->vmm_is_err = err < 0;
-	t->vmm_reason = err < 0 ? -err : FIELD(vmm_reason);
+	t->vmm_reason = err < 0 ? (__u64)-err : FIELD(vmm_reason);
 	t->userspace = 1;
 	if (t->entered)
 		t->vmm_at = now;
@@ -615,8 +606,7 @@ int on_userspace(void *ctx)
 	return PASS;
 }
 
-SEC("tp")
-int on_entry(void *ctx)
+PROGRAM int on_entry(void *ctx)
 {
 	struct exits_thread *t = self();
 	__u64 now = bpf_ktime_get_ns();

@@ -71,18 +71,26 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
-static __always_inline int is_kernel_thread(void)
+#define PROGRAM SEC("tp")
+#include "profiler/exits/counting.h"
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h; the same number since 2.6.27 */
+
+static __always_inline int is_kernel_thread(__u32 *ret_tgid)
 {
+	char comm[16] = {0};
 	__u32 flags = 0;
 
 	if (constants.task_flags < 0)
 		return 0;
 	bpf_probe_read_kernel(&flags, sizeof(flags),
 			      (const char *)bpf_get_current_task() + constants.task_flags);
-	return (flags & 0x00200000) != 0; /* include/linux/sched.h: PF_KTHREAD, since 2.6.27 */
+	if (!(flags & PF_KTHREAD))
+		return 0;
+	bpf_get_current_comm(comm, sizeof(comm));
+	*ret_tgid = works_for(comm);
+	return 1;
 }
-
-#include "profiler/exits/counting.h"
 
 #define EVENT(n)                    \
 	SEC("raw_tp")               \

@@ -11,6 +11,8 @@
 #include "profiler/exits/bpf.h"
 #include "profiler/exits/plan.h"
 #include "profiler/exits/raw.h"
+#include "profiler/exits/rings.h"
+#include "profiler/exits/source.h"
 #include "profiler/exits/tracefsroot.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
@@ -40,6 +42,7 @@ struct base {
 
 struct exits_counter {
 	struct guests *guests;
+	enum exits_choice choice;
 	pthread_t thread;
 	bool started, subscribed;
 	int wake_fd; /* guests have come or gone, or stop */
@@ -47,23 +50,24 @@ struct exits_counter {
 	atomic_bool stop;
 
 	struct mutex lock;
-	struct exits_plan *plan; /* lock to set, once; constant from then on */
-	struct exits_bpf *bpf;	 /* lock to set, once; constant from then on */
-	struct errmsg why;	 /* lock; why there is none */
-	size_t base_count;	 /* lock */
-	struct base *bases;	 /* lock; those that serials were found for */
-	size_t last_count;	 /* lock */
-	struct last *lasts;	 /* lock; of each process with vCPUs, when it had its last event */
-	uint64_t lasts_ns;	 /* lock; when that was read */
+	struct exits_plan *plan;     /* lock to set, once; constant from then on */
+	struct exits_source *source; /* lock to set, once; constant from then on */
+	struct errmsg why;	     /* lock; why there is none, or why it is not BPF */
+	size_t base_count;	     /* lock */
+	struct base *bases;	     /* lock; those that serials were found for */
+	size_t last_count;	     /* lock */
+	struct last *lasts; /* lock; of each process with vCPUs, when it had its last event */
+	uint64_t lasts_ns;  /* lock; when that was read */
 };
 
-int exits_create(struct guests *guests, struct exits_counter **ret)
+int exits_create(struct guests *guests, enum exits_choice choice, struct exits_counter **ret)
 {
 	struct exits_counter *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return -ENOMEM;
 	c->guests = guests;
+	c->choice = choice;
 	c->wake_fd = c->ask_fd = -1;
 	mutex_init(&c->lock);
 	errmsg_set(&c->why, -EAGAIN, NOT_YET);
@@ -75,7 +79,8 @@ void exits_destroy(struct exits_counter *c)
 {
 	if (!c)
 		return;
-	exits_bpf_free(c->bpf);
+	if (c->source)
+		c->source->ops->free(c->source);
 	exits_plan_free(c->plan);
 	for (size_t i = 0; i < c->base_count; i++)
 		exits_raw_deinit(&c->bases[i].raw);
@@ -88,7 +93,30 @@ void exits_destroy(struct exits_counter *c)
 /* ---- the engine
  * ---------------------------------------------------------------------------------- */
 
-static int load(struct exits_plan **plan, struct exits_bpf **bpf, struct errmsg *why)
+/* why: also of success, when it is not BPF that counts. */
+static int open_source(enum exits_choice choice, const struct exits_plan *plan,
+		       struct exits_source **ret, struct errmsg *why)
+{
+	struct errmsg no_rings = {0}, no_bpf;
+	int r = -ENOTSUP;
+
+	if (choice == EXITS_BY_PERF)
+		errmsg_set(why, r, "asked for");
+	else
+		r = exits_bpf_load(plan, (unsigned)sysconf(_SC_NPROCESSORS_CONF), ret, why);
+	if (r == 0 || choice == EXITS_BY_BPF)
+		return r;
+	no_bpf = *why;
+	r = exits_rings_open(plan, ret, &no_rings);
+	if (r < 0 && choice == EXITS_BY_PERF)
+		*why = no_rings;
+	else if (r < 0)
+		errmsg_set(why, r, "%s; %s", no_bpf.text, no_rings.text);
+	return r;
+}
+
+static int load(enum exits_choice choice, struct exits_plan **plan, struct exits_source **source,
+		struct errmsg *why)
 {
 	struct tracefs_root root;
 	int r = tracefs_root_open(&root, why);
@@ -97,54 +125,58 @@ static int load(struct exits_plan **plan, struct exits_bpf **bpf, struct errmsg 
 		return r;
 	r = exits_plan_make(root.path, plan, why);
 	tracefs_root_close(&root);
-	if (r == 0)
-		r = exits_bpf_load(*plan, (unsigned)sysconf(_SC_NPROCESSORS_CONF), bpf, why);
-	return r;
+	return r < 0 ? r : open_source(choice, *plan, source, why);
 }
 
 /* Tried again when guests come, since what is missing may be KVM's module. */
 static void load_once(struct exits_counter *c)
 {
 	struct exits_plan *plan = NULL;
-	struct exits_bpf *bpf = NULL;
+	struct exits_source *source = NULL;
 	struct errmsg why = {0};
-	int r = load(&plan, &bpf, &why);
+	int r = load(c->choice, &plan, &source, &why);
 
 	mutex_lock(&c->lock);
-	if (r < 0) {
-		c->why = why;
-	} else {
+	c->why = why;
+	if (r == 0) {
 		c->plan = plan;
-		c->bpf = bpf;
+		c->source = source;
 	}
 	mutex_unlock(&c->lock);
-	if (r < 0) {
+	if (r < 0)
 		exits_plan_free(plan);
+	if (why.text[0])
 		log_debug("exits: %s", why.text);
-	}
 }
 
-/* The engine, or NULL and the reason (may be NULL). */
-static struct exits_bpf *engine_of(struct exits_counter *c, struct errmsg *why)
+/* The engine or NULL, and the reason (may be NULL). */
+static struct exits_source *engine_of(struct exits_counter *c, struct errmsg *why)
 {
-	struct exits_bpf *bpf;
+	struct exits_source *source;
 
 	mutex_lock(&c->lock);
-	bpf = c->bpf;
-	if (!bpf && why)
+	source = c->source;
+	if (why)
 		*why = c->why;
 	mutex_unlock(&c->lock);
-	return bpf;
+	return source;
 }
 
-void exits_engine(struct exits_counter *c, char *ret, size_t size)
+void exits_state(struct exits_counter *c, struct exits_state *ret)
 {
 	struct errmsg why;
+	struct exits_source *source = engine_of(c, &why);
 
-	if (engine_of(c, &why))
-		snprintf(ret, size, "bpf");
+	*ret = (struct exits_state){.runs = source != NULL};
+	if (!source) {
+		snprintf(ret->engine, sizeof(ret->engine), "none: %s", why.text);
+		return;
+	}
+	source->ops->lost(source, &ret->lost);
+	if (why.text[0])
+		snprintf(ret->engine, sizeof(ret->engine), "%s (%s)", source->ops->name, why.text);
 	else
-		snprintf(ret, size, "none: %s", why.text);
+		snprintf(ret->engine, sizeof(ret->engine), "%s", source->ops->name);
 }
 
 /* ---- who is there
@@ -189,7 +221,7 @@ static struct base *with_lock__add_base(struct exits_counter *c, uint64_t serial
 
 static void with_lock__note_new(struct exits_counter *c, const struct guest_set *set)
 {
-	for (size_t i = 0; c->bpf && i < set->count; i++) {
+	for (size_t i = 0; c->source && i < set->count; i++) {
 		if (!with_lock__base_of(c, set->entries[i].guest->serial))
 			with_lock__add_base(c, set->entries[i].guest->serial);
 	}
@@ -211,10 +243,10 @@ static void with_lock__drop_bases(struct exits_counter *c, const struct guest_se
 static void look(struct exits_counter *c)
 {
 	const struct guest_set *set = guests_acquire(c->guests);
-	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_source *source = engine_of(c, NULL);
 
-	if (bpf)
-		exits_bpf_forget(bpf, is_known, (void *)set);
+	if (source)
+		source->ops->look(source, is_known, (void *)set);
 	else if (any_under_kvm(set))
 		load_once(c);
 	mutex_lock(&c->lock);
@@ -254,11 +286,11 @@ static int take_last(void *ctx, uint32_t tgid, uint64_t ns)
 
 static void read_lasts(struct exits_counter *c)
 {
-	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_source *source = engine_of(c, NULL);
 	uint64_t now = clock_now_ns();
 	struct lasts l = {0};
 
-	if (!bpf || exits_bpf_lasts(bpf, take_last, &l) < 0) {
+	if (!source || source->ops->lasts(source, take_last, &l) < 0) {
 		free(l.list);
 		return;
 	}
@@ -285,7 +317,7 @@ bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t
 
 	mutex_lock(&c->lock);
 	news = with_lock__last_of(c, guest) > since_ns;
-	ask = c->bpf && !news && clock_now_ns() >= c->lasts_ns + LASTS_NS;
+	ask = c->source && !news && clock_now_ns() >= c->lasts_ns + LASTS_NS;
 	mutex_unlock(&c->lock);
 	if (ask)
 		io_wake(c->ask_fd);
@@ -299,17 +331,24 @@ static void *run(void *arg)
 {
 	struct exits_counter *c = arg;
 	struct pollfd p[] = {{.fd = c->wake_fd, .events = POLLIN, .revents = POLLIN},
-			     {.fd = c->ask_fd, .events = POLLIN}};
+			     {.fd = c->ask_fd, .events = POLLIN},
+			     {.fd = -1, .events = POLLIN}};
+	struct exits_source *source = NULL;
 	uint64_t next = UINT64_MAX;
 
 	while (!atomic_load(&c->stop)) {
 		if (p[0].revents || clock_now_ns() >= next) {
 			look(c);
-			next = engine_of(c, NULL) ? clock_now_ns() + LOOK_NS : UINT64_MAX;
+			source = engine_of(c, NULL);
+			p[2].fd = source ? source->fd : -1;
+			next = source ? clock_now_ns() + LOOK_NS : UINT64_MAX;
 		}
+		if (p[2].revents)
+			source->ops->work(source);
 		if (p[1].revents)
 			read_lasts(c);
-		if (poll(p, 2, next == UINT64_MAX ? -1 : clock_left_ms(next)) < 0 && errno != EINTR)
+		if (poll(p, ARRAY_SIZE(p), next == UINT64_MAX ? -1 : clock_left_ms(next)) < 0 &&
+		    errno != EINTR)
 			break;
 		io_wake_clear(c->wake_fd);
 		io_wake_clear(c->ask_fd);
@@ -386,11 +425,11 @@ static int without_engine(const struct guest *guest, const struct errmsg *why, s
 	return 0;
 }
 
-static int show(struct exits_counter *c, const struct exits_bpf *bpf, const struct guest *guest,
+static int show(struct exits_counter *c, struct exits_source *source, const struct guest *guest,
 		pid_t tid, struct exits *e)
 {
 	struct exits_raw raw = {0};
-	int r = exits_bpf_read(bpf, (uint32_t)guest->pid, &raw);
+	int r = source->ops->read(source, (uint32_t)guest->pid, &raw);
 	const struct base *base;
 
 	if (r < 0)
@@ -402,7 +441,7 @@ static int show(struct exits_counter *c, const struct exits_bpf *bpf, const stru
 		e->since_ns = base->since_ns;
 	mutex_unlock(&c->lock);
 	exits_raw_deinit(&raw);
-	snprintf(e->engine, sizeof(e->engine), "bpf");
+	snprintf(e->engine, sizeof(e->engine), "%s", source->ops->name);
 	return r;
 }
 
@@ -410,15 +449,15 @@ int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, st
 {
 	struct exits *e = calloc(1, sizeof(*e));
 	struct errmsg why = {0};
-	struct exits_bpf *bpf = engine_of(c, &why);
+	struct exits_source *source = engine_of(c, &why);
 	int r;
 
 	if (!e)
 		return -ENOMEM;
-	if (!bpf || guest->accel == GUEST_ACCEL_TCG)
+	if (!source || guest->accel == GUEST_ACCEL_TCG)
 		r = without_engine(guest, &why, e);
 	else
-		r = show(c, bpf, guest, tid, e);
+		r = show(c, source, guest, tid, e);
 	if (r < 0) {
 		exits_free(e);
 		return r;
@@ -429,11 +468,11 @@ int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, st
 
 int exits_reset(struct exits_counter *c, const struct guest *guest)
 {
-	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_source *source = engine_of(c, NULL);
 	struct exits_raw raw = {0};
-	int r = bpf ? exits_bpf_read(bpf, (uint32_t)guest->pid, &raw) : 0;
+	int r = source ? source->ops->read(source, (uint32_t)guest->pid, &raw) : 0;
 
-	if (!bpf || r < 0)
+	if (!source || r < 0)
 		return r;
 	mutex_lock(&c->lock);
 	r = with_lock__set_base(c, guest, &raw);
@@ -453,13 +492,14 @@ static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, int32_t 
 
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret)
 {
-	struct exits_bpf *bpf = engine_of(c, NULL);
+	struct exits_source *source = engine_of(c, NULL);
 	struct exits_thread t;
 	const struct base *base;
 	int32_t event;
 
-	if (!bpf || c->plan->fields.exit < 0 || exits_bpf_read_thread(bpf, (uint32_t)tid, &t) < 0 ||
-	    !t.entered || t.tgid != (uint32_t)guest->pid)
+	if (!source || c->plan->fields.exit < 0 ||
+	    source->ops->read_thread(source, (uint32_t)tid, &t) < 0 || !t.entered ||
+	    t.tgid != (uint32_t)guest->pid)
 		return -ENODATA;
 	event = c->plan->fields.exit;
 	*ret = t.events[event];

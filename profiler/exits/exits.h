@@ -1,8 +1,10 @@
-/* VM exits of every guest, counted in the kernel by BPF programs on KVM's tracepoints.
+/* VM exits of every guest, counted in the kernel by BPF programs on KVM's tracepoints, or, where
+ * those are not to be had, by this process out of perf's rings (source.h).
  *
- * Nothing is copied while nobody reads. One thread, kp-exits, sleeps until the set of guests
- * changes: it loads the programs once there is a guest under KVM, and forgets guests that are gone,
- * as it does once a minute with all that are no guests.
+ * One thread, kp-exits, sleeps until the set of guests changes: it starts an engine once there is a
+ * guest under KVM, and forgets guests that are gone, as it does once a minute with all that are no
+ * guests. With BPF nothing is copied while nobody reads; with rings it empties those that are half
+ * full.
  * Everything else may be called from any thread and waits for no guest.
  */
 #ifndef KVMPROFS_EXITS_H
@@ -17,8 +19,11 @@
 
 struct exits_counter;
 
+/* What counts; auto: BPF, else perf's rings. */
+enum exits_choice { EXITS_BY_AUTO, EXITS_BY_BPF, EXITS_BY_PERF };
+
 /* Starts nothing; -ENOMEM. */
-int exits_create(struct guests *guests, struct exits_counter **ret);
+int exits_create(struct guests *guests, enum exits_choice choice, struct exits_counter **ret);
 int exits_start(struct exits_counter *c, struct errmsg *why); /* after the last fork */
 void exits_stop(struct exits_counter *c);    /* joins; harmless when it does not run */
 void exits_destroy(struct exits_counter *c); /* accepts NULL; after exits_stop() */
@@ -39,7 +44,13 @@ bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t
  * counted or kvm_exit does not fire. */
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret);
 
-/* For `status`: "bpf", or "none" and why. */
-void exits_engine(struct exits_counter *c, char *ret, size_t size);
+/* For `status`: "bpf", "perf (why not bpf)", or "none: why"; and the events that were not counted,
+ * of all guests since the engine runs, KVM's and the scheduler's. */
+struct exits_state {
+	char engine[352];
+	bool runs;
+	struct exits_lost lost;
+};
+void exits_state(struct exits_counter *c, struct exits_state *ret);
 
 #endif

@@ -265,6 +265,13 @@ int exits_plan_make(const char *root, struct exits_plan **ret, struct errmsg *wh
 	return 0;
 }
 
+uint64_t *exits_plan_lost(const char *program, struct exits_lost *lost)
+{
+	if (strcmp(program, "on_switch") == 0 || strcmp(program, "on_wakeup") == 0)
+		return &lost->switches;
+	return strncmp(program, "event_", 6) == 0 ? &lost->others : &lost->rows;
+}
+
 void exits_plan_free(struct exits_plan *plan)
 {
 	if (!plan)

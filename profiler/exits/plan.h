@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "profiler/exits/abi.h"
+#include "profiler/exits/snapshot.h"
 #include "profiler/tracefs.h"
 #include "symsrc/base/errmsg.h"
 
@@ -39,6 +40,9 @@ struct exits_plan {
 /* root: of a tracefs. -ENOENT: KVM has no tracepoints here (its module is not loaded). */
 int exits_plan_make(const char *root, struct exits_plan **ret, struct errmsg *why);
 void exits_plan_free(struct exits_plan *plan); /* accepts NULL */
+
+/* Where an event that this program did not see is counted. */
+uint64_t *exits_plan_lost(const char *program, struct exits_lost *lost);
 
 /* The name of an exit's reason or of a VMM's (kind EXITS_REASON, EXITS_VMM) as the kernel itself
  * prints it, in one word without KVM_EXIT_; a number when the kernel has no name. The other kinds

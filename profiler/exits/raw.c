@@ -380,9 +380,17 @@ static void finish_events(struct exits *ret)
 		ret->event_count--;
 }
 
+static struct exits_lost lost_since(const struct exits_lost *now, const struct exits_lost *before)
+{
+	return (struct exits_lost){.rows = less(now->rows, before->rows),
+				   .others = less(now->others, before->others),
+				   .switches = less(now->switches, before->switches)};
+}
+
 int exits_raw_show(const struct exits_raw *raw, const struct exits_raw *before, uint32_t tid,
 		   const struct exits_plan *plan, struct exits *ret)
 {
+	static const struct exits_lost nothing;
 	struct exits_sums others[EXITS_KINDS] = {0};
 	int r = -ENOMEM;
 
@@ -402,8 +410,7 @@ int exits_raw_show(const struct exits_raw *raw, const struct exits_raw *before, 
 	}
 	finish_events(ret);
 	ret->taken_ns = raw->taken_ns;
-	ret->lost = less(raw->lost, before ? before->lost : 0);
-	ret->lost_switches = less(raw->lost_switches, before ? before->lost_switches : 0);
+	ret->lost = lost_since(&raw->lost, before ? &before->lost : &nothing);
 	ret->kernel_irqs = less(raw->kernel_irqs, before ? before->kernel_irqs : 0);
 	return 0;
 }

@@ -23,9 +23,8 @@ struct exits_raw_row {
 };
 
 struct exits_raw {
-	uint64_t taken_ns; /* clock_now_ns(), which is the programs' clock too */
-	uint64_t lost;	   /* events that were not counted, any guest's, since the programs run */
-	uint64_t lost_switches; /* likewise, of the scheduler's */
+	uint64_t taken_ns;	/* clock_now_ns(), which is the programs' clock too */
+	struct exits_lost lost; /* since the engine runs */
 	uint64_t kernel_irqs;	/* interrupts by the kernel's own threads, for whatever guest */
 	size_t thread_count;
 	struct exits_raw_thread *threads;

@@ -24,14 +24,20 @@ struct exits_event {
 	uint64_t count;
 };
 
+/* Events that were not counted, of any guest. */
+struct exits_lost {
+	uint64_t rows;	   /* those that rows and times are made of */
+	uint64_t others;   /* KVM's other ones, which are only counted */
+	uint64_t switches; /* the scheduler's, which only the split of time needs */
+};
+
 struct exits {
 	char note[352];	   /* why nothing is counted, one line; empty while it is */
-	char engine[16];   /* "bpf" */
+	char engine[16];   /* "bpf" or "perf" */
 	bool entered;	   /* kvm_entry was seen: without, there are no times */
 	uint64_t since_ns; /* clock_now_ns() of the mount, discovery or reset */
 	uint64_t taken_ns;
-	uint64_t lost;		/* events that were not counted in that time, any guest's */
-	uint64_t lost_switches; /* likewise the scheduler's, which only the split of time needs */
+	struct exits_lost lost; /* in that time */
 	uint64_t
 		kernel_irqs; /* interrupts by the kernel's own threads, which do not say for whom */
 	unsigned threads;    /* of vCPUs that were seen */

@@ -1,9 +1,10 @@
 #!/bin/bash
-# VM exits, counted in the kernel: a guest under this machine's own KVM, of whatever kind, does a known number of
-# things; perf stat counts the same.
+# VM exits, counted in the kernel, and by a second daemon out of perf's rings: a guest under this machine's own KVM, of
+# whatever kind, does a known number of things; perf stat counts the same.
 # A machine without tracefs gets one for perf alone, in a mount namespace of its own.
 # shellcheck source=tests/cases/lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+WRITES=5000
 # shellcheck source=tests/cases/exits-lib.sh
 . "$(dirname "$(readlink -f "$0")")/exits-lib.sh"
 
@@ -32,8 +33,17 @@ if ! wait_for $patience engine_runs && ! grep -q '^exits_engine bpf$' "$mnt/stat
 	exit
 fi
 
+# What a guest on this machine does beside ours is what the rings may lose: so no row may be missing without being told.
+bpf=$daemon
+start_daemon "$work/rings" -F 49 --exits perf
+rings=$work/rings/$vmm
+rings_run() { grep -q '^# engine: perf$' "$rings/exits"; }
+within "perf's rings are the other engine" $patience rings_run
+check "status says which engine, and why" grep -q '^exits_engine perf (asked for)$' "$work/rings/status"
+
 cat >"$work/window" <<-'END'
 	echo reset >"$1/control"
+	echo reset >"$4/control"
 	echo cont >"$2"
 	for i in $(seq "$3"); do
 		grep -q '^0x009b:W ' "$1/exits" && exit
@@ -43,10 +53,12 @@ END
 perf_stat() {
 	"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- "$@"
 }
-perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) 2>"$work/stat.err" ||
+perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) "$rings" 2>"$work/stat.err" ||
 	give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
 cp "$g/exits" "$work/exits.text"
 cp "$g/events" "$work/events.text"
+mkdir "$work/perf.files"
+cp "$rings/exits" "$rings/events" "$work/perf.files/"
 sed 's/^/# /' "$work/exits.text" | head -n 40
 check "known port writes" row_is "$g" 0x0099:W "$WRITES"
 check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = "$WRITES"
@@ -56,6 +68,26 @@ for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
 	near "$e is what perf stat counts" "$(event "$g" $e)" "$(stat_of "$work/stat" $e)"
 done
 check "exits to the VMM are named by the kernel's own names" test "$(row "$g" IO 2)" -ge $((WRITES + READS))
+
+lost=$(sed -n 's/^# lost: //p' "$work/perf.files/exits")
+lost_events=$(sed -n 's/^# lost: //p' "$work/perf.files/events")
+# all_of NAME COUNTED WANTED LOST: nothing is missing but, at most, what is lost
+all_of() { check "$1" test "$2" -le "$3" -a $(($2 + $4)) -ge "$3" || echo "# $2 of $3, $4 lost"; }
+all_of "rings: known port writes" "$(row "$work/perf.files" 0x0099:W 2)" "$WRITES" "$lost"
+all_of "rings: all of them reached the VMM" "$(row "$work/perf.files" 0x0099:W 10)" "$WRITES" "$lost"
+all_of "rings: known port reads" "$(row "$work/perf.files" 0x009a:R 2)" $READS "$lost"
+for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
+	all_of "rings: $e is what BPF counts" "$(event "$work/perf.files" $e)" "$(event "$g" $e)" "$lost_events"
+done
+echo "# lost by the rings: $lost, with the events that are only counted: $lost_events"
+end_rings() {
+	local other=$daemon
+	stop_daemon "$work/rings"
+	daemon=$1
+	[ "$other" != "$1" ]
+}
+check "both end" end_rings "$bpf"
+
 if [ "$(stat_of "$work/stat" kvm_exit)" = 0 ]; then
 	# Such hosts have their own ways with memory and the CPU.
 	check "without kvm_exit, what is missing is said" grep -q '^# missing: kvm_exit' "$g/exits"

@@ -72,6 +72,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.freq, 997);
 	assert_false(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_AUTO);
+	assert_int_equal(o.exits, EXITS_BY_AUTO);
 	assert_null(o.event);
 	assert_int_equal(o.rule_count, 0);
 	assert_int_equal(o.pid_count, 0);
@@ -145,6 +146,7 @@ static void test_wrong_usage(void **state)
 	assert_wrong("-F -1 /mnt", "'-1' is no frequency");
 	assert_wrong("-F 100001 /mnt", "is no frequency");
 	assert_wrong("--sampler foo /mnt", "'foo' is no sampler");
+	assert_wrong("--exits foo /mnt", "'foo' is nothing that counts exits");
 	assert_wrong("-p 0 /mnt", "'0' is no pid");
 	assert_wrong("-p -5 /mnt", "'-5' is no pid");
 	assert_wrong("-s foo /mnt", "'foo' is no source");
@@ -173,6 +175,7 @@ static void test_config(void **state)
 				    "  freq 500\n"
 				    "event=cycles\n"
 				    "sampler = perf\n"
+				    "exits = perf\n"
 				    "foreground\r\n"
 				    "source *=auto\n"
 				    "source web=dir:/with blank\n"
@@ -184,6 +187,7 @@ static void test_config(void **state)
 	assert_true(o.freq_given);
 	assert_string_equal(o.event, "cycles");
 	assert_int_equal(o.sampler, SAMPLER_PERF);
+	assert_int_equal(o.exits, EXITS_BY_PERF);
 	assert_true(o.foreground);
 	assert_int_equal(o.rule_count, 2);
 	assert_string_equal(o.rules[0].pattern, "*");

@@ -43,7 +43,7 @@ static struct exits made(void)
 		.entered = true,
 		.since_ns = 90 * NSEC_PER_SEC,
 		.taken_ns = 100 * NSEC_PER_SEC,
-		.lost = 3,
+		.lost = {3, 4, 5},
 		.kernel_irqs = 17,
 		.threads = 2,
 		.times = {[EXITS_IN_GUEST] = 5 * NSEC_PER_SEC, [EXITS_HALTED] = 15 * NSEC_PER_SEC},
@@ -70,6 +70,8 @@ static void test_exits(void **state)
 	has(&b, "# guest: web\"1 (pid 4242)\n# engine: bpf\n");
 	has(&b, " for 10.000 s\n# exits: 400\n# lost: 3\n");
 	has(&b, "# in the guest: 25.00% (5.000 s)\n");
+	has(&b, "# lost of the events that `events` alone counts: 4\n");
+	has(&b, "# lost of the scheduler's events, which the times are from: 5\n");
 	has(&b, "by other threads of the kernel, for any guest: 17; ");
 	has(&b, "# halted: 75.00% (15.000 s)\n");
 	has(&b, "# REASON COUNT COUNT% TIME% MIN_US AVG_US P50_US P99_US MAX_US USERSPACE\n"

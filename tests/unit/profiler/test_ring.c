@@ -98,6 +98,31 @@ static void test_rounds(void **state)
 	ringmaker_deinit(&m);
 }
 
+/* What is put back, or not read at all, comes again in the next round, also when it wraps. */
+static void test_put_back(void **state)
+{
+	(void)state;
+	for (size_t offset = 0; offset < SIZE; offset += 8) {
+		const struct perf_event_header *h;
+		struct ringmaker m;
+		struct ring r;
+
+		begin(&m, &r, offset);
+		ringmaker_sample(&m, 0, 1, 1, 1, 1);
+		ringmaker_sample(&m, 0, 2, 1, 1, 1);
+		ringmaker_sample(&m, 0, 3, 1, 1, 1);
+		ring_begin(&r);
+		assert_non_null(ring_next(&r, &scratch));
+		h = ring_next(&r, &scratch);
+		assert_non_null(h);
+		ring_put_back(&r, h);
+		ring_end(&r);
+		assert_int_equal(m.page->data_tail, offset + 32);
+		assert_round(&r, 2, 2);
+		ringmaker_deinit(&m);
+	}
+}
+
 /* A record of this size after one good sample: the good one comes, then the round ends. */
 static void assert_broken(uint16_t size, size_t written)
 {
@@ -166,6 +191,7 @@ int main(void)
 		cmocka_unit_test(test_wraps_at_every_offset),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_rounds),
+		cmocka_unit_test(test_put_back),
 		cmocka_unit_test(test_malformed_sizes),
 		cmocka_unit_test(test_head_between_records),
 		cmocka_unit_test(test_head_out_of_reach),
