@@ -93,7 +93,8 @@ static int list_modules(const struct symbols *s, struct livemodule **ret, size_t
 	return 0;
 }
 
-/* What of the new ones has not been told: NULL for all that has. Both are sorted. */
+/* Whether it has been told; at: how far the list of those, which is sorted as the new ones are, was
+ * looked through. */
 static bool is_told(const struct liveguest *g, size_t *at, const struct livemodule *m)
 {
 	while (*at < g->module_count && compare_modules(&g->modules[*at], m) < 0)
@@ -110,28 +111,62 @@ static void write_id(struct buf *b, const struct guest *guest, const struct buil
 				      id ? id->len : 0, name);
 }
 
-static void write_modules(const struct liveguest *g, const struct guest *guest, uint64_t time,
-			  const struct livemodule *modules, size_t count, struct buf *b)
+/* The end of the symbol that covers the module's first byte; 0: none does. */
+static uint64_t end_of_first(const struct symtab *t, const struct livemodule *m,
+			     struct symtab_hit *ret)
 {
-	size_t at = 0;
+	uint64_t covered = m->base, beyond = m->base + m->size;
+	struct symtab_hit hit;
 
-	for (size_t i = 0; i < count; i++) {
-		const struct livemodule *m = &modules[i];
-		char name[MODULE_NAME_MAX + 2];
+	if (!symtab_find(t, m->base, ret) || ret->object_len != strlen(m->name) ||
+	    memcmp(ret->object, m->name, ret->object_len) != 0)
+		return 0;
+	while (covered + 1 < beyond) {
+		uint64_t middle = covered + (beyond - covered) / 2;
 
-		if (is_told(g, &at, m))
-			continue;
-		snprintf(name, sizeof(name), "[%s]", m->name);
-		if (m->id)
-			write_id(b, guest, m->id, name);
-		perfdata_write_mmap(b,
-				    &(struct perfdata_mmap){.misc = PERF_RECORD_MISC_GUEST_KERNEL,
-							    .pid = (uint32_t)guest->pid,
-							    .time = time,
-							    .start = m->base,
-							    .size = m->size,
-							    .name = name});
+		if (symtab_find(t, middle, &hit) && hit.start == ret->start)
+			covered = middle;
+		else
+			beyond = middle;
 	}
+	return beyond;
+}
+
+/* perf 6.1 forgets the first symbol of a module that it sees a sample of before it has seen one of
+ * the kernel's own (tools/perf/util/symbol.c, maps__split_kallsyms()): that may be the hottest of
+ * all. */
+static void write_first_symbol(const struct symtab *t, const struct livemodule *m,
+			       const struct guest *guest, uint64_t time, struct buf *b)
+{
+	struct perfdata_symbol s = {.pid = (uint32_t)guest->pid, .time = time, .start = m->base};
+	struct symtab_hit hit;
+	uint64_t end = end_of_first(t, m, &hit);
+	char name[PERFDATA_NAME_MAX];
+
+	if (end == 0 || end - m->base > UINT32_MAX)
+		return;
+	text_escape(name, sizeof(name), hit.name, hit.name_len);
+	s.size = (uint32_t)(end - m->base);
+	s.name = name;
+	perfdata_write_guest_symbol(b, &s);
+}
+
+static void write_module(const struct symtab *t, const struct livemodule *m,
+			 const struct guest *guest, uint64_t time, struct buf *b)
+{
+	char name[MODULE_NAME_MAX + 2];
+	const struct perfdata_mmap map = {.misc = PERF_RECORD_MISC_GUEST_KERNEL,
+					  .pid = (uint32_t)guest->pid,
+					  .time = time,
+					  .start = m->base,
+					  .size = m->size,
+					  .name = name};
+
+	snprintf(name, sizeof(name), "[%s]", m->name);
+	if (m->id)
+		write_id(b, guest, m->id, name);
+	perfdata_write_mmap(b, &map);
+	write_first_symbol(t, m, guest, time, b);
 }
 
 /* The end of the kernel, its data and what it needs to start included. */
@@ -229,9 +264,11 @@ static int write_symbols(struct liveguest *g, const struct guest *guest, const s
 		write_kernel(guest, s, time, symbol, text, b);
 		g->text = text;
 	}
-	write_modules(g, guest, time, modules, count, b);
-	for (size_t i = 0; i < count; i++)
-		modules[i].id = NULL;
+	for (size_t i = 0, at = 0; i < count; i++) {
+		if (!is_told(g, &at, &modules[i]))
+			write_module(s->table, &modules[i], guest, time, b);
+		modules[i].id = NULL; /* of the symbols */
+	}
 	free(g->modules);
 	g->modules = modules;
 	g->module_count = count;

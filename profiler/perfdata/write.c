@@ -40,6 +40,13 @@ struct raw_mmap {
 	uint64_t start, size, pgoff;
 };
 
+struct raw_ksymbol {
+	struct perf_event_header header;
+	uint64_t start;
+	uint32_t size;
+	uint16_t type, flags;
+};
+
 struct raw_lost {
 	struct perf_event_header header;
 	uint64_t id, lost;
@@ -217,6 +224,18 @@ void perfdata_write_mmap(struct buf *b, const struct perfdata_mmap *m)
 	struct sample_id id = {.pid = m->pid, .time = m->time, .cpu = PERFDATA_CPU_NONE};
 
 	put_named(b, &head, sizeof(head), m->name, &id);
+}
+
+void perfdata_write_guest_symbol(struct buf *b, const struct perfdata_symbol *s)
+{
+	struct raw_ksymbol head = {
+		.header = {.type = PERF_RECORD_KSYMBOL, .misc = PERF_RECORD_MISC_GUEST_KERNEL},
+		.start = s->start,
+		.size = s->size,
+	};
+	struct sample_id id = {.pid = s->pid, .time = s->time, .cpu = PERFDATA_CPU_NONE};
+
+	put_named(b, &head, sizeof(head), s->name, &id);
 }
 
 void perfdata_write_guest_build_id(struct buf *b, uint32_t pid, const uint8_t *id, size_t id_size,

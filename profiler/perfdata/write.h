@@ -61,6 +61,16 @@ struct perfdata_mmap {
 };
 void perfdata_write_mmap(struct buf *b, const struct perfdata_mmap *m);
 
+/* One symbol of what is mapped there: of its beginning, whatever the address. */
+struct perfdata_symbol {
+	uint32_t pid;
+	uint64_t time;
+	uint64_t start;
+	uint32_t size;
+	const char *name;
+};
+void perfdata_write_guest_symbol(struct buf *b, const struct perfdata_symbol *s);
+
 /* id_size 0: it is not known. */
 void perfdata_write_guest_build_id(struct buf *b, uint32_t pid, const uint8_t *id, size_t id_size,
 				   const char *name);

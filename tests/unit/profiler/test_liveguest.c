@@ -12,6 +12,7 @@
 #include "tests/unit/lib/pipewalk.h"
 
 #define BUILD_ID       67
+#define SAMPLE_ID_PID  (-32)
 #define SAMPLE_ID_TIME (-24)
 #define PID	       4242
 
@@ -42,7 +43,8 @@ static const struct symbols *make_symbols(uint64_t text, const char *modules, bo
 	char kallsyms[400];
 	int n = snprintf(kallsyms, sizeof(kallsyms),
 			 "%016llx T _text\n%016llx T do_one\n%016llx D _edata\n%016llx B _end\n"
-			 "ffffffffc0300000 t ext4_init\t[ext4]\n",
+			 "ffffffffc0300000 t ext4_init\t[ext4]\n"
+			 "ffffffffc0300230 t ext4_exit\t[ext4]\n",
 			 (unsigned long long)text, (unsigned long long)text + 0x100,
 			 (unsigned long long)text + 0x8000, (unsigned long long)text + 0x9000);
 
@@ -124,6 +126,14 @@ static void test_all_of_a_guest(void **state)
 	assert_int_equal(h->type, BUILD_ID);
 	assert_string_equal(pipewalk_text(h, 36), "[ext4]");
 	next_mmap(&p, "[ext4]", 0xffffffffc0300000, 40960, 0);
+	/* The first symbol, which perf may forget: to where the next one begins. */
+	h = pipewalk_next(&p);
+	assert_int_equal(h->type, PERF_RECORD_KSYMBOL);
+	assert_int_equal(h->misc, PERF_RECORD_MISC_GUEST_KERNEL);
+	assert_int_equal(pipewalk_u64(h, 8), 0xffffffffc0300000);
+	assert_int_equal(pipewalk_u32(h, 16), 0x230);
+	assert_string_equal(pipewalk_text(h, 24), "ext4_init");
+	assert_int_equal(pipewalk_u32(h, SAMPLE_ID_PID), PID);
 	assert_int_equal(pipewalk_count(p, PERF_RECORD_COMM), 4);
 	assert_int_equal(pipewalk_count(p, PERF_RECORD_MMAP), 0);
 	end(&w);
