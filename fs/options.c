@@ -311,8 +311,8 @@ static const struct option_def defs[] = {
 	 "get symbols; repeatable, first match wins (default *=auto)\n"
 	 "URI: auto, memory, ssh://[user@]host[:port], vsock:CID[:PORT],\n"
 	 "virtio-serial:SOCKET, dir:PATH, kallsyms:PATH[,modules:PATH],\n"
-	 "vmlinux:PATH[,slide:HEX]; auto, ssh:, vsock:, dir: with ?modules=yes\n"
-	 "serve lib/modules, too"},
+	 "vmlinux:PATH[,slide:HEX]; auto, ssh:, vsock:, virtio-serial: and dir:\n"
+	 "with ?modules=yes serve lib/modules, too"},
 	{"pid", 'p', true, "PID", set_pid, "only this guest; repeatable (default all guests)"},
 	{"input", 'i', true, "FILE", set_input,
 	 "serve a recording instead of live guests (not there yet)"},

@@ -13,7 +13,7 @@
 
 #include "symsrc/agent_answer.h"
 #include "symsrc/serial_link.h"
-#include "symsrc/source.h"
+#include "symsrc/source_impl.h"
 #include "symsrc/virsh.h"
 
 /* What guest-file-read is asked for at once. The agent's own default is 4 KiB; more than 1 MiB is
@@ -71,12 +71,13 @@ int agent_finish_call(struct agent *a, struct json_object **ret);
 int agent_deliver_file(struct agent *a, const char *path, enum guest_file file, const char *module,
 		       const struct source_sink *sink, struct errmsg *refused, struct errmsg *why);
 
-/* Delivers the wanted files by a shell that the agent runs in the guest, packed where it can. */
-int agent_deliver_by_shell(struct agent *a, unsigned want, const struct source_sink *sink,
-			   struct errmsg *why);
+/* Delivers what is asked for by a shell that the agent runs in the guest, packed where it can. */
+int agent_deliver_by_shell(struct agent *a, const struct source_order *order,
+			   const struct source_sink *sink, struct errmsg *why);
 
-/* Delivers the wanted files by either way. */
-int agent_fetch(struct agent *a, unsigned want, const struct source_sink *sink, struct errmsg *why);
+/* Delivers what is asked for by either way. -EPERM when the agent blocks what it takes. */
+int agent_fetch(struct agent *a, const struct source_order *order, const struct source_sink *sink,
+		struct errmsg *why);
 
 /* After an error, before the connection is closed: sends this command, and waits SERIAL_GRACE_MS at
  * most until it has been answered, whatever else comes. Closing at once would lose the command:

@@ -137,13 +137,24 @@ static int fetch_by_files(struct agent *a, struct tee *t, struct errmsg *why)
 	return r;
 }
 
+/* One of /lib/modules, whose names need no quotes (modtree.h). */
+static int fetch_module_file(struct agent *a, const struct source_order *o,
+			     const struct source_sink *sink, struct errmsg *why)
+{
+	char path[MODTREE_PATH_MAX + 256];
+	struct errmsg refused;
+
+	snprintf(path, sizeof(path), "/lib/modules/%s/%s", o->release, o->path);
+	return agent_deliver_file(a, path, GUEST_FILE_MODULE_KO, NULL, sink, &refused, why);
+}
+
 /* ---- the choice ---------------------------------------------------------------------------- */
 
-static int nothing_is_allowed(const struct agent *a, struct errmsg *why)
+static int are_blocked(const struct agent *a, unsigned commands, struct errmsg *why)
 {
 	char blocked[BLOCKED_MAX];
 
-	agent_blocked(a, AGENT_FILES | AGENT_PROGRAMS, blocked, sizeof(blocked));
+	agent_blocked(a, commands, blocked, sizeof(blocked));
 	return errmsg_set(
 		why, -EPERM,
 		"the guest agent blocks %s: allow them in the guest (on RHEL "
@@ -152,18 +163,33 @@ static int nothing_is_allowed(const struct agent *a, struct errmsg *why)
 		blocked);
 }
 
-int agent_fetch(struct agent *a, unsigned want, const struct source_sink *sink, struct errmsg *why)
+static int fetch_files(struct agent *a, unsigned want, const struct source_sink *sink,
+		       struct errmsg *why)
 {
 	struct tee t = {.sink = sink, .want = want};
 	int r;
 
 	buf_init(&t.modules, GUEST_MODULES_MAX);
-	if ((a->allowed & AGENT_FILES) == AGENT_FILES)
-		r = fetch_by_files(a, &t, why);
-	else if ((a->allowed & AGENT_PROGRAMS) == AGENT_PROGRAMS)
-		r = agent_deliver_by_shell(a, want, sink, why);
-	else
-		r = nothing_is_allowed(a, why);
+	r = fetch_by_files(a, &t, why);
 	buf_deinit(&t.modules);
+	return r;
+}
+
+int agent_fetch(struct agent *a, const struct source_order *order, const struct source_sink *sink,
+		struct errmsg *why)
+{
+	bool files = (a->allowed & AGENT_FILES) == AGENT_FILES;
+	bool programs = (a->allowed & AGENT_PROGRAMS) == AGENT_PROGRAMS;
+	bool lists = order->release && !order->path; /* for which it has no command of its own */
+	int r;
+
+	if (files && !order->release)
+		r = fetch_files(a, order->want, sink, why);
+	else if (files && order->path)
+		r = fetch_module_file(a, order, sink, why);
+	else if (programs)
+		r = agent_deliver_by_shell(a, order, sink, why);
+	else
+		r = are_blocked(a, AGENT_PROGRAMS | (lists ? 0 : AGENT_FILES), why);
 	return agent_blame(r, why);
 }

@@ -8,6 +8,8 @@
 #include "symsrc/agent.h"
 #include "symsrc/base/clock.h"
 
+#define OPEN_LINE_MAX (MODTREE_PATH_MAX + 512)
+
 struct reading {
 	const struct source_sink *sink;
 	enum guest_file file;
@@ -68,7 +70,7 @@ static int open_file(struct agent *a, const char *path, int64_t *ret, struct err
 {
 	struct json_object *value;
 	struct errmsg e = {0};
-	char line[256];
+	char line[OPEN_LINE_MAX];
 	int r;
 
 	snprintf(line, sizeof(line),

@@ -69,8 +69,8 @@ static int exec_line(struct buf *b, const char *script)
 	return text ? b->err : -ENOMEM;
 }
 
-static int start(struct agent *a, unsigned want, const char *boundary, int64_t *ret,
-		 struct errmsg *why)
+static int start(struct agent *a, const struct source_order *order, const char *boundary,
+		 int64_t *ret, struct errmsg *why)
 {
 	CLEANUP_BUF struct buf script, line;
 	struct json_object *value = NULL;
@@ -78,7 +78,7 @@ static int start(struct agent *a, unsigned want, const char *boundary, int64_t *
 
 	buf_init(&script, SSH_SCRIPT_MAX);
 	buf_init(&line, LINE_MAX_LEN);
-	r = ssh_script(&script, want, boundary);
+	r = ssh_script_order(&script, order, boundary);
 	if (r == 0)
 		r = exec_line(&line, script.data);
 	if (r == 0)
@@ -116,9 +116,10 @@ static int look(struct agent *a, int64_t pid, struct run *run, int64_t *status)
 	*status = -1;
 	agent_number(value, "exitcode", status);
 	if (is_true(value, "out-truncated"))
-		r = errmsg_set(run->why, -EFBIG,
-			       "the guest's symbols are more than its agent hands out of a program "
-			       "(16 MiB): install gzip in the guest, or allow guest-file-open");
+		r = errmsg_set(
+			run->why, -EFBIG,
+			"what is asked for is more than the guest's agent hands out of a program "
+			"(16 MiB): install gzip in the guest, or allow guest-file-open");
 	json_object_put(value);
 	return r;
 }
@@ -156,8 +157,8 @@ static int check_end(const struct run *run, int64_t status)
 			  run->said_len ? ": " : "", run->said);
 }
 
-int agent_deliver_by_shell(struct agent *a, unsigned want, const struct source_sink *sink,
-			   struct errmsg *why)
+int agent_deliver_by_shell(struct agent *a, const struct source_order *order,
+			   const struct source_sink *sink, struct errmsg *why)
 {
 	char boundary[FRAMES_BOUNDARY_LEN + 1];
 	struct run run = {.why = why};
@@ -167,7 +168,7 @@ int agent_deliver_by_shell(struct agent *a, unsigned want, const struct source_s
 	if (r < 0)
 		return r;
 	wire_init(&run.wire, boundary, sink);
-	r = start(a, want, boundary, &pid, why);
+	r = start(a, order, boundary, &pid, why);
 	if (r == 0)
 		r = wait_for_end(a, pid, &run, &status);
 	if (r == 0)

@@ -69,6 +69,7 @@ static void with_lock__take(struct modfetcher *f, struct modfiles_guest *g, stru
 	/* A VM without a name goes by its VMM's, which is no host's. */
 	if (strcmp(g->guest->name, g->guest->vmm) != 0)
 		memcpy(o->target.name, g->guest->name, sizeof(o->target.name));
+	memcpy(o->target.uuid, g->guest->uuid, sizeof(o->target.uuid));
 	o->target.links = g->guest->links;
 	snprintf(o->release, sizeof(o->release), "%s", g->release);
 	io_wake_clear(f->cancel_fd);

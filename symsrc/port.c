@@ -23,6 +23,7 @@ static const struct {
 	{PORT_VERSION_FILE, GUEST_FILE_VERSION},    {PORT_BOOT_ID, GUEST_FILE_BOOT_ID},
 	{PORT_NOTES, GUEST_FILE_KERNEL_NOTES},	    {PORT_MODULES, GUEST_FILE_MODULES},
 	{PORT_MODULE_NOTE, GUEST_FILE_MODULE_NOTE}, {PORT_KALLSYMS, GUEST_FILE_KALLSYMS},
+	{PORT_LISTING, GUEST_FILE_LISTING},	    {PORT_MODULE_FILE, GUEST_FILE_MODULE_KO},
 };
 static const char *const names[] = PORT_FILE_NAMES;
 
@@ -236,12 +237,22 @@ static void get_line(struct buf *b, unsigned want)
 
 	buf_append_str(b, "get");
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		if (want & GUEST_FILE_BIT(files[i].file))
+		if (names[files[i].code] && want & GUEST_FILE_BIT(files[i].file))
 			buf_printf(b, " %s", names[files[i].code]);
 	}
 	if ((want & twice) == twice)
 		buf_printf(b, " %s", names[PORT_MODULES]);
 	buf_append_str(b, "\n");
+}
+
+static void order_line(struct buf *b, const struct source_order *o)
+{
+	if (!o->release)
+		get_line(b, o->want);
+	else if (!o->path)
+		buf_printf(b, "list %s\n", o->release);
+	else
+		buf_printf(b, "read %s %s\n", o->release, o->path);
 }
 
 /* What is needed while a fetch runs. */
@@ -250,16 +261,21 @@ struct fetching {
 	struct port_blocks known;
 };
 
-/* Tells the guest what is here already, if it understands that. */
+/* Tells the guest what is here already, if it understands that. Whether it understands the order
+ * is told by its version, too. */
 static int add_known(struct fetching *f, struct serial_link *link, const struct port_order *o,
 		     struct buf *lines, struct errmsg *why)
 {
+	bool has = o->had && o->what.want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS);
 	int r;
 
-	if (!o->had || !(o->want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS)))
+	if (!has && !o->what.release)
 		return 0;
 	r = receive_until(&f->port, link, &f->port.greeted, why);
-	if (r < 0 || f->port.version < 2)
+	if (r == 0 && o->what.release && f->port.version < 2)
+		return errmsg_set(why, -EOPNOTSUPP,
+				  "kvmprofs in the guest is too old to bring its lib/modules");
+	if (r < 0 || !has || f->port.version < 2)
 		return r;
 	port_blocks_make(&f->known, o->had->data, o->had->size);
 	port_blocks_lines(&f->known, lines);
@@ -275,7 +291,7 @@ static int request(struct fetching *f, struct serial_link *link, const struct po
 
 	buf_init(&lines, LINES_MAX);
 	r = add_known(f, link, o, &lines, why);
-	get_line(&lines, o->want);
+	order_line(&lines, &o->what);
 	if (r == 0)
 		r = lines.err;
 	return r == 0 ? ask(&f->port, link, lines.data, &f->port.ended, why) : r;

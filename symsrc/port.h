@@ -11,7 +11,7 @@
 #include "symsrc/port_blocks.h"
 #include "symsrc/port_packet.h"
 #include "symsrc/serial_link.h"
-#include "symsrc/source.h"
+#include "symsrc/source_impl.h"
 
 #define PORT_NOTES_TOTAL_MAX (1u << 20) /* bytes of all modules' notes */
 
@@ -47,7 +47,7 @@ int port_feed(struct port *p, const void *bytes, size_t n, struct errmsg *why);
 
 /* What a fetch is about. */
 struct port_order {
-	unsigned want;
+	struct source_order what;
 	const struct source_sink *sink;
 	const struct blob *had; /* the kallsyms of the same boot that is here; NULL: none */
 };
@@ -58,9 +58,9 @@ struct port_result {
 	size_t received, delivered;    /* bytes: that were sent, and that the files have */
 };
 
-/* Asks for the wanted files and delivers them. first: n bytes that have come already. Afterwards
- * the guest says something on the link when its state is another one. 0 or negative errno and why.
- */
+/* Asks for it and delivers what there is. first: n bytes that have come already. Afterwards the
+ * guest says something on the link when its state is another one. 0, -EOPNOTSUPP when the guest's
+ * program is too old for that, or another negative errno, and why. */
 int port_fetch(struct serial_link *link, uint32_t session, const void *first, size_t n,
 	       const struct port_order *order, struct port_result *ret, struct errmsg *why);
 

@@ -99,13 +99,22 @@ void source_destroy(struct source *s)
 		s->ops->destroy(s);
 }
 
+char *source_path_without_query(const char *path)
+{
+	const char *query = strrchr(path, '?');
+	bool ours =
+		query && (strcmp(query, "?modules=yes") == 0 || strcmp(query, "?modules=no") == 0);
+
+	return strndup(path, ours ? (size_t)(query - path) : strlen(path));
+}
+
 bool source_wants_modules(const char *uri)
 {
 	const char *query = strrchr(uri, '?');
 	struct ssh_query q;
 
 	if (!query || !(matches(uri, "auto") || matches(uri, "ssh://") || matches(uri, "vsock:") ||
-			matches(uri, "dir:")))
+			matches(uri, "dir:") || matches(uri, "virtio-serial:")))
 		return false;
 	return ssh_query_parse(query + 1, &q, NULL) == 0 && q.modules;
 }

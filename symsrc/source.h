@@ -209,7 +209,7 @@ struct source {
  *	ssh://[user@]host[:port][?QUERY]	user: root; port: 22
  *	vsock:CID[:port][?QUERY]		ssh by AF_VSOCK; likewise
  *	memory				out of the guest's RAM (source_memory.c)
- *	virtio-serial:SOCKET		the VMM's end of a serial port of the guest, where
+ *	virtio-serial:SOCKET[?modules=yes]	the VMM's end of a serial port of the guest, where
  *					qemu-guest-agent answers, or symsrc/guest-helper
  *	dir:PATH[?modules=yes]		PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]

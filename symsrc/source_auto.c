@@ -444,7 +444,7 @@ static int order_by(struct source_auto *a, const struct way *w, const char *show
 	struct source *s;
 	int r;
 
-	snprintf(uri, sizeof(uri), "%s%s", shown, a->query);
+	snprintf(uri, sizeof(uri), "%s%s", shown, w->ssh ? a->query : "");
 	r = w->create(uri, &a->target, &s, why);
 	if (r < 0)
 		return r;
@@ -464,11 +464,43 @@ static bool is_answer(int r)
 	return r == 0 || r == -ENOENT || r == -EFBIG || r == -ECANCELED;
 }
 
-/* Over ssh alone. The way that worked last is kept, since it may still be connected. */
+static int no_way_to_files(const struct attempts *at, struct errmsg *why)
+{
+	if (at->said.code)
+		return errmsg_set(why, at->said.code, "%s", at->said.text);
+	return errmsg_set(why, -EHOSTUNREACH,
+			  "no way to the guest's files: an agent brings them, a port "
+			  "org.kvmprofs.0, or ssh");
+}
+
+static int order_by_ways(struct source_auto *a, const struct files_order *o, struct errmsg *why)
+{
+	struct attempts at = {0};
+	char shown[SOURCE_URI_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct errmsg e = {0};
+		int r = source_check_limits(o->limits, why);
+
+		if (r < 0)
+			return r;
+		if (ways[i].memory || !ways[i].open(&a->target, shown, sizeof(shown)))
+			continue;
+		r = order_by(a, &ways[i], shown, o, &e);
+		if (r < 0 && !is_answer(r))
+			add_attempt(&at, false, r, &e);
+		else if (r < 0 && why)
+			*why = e;
+		if (is_answer(r))
+			return r;
+	}
+	return no_way_to_files(&at, why);
+}
+
+/* By all ways but memory. The one that worked last is kept, since it may still be connected. */
 static int order_files(struct source_auto *a, const struct files_order *o, struct errmsg *why)
 {
-	int r = errmsg_set(why, -EHOSTUNREACH, "no way to the guest's files: only ssh brings them");
-	char shown[SOURCE_URI_MAX];
+	int r;
 
 	if (a->files) {
 		r = order(a->files, o, why);
@@ -476,15 +508,7 @@ static int order_files(struct source_auto *a, const struct files_order *o, struc
 			return r;
 		source_destroy(take_ptr(a->files));
 	}
-	for (size_t i = 0; !is_answer(r) && i < ARRAY_SIZE(ways); i++) {
-		int late = source_check_limits(o->limits, why);
-
-		if (late < 0)
-			return late;
-		if (ways[i].ssh && ways[i].open(&a->target, shown, sizeof(shown)))
-			r = order_by(a, &ways[i], shown, o, why);
-	}
-	return r;
+	return order_by_ways(a, o, why);
 }
 
 static int auto_list(struct source *s, const char *release, const struct source_limits *limits,

@@ -197,16 +197,6 @@ static int dir_read(struct source *s, const char *release, const char *path,
 
 static const struct source_ops dir_ops = {"dir", dir_fetch, dir_destroy, NULL, dir_list, dir_read};
 
-/* Without "?modules=yes" or "no" at its end; any other '?' belongs to the path. */
-static char *copy_path(const char *path)
-{
-	const char *query = strrchr(path, '?');
-	bool ours =
-		query && (strcmp(query, "?modules=yes") == 0 || strcmp(query, "?modules=no") == 0);
-
-	return strndup(path, ours ? (size_t)(query - path) : strlen(path));
-}
-
 int source_dir_create(const char *uri, const struct source_target *target, struct source **ret,
 		      struct errmsg *why)
 {
@@ -222,7 +212,7 @@ int source_dir_create(const char *uri, const struct source_target *target, struc
 	if (!d)
 		return -ENOMEM;
 	d->base.ops = &dir_ops;
-	d->path = copy_path(path);
+	d->path = source_path_without_query(path);
 	if (!d->path) {
 		free(d);
 		return -ENOMEM;

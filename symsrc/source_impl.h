@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "symsrc/base/errmsg.h"
+#include "symsrc/lslist.h"
 #include "symsrc/source.h"
 
 #define SOURCE_READ_CHUNK (64u << 10)
@@ -28,6 +29,26 @@ source_create_fn source_ssh_create_guess;
  * nothing: SOURCE_PARTIAL. Nothing else returns that. */
 #define SOURCE_PARTIAL (-ENOMSG)
 source_create_fn source_memory_create_whole;
+
+/* What is asked of a guest: the wanted files; or, with a release, what is below its
+ * /lib/modules/RELEASE; or, with a path, too, one file of that. */
+struct source_order {
+	unsigned want;
+	const char *release, *path;
+};
+
+/* A sink that takes one file, and passes over all others. */
+struct source_catch {
+	enum guest_file file;
+	bool seen, open;
+	struct lslist *list; /* either this */
+	struct buf *to;	     /* or this */
+};
+struct source_sink source_catch_sink(struct source_catch *c);
+
+/* A copy of a URI's path without "?modules=yes" or "no" at its end; any other '?' belongs to it. To
+ * be freed; NULL when out of memory. */
+char *source_path_without_query(const char *path);
 
 /* 0, -ECANCELED once the limits' descriptor is readable, -ETIMEDOUT past the deadline. */
 int source_check_limits(const struct source_limits *limits, struct errmsg *why);

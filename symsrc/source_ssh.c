@@ -60,23 +60,8 @@ static int check_end(struct ssh_link *l, const struct wire *w, struct errmsg *wh
 	return r;
 }
 
-/* What is asked of the guest: its files, a listing (release), or one file of it (path, too). */
-struct order {
-	unsigned want;
-	const char *release, *path;
-};
-
-static int make_command(struct buf *b, const struct order *o, const char *boundary)
-{
-	if (!o->release)
-		return ssh_script(b, o->want, boundary);
-	if (!o->path)
-		return ssh_script_list(b, o->release, boundary);
-	return ssh_script_read(b, o->release, o->path, boundary);
-}
-
-static int run_command(struct ssh_link *l, const struct order *o, const struct source_sink *sink,
-		       struct errmsg *why)
+static int run_command(struct ssh_link *l, const struct source_order *o,
+		       const struct source_sink *sink, struct errmsg *why)
 {
 	char boundary[FRAMES_BOUNDARY_LEN + 1];
 	CLEANUP_BUF struct buf command;
@@ -85,7 +70,7 @@ static int run_command(struct ssh_link *l, const struct order *o, const struct s
 
 	buf_init(&command, SSH_SCRIPT_MAX);
 	if (r == 0)
-		r = make_command(&command, o, boundary);
+		r = ssh_script_order(&command, o, boundary);
 	if (r < 0)
 		return r;
 	wire_init(&w, boundary, sink);
@@ -123,8 +108,9 @@ static int take_link(struct source_ssh *ssh, const struct source_limits *limits,
 	return ssh_link_open(&ssh->uri, ssh->guess, limits, ret, why);
 }
 
-static int carry_out(struct source *s, const struct order *o, const struct source_limits *limits,
-		     const struct source_sink *sink, struct errmsg *why)
+static int carry_out(struct source *s, const struct source_order *o,
+		     const struct source_limits *limits, const struct source_sink *sink,
+		     struct errmsg *why)
 {
 	struct source_ssh *ssh = (struct source_ssh *)s;
 	char name[SSH_SHOW_MAX];
@@ -149,43 +135,15 @@ static int carry_out(struct source *s, const struct order *o, const struct sourc
 static int ssh_fetch(struct source *s, unsigned want, const struct source_limits *limits,
 		     const struct source_sink *sink, struct errmsg *why)
 {
-	return carry_out(s, &(struct order){.want = want}, limits, sink, why);
+	return carry_out(s, &(struct source_order){.want = want}, limits, sink, why);
 }
 
 /* ---- /lib/modules ------------------------------------------------------------------------- */
 
-/* Where the bytes of the one frame go that is waited for. */
-struct catch
-{
-	enum guest_file file;
-	bool seen, open;
-	struct lslist *list; /* either this */
-	struct buf *to;	     /* or this */
-};
-
-static int catch_begin(void *ctx, enum guest_file file, const char *module)
-{
-	struct catch *c = ctx;
-
-	(void)module;
-	c->open = file == c->file;
-	c->seen |= c->open;
-	return 0;
-}
-
-static int catch_data(void *ctx, const void *bytes, size_t n)
-{
-	struct catch *c = ctx;
-
-	if (!c->open)
-		return 0;
-	return c->list ? lslist_feed(c->list, bytes, n) : buf_append(c->to, bytes, n);
-}
-
-static int catch_one(struct source *s, const struct order *o, struct catch *c,
+static int catch_one(struct source *s, const struct source_order *o, struct source_catch *c,
 		     const struct source_limits *limits, struct errmsg *why)
 {
-	const struct source_sink sink = {catch_begin, catch_data, c};
+	const struct source_sink sink = source_catch_sink(c);
 	bool kept = ((struct source_ssh *)s)->kept != NULL;
 	int r = carry_out(s, o, limits, &sink, why);
 
@@ -201,9 +159,9 @@ static int catch_one(struct source *s, const struct order *o, struct catch *c,
 static int ssh_list(struct source *s, const char *release, const struct source_limits *limits,
 		    struct modtree_builder *to, struct errmsg *why)
 {
-	const struct order o = {.release = release};
+	const struct source_order o = {.release = release};
 	struct lslist list;
-	struct catch c = {.file = GUEST_FILE_LISTING, .list = &list};
+	struct source_catch c = {.file = GUEST_FILE_LISTING, .list = &list};
 
 	lslist_init(&list, to);
 	return catch_one(s, &o, &c, limits, why);
@@ -212,8 +170,8 @@ static int ssh_list(struct source *s, const char *release, const struct source_l
 static int ssh_read_file(struct source *s, const char *release, const char *path,
 			 const struct source_limits *limits, struct buf *to, struct errmsg *why)
 {
-	const struct order o = {.release = release, .path = path};
-	struct catch c = {.file = GUEST_FILE_MODULE_KO, .to = to};
+	const struct source_order o = {.release = release, .path = path};
+	struct source_catch c = {.file = GUEST_FILE_MODULE_KO, .to = to};
 
 	return catch_one(s, &o, &c, limits, why);
 }

@@ -1,5 +1,6 @@
-/* virtio-serial:SOCKET - the unix socket of a guest's serial port, where qemu-guest-agent answers
- * or our own program in the guest (symsrc/guest-helper). One line tells which. */
+/* virtio-serial:SOCKET[?modules=yes] - the unix socket of a guest's serial port, where
+ * qemu-guest-agent answers or our own program in the guest (symsrc/guest-helper). One line tells
+ * which. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,14 +164,15 @@ static void say_used(struct source_virtio *v)
 	snprintf(v->base.used, sizeof(v->base.used), SCHEME "%s", v->path);
 }
 
-static int fetch_by_agent(struct serial_link *link, const struct virsh *virsh, unsigned want,
-			  const struct source_sink *sink, struct errmsg *why)
+static int fetch_by_agent(struct serial_link *link, const struct virsh *virsh,
+			  const struct source_order *o, const struct source_sink *sink,
+			  struct errmsg *why)
 {
 	struct agent *a = NULL;
 	int r = agent_create(link, virsh, &a, why);
 
 	if (r == 0)
-		r = agent_fetch(a, want, sink, why);
+		r = agent_fetch(a, o, sink, why);
 	agent_destroy(a);
 	return r;
 }
@@ -188,10 +190,10 @@ static void say_own(struct source_virtio *v, const struct port_result *got)
 		snprintf(v->base.how, sizeof(v->base.how), "%s", own);
 }
 
-static int fetch_by_port(struct source_virtio *v, struct session *s, unsigned want,
+static int fetch_by_port(struct source_virtio *v, struct session *s, const struct source_order *o,
 			 const struct source_sink *sink, struct errmsg *why)
 {
-	const struct port_order order = {.want = want, .sink = sink, .had = v->base.had};
+	const struct port_order order = {.what = *o, .sink = sink, .had = v->base.had};
 	struct port_result got;
 	int r = port_fetch(&s->link, s->probe.id, s->rest, s->rest_len, &order, &got, why);
 
@@ -201,20 +203,6 @@ static int fetch_by_port(struct source_virtio *v, struct session *s, unsigned wa
 	say_used(v);
 	say_own(v, &got);
 	return 0;
-}
-
-/* Our own program knows a word for it. An agent does not. */
-static int look_at(struct session *s, struct source_mark *mark, struct errmsg *why)
-{
-	uint8_t state[PORT_STATE_LEN];
-	int r;
-
-	if (s->probe.who == SERIAL_AGENT)
-		return -ENOSYS;
-	r = port_state(&s->link, s->probe.id, s->rest, s->rest_len, state, why);
-	if (r == 0)
-		mark_from_state(state, mark);
-	return r == 0 && mark->len == 0 ? -ENOSYS : r;
 }
 
 /* "virtio-serial:/path: " in front of what went wrong. What the sink refused has no text yet. */
@@ -236,7 +224,7 @@ static void say_agent(struct source_virtio *v, const char *how)
 }
 
 /* Somebody else holds the port, as why says. Where that is libvirt, it asks the agent for us. */
-static int fetch_by_virsh(struct source_virtio *v, unsigned want,
+static int fetch_by_virsh(struct source_virtio *v, const struct source_order *o,
 			  const struct source_limits *limits, const struct source_sink *sink,
 			  struct errmsg *why)
 {
@@ -246,7 +234,7 @@ static int fetch_by_virsh(struct source_virtio *v, unsigned want,
 	int r = virsh_init(&virsh, &v->target, &e);
 
 	if (r == 0)
-		r = fetch_by_agent(&link, &virsh, want, sink, &e);
+		r = fetch_by_agent(&link, &virsh, o, sink, &e);
 	if (r == 0) {
 		say_agent(v, "qemu-guest-agent by virsh, since libvirt holds the port");
 		return 0;
@@ -258,39 +246,97 @@ static int fetch_by_virsh(struct source_virtio *v, unsigned want,
 	return r;
 }
 
-static int fetch_by_link(struct source_virtio *v, struct session *s, unsigned want,
+static int fetch_by_link(struct source_virtio *v, struct session *s, const struct source_order *o,
 			 const struct source_sink *sink, struct errmsg *why)
 {
 	int r;
 
 	if (s->probe.who == SERIAL_AGENT) {
-		r = fetch_by_agent(&s->link, NULL, want, sink, why);
+		r = fetch_by_agent(&s->link, NULL, o, sink, why);
 		if (r == 0)
 			say_agent(v, "qemu-guest-agent");
 	} else {
-		r = fetch_by_port(v, s, want, sink, why);
+		r = fetch_by_port(v, s, o, sink, why);
 	}
-	if (r == 0)
+	if (r == 0 && !o->release)
 		listen_on(v, s);
 	close_session(s);
 	return r;
 }
 
-static int virtio_fetch(struct source *base, unsigned want, const struct source_limits *limits,
-			const struct source_sink *sink, struct errmsg *why)
+static int carry_out(struct source_virtio *v, const struct source_order *o,
+		     const struct source_limits *limits, const struct source_sink *sink,
+		     struct errmsg *why)
 {
-	struct source_virtio *v = (struct source_virtio *)base;
 	struct errmsg e = {0};
 	struct session s;
 	int r = open_session(v, limits, &s, &e);
 
 	if (r == 0)
-		r = fetch_by_link(v, &s, want, sink, &e);
+		r = fetch_by_link(v, &s, o, sink, &e);
 	else if (r == -EBUSY)
-		r = fetch_by_virsh(v, want, limits, sink, &e);
+		r = fetch_by_virsh(v, o, limits, sink, &e);
 	if (why && e.code)
 		*why = e;
 	return with_name(v, r, why);
+}
+
+static int virtio_fetch(struct source *base, unsigned want, const struct source_limits *limits,
+			const struct source_sink *sink, struct errmsg *why)
+{
+	const struct source_order o = {.want = want};
+
+	return carry_out((struct source_virtio *)base, &o, limits, sink, why);
+}
+
+/* ---- /lib/modules ------------------------------------------------------------------------- */
+
+static int catch_one(struct source *s, const struct source_order *o, struct source_catch *c,
+		     const struct source_limits *limits, struct errmsg *why)
+{
+	const struct source_sink sink = source_catch_sink(c);
+	int r = carry_out((struct source_virtio *)s, o, limits, &sink, why);
+
+	if (r == 0 && !c->seen)
+		return errmsg_set(why, -ENOENT, "%s: the guest has no /lib/modules/%s/%s", s->used,
+				  o->release, o->path ? o->path : "");
+	return r;
+}
+
+static int virtio_list(struct source *s, const char *release, const struct source_limits *limits,
+		       struct modtree_builder *to, struct errmsg *why)
+{
+	const struct source_order o = {.release = release};
+	struct lslist list;
+	struct source_catch c = {.file = GUEST_FILE_LISTING, .list = &list};
+
+	lslist_init(&list, to);
+	return catch_one(s, &o, &c, limits, why);
+}
+
+static int virtio_read(struct source *s, const char *release, const char *path,
+		       const struct source_limits *limits, struct buf *to, struct errmsg *why)
+{
+	const struct source_order o = {.release = release, .path = path};
+	struct source_catch c = {.file = GUEST_FILE_MODULE_KO, .to = to};
+
+	return catch_one(s, &o, &c, limits, why);
+}
+
+/* ---- looks -------------------------------------------------------------------------------- */
+
+/* Our own program knows a word for it. An agent does not. */
+static int look_at(struct session *s, struct source_mark *mark, struct errmsg *why)
+{
+	uint8_t state[PORT_STATE_LEN];
+	int r;
+
+	if (s->probe.who == SERIAL_AGENT)
+		return -ENOSYS;
+	r = port_state(&s->link, s->probe.id, s->rest, s->rest_len, state, why);
+	if (r == 0)
+		mark_from_state(state, mark);
+	return r == 0 && mark->len == 0 ? -ENOSYS : r;
 }
 
 static enum source_news compare(const struct source_mark *had, const struct source_mark *now)
@@ -336,7 +382,9 @@ static void virtio_destroy(struct source *base)
 static const struct source_ops virtio_ops = {.scheme = "virtio-serial",
 					     .fetch = virtio_fetch,
 					     .destroy = virtio_destroy,
-					     .look = virtio_look};
+					     .look = virtio_look,
+					     .list = virtio_list,
+					     .read = virtio_read};
 
 int source_virtio_create(const char *uri, const struct source_target *target, struct source **ret,
 			 struct errmsg *why)
@@ -354,7 +402,7 @@ int source_virtio_create(const char *uri, const struct source_target *target, st
 	v->base.ops = &virtio_ops;
 	v->target = *target;
 	v->target.ram = NULL;
-	v->path = strdup(path);
+	v->path = source_path_without_query(path);
 	if (!v->path) {
 		free(v);
 		return -ENOMEM;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #include "symsrc/base/cleanup.h"
-#include "symsrc/source.h"
+#include "symsrc/source_impl.h"
 #include "symsrc/wire.h"
 
 /* r NAME PATH: one frame; nothing when there is no such file. */
@@ -91,4 +91,13 @@ int ssh_script_read(struct buf *b, const char *release, const char *path, const 
 	begin(b, boundary);
 	buf_printf(b, "r file /lib/modules/%s/%s; ", release, path);
 	return end(b);
+}
+
+int ssh_script_order(struct buf *b, const struct source_order *o, const char *boundary)
+{
+	if (!o->release)
+		return ssh_script(b, o->want, boundary);
+	if (!o->path)
+		return ssh_script_list(b, o->release, boundary);
+	return ssh_script_read(b, o->release, o->path, boundary);
 }

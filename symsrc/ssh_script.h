@@ -18,4 +18,8 @@ int ssh_script_list(struct buf *b, const char *release, const char *boundary);
 /* The same for one file below it. path: as modtree_path() says. */
 int ssh_script_read(struct buf *b, const char *release, const char *path, const char *boundary);
 
+/* One of these three. */
+struct source_order;
+int ssh_script_order(struct buf *b, const struct source_order *o, const char *boundary);
+
 #endif

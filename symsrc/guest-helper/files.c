@@ -25,11 +25,16 @@ int files_open_root(const char *root)
 	return root_fd < 0 ? -errno : 0;
 }
 
-static int open_path(const char *path)
+int files_open_path(const char *path, int flags)
 {
-	int fd = openat(root_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = openat(root_fd, path, flags | O_CLOEXEC | O_NOCTTY);
 
 	return fd < 0 ? -errno : fd;
+}
+
+static int open_path(const char *path)
+{
+	return files_open_path(path, O_RDONLY);
 }
 
 int files_open(enum port_file file)
@@ -40,7 +45,7 @@ int files_open(enum port_file file)
 int files_find(const char *name)
 {
 	for (int i = 1; i < PORT_FILE_COUNT; i++) {
-		if (strcmp(names[i], name) == 0)
+		if (names[i] && strcmp(names[i], name) == 0)
 			return i;
 	}
 	return 0;
@@ -71,19 +76,25 @@ ssize_t files_read(int fd, uint8_t *to, size_t size)
 	return (ssize_t)len;
 }
 
-static bool send_content(struct port *p, enum port_file file, int fd, const char *path, bool *ret)
+bool files_send_content(struct port *p, int fd, const char *path, bool *ret)
 {
 	ssize_t n;
 
-	if (file == PORT_KALLSYMS && p->have_count) {
-		if (!changes_send(p, fd, &n))
-			return false;
-		return n < 0 ? tell_failed(p, path, (int)-n, ret) : true;
-	}
 	while ((n = files_read(fd, port_payload(p), PORT_DATA_MAX)) > 0) {
 		if (!port_send(p, PORT_DATA, (size_t)n))
 			return false;
 	}
+	return n < 0 ? tell_failed(p, path, (int)-n, ret) : true;
+}
+
+static bool send_content(struct port *p, enum port_file file, int fd, const char *path, bool *ret)
+{
+	ssize_t n;
+
+	if (file != PORT_KALLSYMS || p->have_count == 0)
+		return files_send_content(p, fd, path, ret);
+	if (!changes_send(p, fd, &n))
+		return false;
 	return n < 0 ? tell_failed(p, path, (int)-n, ret) : true;
 }
 

@@ -79,12 +79,26 @@ int files_open(enum port_file file);
 /* As much as there is, until size: procfs gives a page at a time. Negative errno. */
 ssize_t files_read(int fd, uint8_t *to, size_t size);
 
+/* What is at this path below the root; flags as in open(2). A descriptor or negative errno. */
+int files_open_path(const char *path, int flags);
+
+/* Sends all that can be read. False and *ret as files_send(); path: for messages. */
+bool files_send_content(struct port *p, int fd, const char *path, bool *ret);
+
 /* The file of that name, or 0. */
 int files_find(const char *name);
 
 /* Sends the file, or all modules' notes; nothing when the guest has none. False when the session is
  * over. *ret is false when it could not be read, which the host has been told. */
 bool files_send(struct port *p, enum port_file file, bool *ret);
+
+/* ---- modfiles.c: what lies below /lib/modules ---- */
+
+/* Each sends a FILE and its bytes, or nothing when there is none. False and *ret as files_send().
+ */
+bool modfiles_list(struct port *p, const char *release, bool *ret);
+/* words: RELEASE and the path, with a blank between them; is written over. */
+bool modfiles_read(struct port *p, char *words, bool *ret);
 
 /* ---- state.c: whether something has changed ---- */
 

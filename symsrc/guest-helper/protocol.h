@@ -18,10 +18,13 @@
  *			Instead of END, or at any place before it, FAILED ends the answer. After
  *			"have" kallsyms comes by blocks: SAME stands for those that the host has,
  *			DATA is another one each, and SUM follows the last of them.
+ *	list RELEASE	what there is below /lib/modules/RELEASE, as text (symsrc/lslist.h). Answer
+ *			as to "get": STATE; FILE and DATA..., if it is there; END. Since version 2.
+ *	read RELEASE PATH	one file below that, likewise.
  *	state		Answer: STATE.
  *
  * Lines outside a session are not answered. To one that is none of these the answer is FAILED.
- * After a "get" (since version 2 after a "state", too) a STATE comes by itself whenever it has
+ * After any of them (in version 1 after "get" alone) a STATE comes by itself whenever it has
  * changed: at once where the kernel tells of its modules, else within seconds. A request that comes
  * in the middle of an answer waits for its end.
  *
@@ -40,7 +43,10 @@
  * follows packet, and whatever breaks magic, ID, count or CRC ends the session: bytes were lost,
  * or the guest was set back to an earlier moment.
  *
- * No path and no pattern ever comes from the host: the names are a fixed list.
+ * The only path that ever comes from the host is that of "list" and "read": names of a few signs,
+ * none of them "." or "..". What is opened for it is a regular file or a directory that lies below
+ * /lib/modules, for reading; a link is followed if it stands for a file there. All other names are
+ * a fixed list.
  */
 #ifndef KVMPROFS_GUEST_HELPER_PROTOCOL_H
 #define KVMPROFS_GUEST_HELPER_PROTOCOL_H
@@ -49,7 +55,7 @@
 #define PORT_VERSION 2
 #define PORT_OLDEST  1 /* that the host understands, too: it knows no "have" */
 
-#define PORT_LINE_MAX	256
+#define PORT_LINE_MAX	1280 /* in version 1: 256 */
 #define PORT_HEAD	20
 #define PORT_PACKET_MAX 32768 /* what Linux's virtio_console takes in one write */
 #define PORT_DATA_MAX	(PORT_PACKET_MAX - PORT_HEAD)
@@ -81,13 +87,15 @@ enum port_file {
 	PORT_KALLSYMS,	       /* /proc/kallsyms */
 	PORT_NOTES,	       /* /sys/kernel/notes */
 	PORT_MODULE_NOTE,      /* /sys/module/NAME/notes/.note.gnu.build-id */
+	PORT_LISTING,	       /* for "list" */
+	PORT_MODULE_FILE,      /* for "read" */
 	PORT_FILE_COUNT
 };
 
-/* By enum port_file, as "get" has them. */
-#define PORT_FILE_NAMES                                                                 \
-	{                                                                               \
-		0, "version", "boot_id", "modules", "kallsyms", "notes", "module_notes" \
+/* By enum port_file, as "get" has them; 0: it does not. */
+#define PORT_FILE_NAMES                                                                       \
+	{                                                                                     \
+		0, "version", "boot_id", "modules", "kallsyms", "notes", "module_notes", 0, 0 \
 	}
 
 /* STATE: the boot_id (PORT_BOOT_ID_LEN characters; zeros where the guest has none) and 8 bytes that

@@ -11,14 +11,12 @@ static bool send_state(struct port *p)
 	return port_send(p, PORT_STATE, PORT_STATE_LEN);
 }
 
-/* names: words with blanks between them. */
-static void get(struct port *p, char *names)
+/* names: words with blanks between them. False: that was all of the answer. */
+static bool get(struct port *p, char *names)
 {
 	bool good = true;
 	char *name;
 
-	if (!send_state(p))
-		return;
 	while ((name = strsep(&names, " "))) {
 		int file = files_find(name);
 
@@ -26,13 +24,46 @@ static void get(struct port *p, char *names)
 			continue;
 		if (!file) {
 			port_send_text(p, PORT_FAILED, "get: there is no file of that name");
-			return;
+			return false;
 		}
 		if (!files_send(p, (enum port_file)file, &good) || !good)
-			return;
+			return false;
 	}
-	port_send(p, PORT_END, 0);
 	p->have_count = 0;
+	return true;
+}
+
+static bool list(struct port *p, char *release)
+{
+	bool good = true;
+
+	return modfiles_list(p, release, &good) && good;
+}
+
+static bool read_file(struct port *p, char *words)
+{
+	bool good = true;
+
+	return modfiles_read(p, words, &good) && good;
+}
+
+static const struct request {
+	const char *word;
+	bool (*serve)(struct port *p, char *words);
+} requests[] = {{"get", get}, {"list", list}, {"read", read_file}};
+
+static void serve(struct port *p, char *line)
+{
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		size_t n = strlen(requests[i].word);
+
+		if (strncmp(line, requests[i].word, n) != 0 || (line[n] && line[n] != ' '))
+			continue;
+		if (send_state(p) && requests[i].serve(p, line + n + (line[n] == ' ')))
+			port_send(p, PORT_END, 0);
+		return;
+	}
+	port_send_text(p, PORT_FAILED, "that is no request");
 }
 
 static void begin_session(struct port *p)
@@ -59,10 +90,8 @@ void request_serve(struct port *p)
 	memcpy(line, p->request, sizeof(line)); /* the next one may come while this is answered */
 	if (strcmp(line, "state") == 0)
 		send_state(p);
-	else if (strcmp(line, "get") == 0 || strncmp(line, "get ", 4) == 0)
-		get(p, line + 3);
 	else
-		port_send_text(p, PORT_FAILED, "that is no request");
+		serve(p, line);
 }
 
 void request_push(struct port *p)

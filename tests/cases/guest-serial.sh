@@ -26,11 +26,11 @@ guest start one --kaslr on --no-net --no-ssh -- -initrd "$work/initrd" -device v
 pid=$(pid_of one)
 guest ask one 'insmod /extra/virtio_console.ko*' || give_up "the guest has ports"
 
-# attach NAME SOCKET: sets $g
+# attach NAME SOCKET [QUERY]: sets $g
 attach() {
 	g=$work/$1/$pid
 	mkdir -p "$work/$1"
-	start_daemon "$work/$1" -p "$pid" -s "*=virtio-serial:$work/$2.sock"
+	start_daemon "$work/$1" -p "$pid" -s "*=virtio-serial:$work/$2.sock${3:-}"
 }
 detach() { stop_daemon "$work/$1"; }
 says() { grep -q "$1" <<<"$(info "$g" source_error)"; }
@@ -59,11 +59,27 @@ same() {
 	check "$1: build-ids of the kernel and all modules" \
 		test "$(wc -l <"$g/buildids")" = "$((1 + $(wc -l <"$work/truth/modules")))"
 }
+release=$(guest ask one 'uname -r')
+modules=/lib/modules/$release
+guest ask one "cd $modules && find . -type f | while read -r f; do echo \"\$f \$(stat -c %s \"\$f\")\"; done" | LC_ALL=C sort >"$work/modules"
+check "the guest has modules to show" grep -q '\.ko' "$work/modules"
+ko=$(grep -m 1 '\.ko' "$work/modules") ko=${ko#./} ko=${ko% *}
+sum=$(guest ask one "sha256sum <$modules/$ko")
+listed() { [ "$(info "$g" lib_modules_state)" = ready ]; }
+is_sum() { [ "$(sha256sum 2>/dev/null <"$g$modules/$ko")" = "$sum" ]; }
+# serves_modules NAME: they are what the guest has
+serves_modules() {
+	within "$1: lib/modules is listed" 60 listed
+	(cd "$g$modules" && find . -type f -printf '%p %s\n') | LC_ALL=C sort >"$work/listed"
+	check "$1: lib/modules has the guest's files and sizes, and no others" cmp "$work/modules" "$work/listed"
+	within "$1: a module is the guest's own, byte for byte" 60 is_sum
+}
 for port in agent own; do
-	attach $port $port
+	attach $port $port '?modules=yes'
 	within "$port: symbols come" 60 has_symbols "$g"
 	same $port
 	echo "# $port: $(info "$g" source_how)"
+	serves_modules $port
 	detach $port
 done
 
@@ -75,7 +91,7 @@ END
 chmod +x "$work/may-not"
 attach_auto() {
 	g=$work/$1/$pid
-	KVMPROFS=$work/may-not start_daemon "$work/$1" -p "$pid"
+	KVMPROFS=$work/may-not start_daemon "$work/$1" -p "$pid" -s '*=auto?modules=yes'
 }
 tried() { grep -qE "^attempt $1" "$g/info"; }
 by() { test "$(info "$g" source_used)" = "virtio-serial:$work/$1.sock"; }
@@ -152,26 +168,36 @@ is_well() { echo refresh >"$g/control"; test "$(info "$g" source_error)" = -; }
 within "own: and plugged in again" 60 is_well
 detach changes-own
 
-# The agent is killed while it has kallsyms open, and comes again.
+# Each is killed while it has kallsyms open, and comes again: both at the same time.
 # shellcheck disable=SC2016
-in_guest 'p=$(pidof qemu-ga); until ls -l /proc/$p/fd | grep -q kallsyms; do :; done; kill -9 $p; touch /tmp/killed'
-attach killed agent
-was_killed() { guest ask one 'test -e /tmp/killed' >/dev/null; }
-within "agent: killed in the middle of kallsyms" 60 was_killed
-half() { [ -s "$g/kallsyms" ] && ! cmp -s "$work/truth/kallsyms" "$g/kallsyms"; }
-if half; then not_ok "agent: half of it is nothing"; else ok "agent: half of it is nothing"; fi
+for program in qemu-ga kvmprofs-guest; do
+	in_guest 'p=$(pidof '$program'); until ls -l /proc/$p/fd | grep -q kallsyms; do :; done; kill -9 $p; touch /tmp/killed-'$program
+done
+attach killed-own own
+own=$g own_daemon=$daemon
+attach killed-agent agent
+was_killed() { guest ask one "test -e /tmp/killed-$1" >/dev/null; }
+within "agent: killed in the middle of kallsyms" 60 was_killed qemu-ga
+within "own: killed in the middle of kallsyms" 60 was_killed kvmprofs-guest
+for f in "$g/kallsyms" "$own/kallsyms"; do check "half of it is nothing" test ! -s "$f"; done
 in_guest "$ask_agent"
+in_guest /usr/sbin/kvmprofs-guest
 within "agent: it is back, and symbols come" 60 has_symbols "$g"
+within "own: it is back, and symbols come" 60 has_symbols "$own"
 guest truth one "$work/truth" >/dev/null || give_up "the guest tells the truth"
 same "agent, after it was killed"
-detach killed
+detach killed-agent
+g=$own daemon=$own_daemon
+same "own, after it was killed"
+detach killed-own
 
 # As RHEL does.
 end_agent
 files=guest-file-open,guest-file-close,guest-file-read,guest-file-write,guest-file-seek,guest-file-flush
 in_guest "$ask_agent -b $files"
-attach shell agent
+attach shell agent '?modules=yes'
 within "agent: without its files, by a shell" 60 has_symbols "$g"
+serves_modules "agent, by a shell"
 guest truth one "$work/truth" >/dev/null
 check "agent: that is the same" cmp "$work/truth/kallsyms" "$g/kallsyms"
 detach shell
@@ -188,6 +214,8 @@ check "auto, without memory and agent: from our own port" by own
 grep '^attempt ' "$g/info" | sed 's/^/# /'
 check "auto, without memory and agent: info tells of all three" \
 	eval "tried 'memory failed' && tried 'virtio-serial:$work/agent.sock failed after' && tried 'virtio-serial:$work/own.sock ok'"
+serves_modules "auto, without memory and agent"
+check "auto, without memory and agent: by our own port, too" grep -q "own.sock" <<<"$(info "$g" lib_modules)"
 detach auto-own
 
 # The guest migrates away: its QEMU stays, and does not run any more.

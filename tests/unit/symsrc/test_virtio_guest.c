@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
+#include "symsrc/fetch.h"
 #include "symsrc/guest-helper/protocol.h"
 #include "symsrc/serial_turn.h"
 #include "symsrc/source.h"
@@ -201,6 +203,201 @@ static void test_only_what_has_changed(void **state)
 	assert_worked(&t);
 	assert_int_equal(t.got.times[GUEST_FILE_KALLSYMS], 0);
 	try_deinit(&t);
+	guestroot_remove(root);
+	guestroot_create(root);
+}
+
+/* ---- lib/modules ---------------------------------------------------------------------------- */
+
+#define RELEASE "6.1.0-test"
+#define KO	"0123456789 of a module\n"
+
+static void put(const char *path, const char *text)
+{
+	char full[300], *slash;
+	int n = snprintf(full, sizeof(full), "%s/%s", root, path);
+
+	assert_in_range(n, 1, sizeof(full) - 1);
+	for (slash = full + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		mkdir(full, 0755);
+		*slash = '/';
+	}
+	guestroot_set(root, path, text, strlen(text));
+}
+
+static void put_link(const char *to, const char *path)
+{
+	char full[300];
+
+	snprintf(full, sizeof(full), "%s/usr/lib/modules/" RELEASE "/%s", root, path);
+	assert_int_equal(symlink(to, full), 0);
+}
+
+/* With all that may stand on a guest's disk. */
+static void put_modules(void)
+{
+	char full[300];
+
+	put("usr/lib/modules/" RELEASE "/kernel/fs/ext4/ext4.ko", KO);
+	put("usr/lib/modules/" RELEASE "/kernel/empty.ko", "");
+	put("usr/lib/modules/" RELEASE "/modules.dep", "kernel/fs/ext4/ext4.ko:\n");
+	put("usr/lib/modules/" RELEASE "/source/not.ko", KO);
+	put("usr/lib/modules/" RELEASE "/weak/here.ko", KO);
+	put("usr/lib/modules/" RELEASE "/weak/two words.ko", KO);
+	put("usr/lib/modules/other/extra/far.ko", KO KO);
+	put("usr/lib/secret.ko", "secret");
+	put("secret.ko", "secret");
+	snprintf(full, sizeof(full), "%s/lib", root);
+	assert_int_equal(symlink("usr/lib", full), 0);
+	put_link("/lib/modules/other/extra/far.ko", "weak/absolute.ko");
+	put_link("../kernel/./fs/../fs/ext4/ext4.ko", "weak/relative.ko");
+	put_link("relative.ko", "weak/link.ko");
+	put_link("../../other/extra/far.ko", "weak/far.ko");
+	put_link("../../../secret.ko", "weak/out.ko");
+	put_link("../../../../../secret.ko", "weak/further.ko");
+	put_link("/secret.ko", "weak/root.ko");
+	put_link("/lib/modules/../secret.ko", "weak/dots.ko");
+	put_link("/proc/self/environ", "weak/magic.ko");
+	put_link("..", "weak/circle");
+	put_link("loop.ko", "weak/loop.ko");
+	put_link("nowhere.ko", "weak/nowhere.ko");
+	snprintf(full, sizeof(full), "%s/usr/lib/modules/" RELEASE "/weak/pipe.ko", root);
+	assert_int_equal(mkfifo(full, 0600), 0);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "path size" of each file, sorted. */
+static void tree_text(const struct modtree *t, struct buf *b)
+{
+	char path[MODTREE_PATH_MAX], *lines[64];
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->entries[i].dir)
+			continue;
+		assert_int_equal(modtree_path(t, t->entries[i].key, path, sizeof(path)), 0);
+		assert_true(n < 64 && asprintf(&lines[n], "%s %llu\n", path,
+					       (unsigned long long)t->entries[i].size) > 0);
+		n++;
+	}
+	qsort(lines, n, sizeof(lines[0]), compare_lines);
+	for (size_t i = 0; i < n; i++) {
+		buf_append_str(b, lines[i]);
+		free(lines[i]);
+	}
+}
+
+/* A file of the tree, as the guest has it now. */
+static int read_one(struct fetch_files *f, const struct modtree *t, const char *path,
+		    const char *text)
+{
+	struct source_limits limits = {.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC,
+				       .cancel_fd = -1};
+	char at[MODTREE_PATH_MAX];
+	struct blob *blob = NULL;
+	int r = -ENODATA;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->entries[i].dir || modtree_path(t, t->entries[i].key, at, sizeof(at)) < 0 ||
+		    strcmp(at, path) != 0)
+			continue;
+		r = fetch_files_read(f, t, t->entries[i].key, &limits, &blob, NULL);
+	}
+	if (blob)
+		assert_string_equal(blob->data, text);
+	blob_put(blob);
+	return r;
+}
+
+static void test_modules(void **state)
+{
+	static const char expected[] = "kernel/empty.ko 0\n"
+				       "kernel/fs/ext4/ext4.ko 23\n"
+				       "modules.dep 24\n"
+				       "weak/absolute.ko 46\n"
+				       "weak/far.ko 46\n"
+				       "weak/here.ko 23\n"
+				       "weak/link.ko 23\n"
+				       "weak/relative.ko 23\n";
+	struct source_limits limits = {.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC,
+				       .cancel_fd = -1};
+	const struct source_target target = {.pid = 1};
+	const struct modtree *t = NULL;
+	CLEANUP_BUF struct buf text;
+	struct errmsg why = {0};
+	struct fetch_files *f;
+	char uri[200];
+
+	(void)state;
+	buf_init(&text, 1 << 20);
+	put_modules();
+	start();
+	snprintf(uri, sizeof(uri), "virtio-serial:%s?modules=yes", sock);
+	assert_true(source_wants_modules(uri));
+	assert_int_equal(fetch_files_open(uri, &target, &f, &why), 0);
+	assert_int_equal(fetch_files_list(f, "other-release", &limits, &t, &why), -ENOENT);
+	assert_int_equal(fetch_files_list(f, RELEASE, &limits, &t, &why), 0);
+	tree_text(t, &text);
+	assert_string_equal(text.data, expected);
+	assert_int_equal(read_one(f, t, "kernel/fs/ext4/ext4.ko", KO), 0);
+	assert_int_equal(read_one(f, t, "weak/link.ko", KO), 0);
+	assert_int_equal(read_one(f, t, "weak/absolute.ko", KO KO), 0);
+	assert_int_equal(read_one(f, t, "kernel/empty.ko", ""), 0);
+	put("usr/lib/modules/" RELEASE "/weak/here.ko", KO KO);
+	assert_int_equal(read_one(f, t, "weak/here.ko", ""), -ESTALE);
+	modtree_put(t);
+	fetch_files_close(f);
+	guestroot_remove(root);
+	guestroot_create(root);
+}
+
+/* Whatever a host asks for: nothing that is not below lib/modules, and no pipe. */
+static void test_no_other_files(void **state)
+{
+	static const char *const bad[] = {
+		"read " RELEASE " ../../secret.ko\n",
+		"read .. secret.ko\n",
+		"read " RELEASE " weak//here.ko\n",
+		"read " RELEASE " /etc/passwd\n",
+		"read " RELEASE "\n",
+		"read " RELEASE " \n",
+		"read\n",
+		"list ..\n",
+		"list a/b\n",
+		"list\n",
+		"list .\n",
+		"read " RELEASE " weak/here.ko/\n",
+	};
+	static const char *const out[] = {"weak/out.ko",	   "weak/further.ko",
+					  "weak/root.ko",	   "weak/dots.ko",
+					  "weak/magic.ko",	   "weak/pipe.ko",
+					  "weak/loop.ko",	   "weak/circle",
+					  "weak/circle/secret.ko", "weak"};
+	char line[200];
+	int fd;
+
+	(void)state;
+	put_modules();
+	start();
+	fd = other_client(sock);
+	say(fd, "\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":16909061}}\n");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		say(fd, bad[i]);
+		hear_without(fd, "name", "secret");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(out); i++) {
+		snprintf(line, sizeof(line), "read " RELEASE " %s\n", out[i]);
+		say(fd, line);
+		poll(NULL, 0, 20); /* time to answer it; nothing but a state comes */
+	}
+	say(fd, "read " RELEASE " weak/here.ko\n");
+	hear_without(fd, KO, "secret");
+	close(fd);
 	guestroot_remove(root);
 	guestroot_create(root);
 }
@@ -497,6 +694,8 @@ int main(void)
 		TEST(test_poor_guest),
 		TEST(test_look),
 		TEST(test_only_what_has_changed),
+		TEST(test_modules),
+		TEST(test_no_other_files),
 		TEST(test_it_starts_before_its_port),
 		TEST(test_garbage),
 		TEST(test_strange_requests),
