@@ -530,6 +530,8 @@ bool content_has_news(const struct rooms *rooms, const struct place *p, uint64_t
 	case NODE_EXITS:
 	case NODE_EXITS_JSON:
 	case NODE_EVENTS:
+		if (p->slice.time == SLICE_RECENT) /* they go as they come */
+			return true;
 		return !is_there(rooms, p) ||
 		       (p->slice.time < SLICE_SNAPSHOT &&
 			profiler_exits_have_news(rooms->profiler, p->serial, made_ns));

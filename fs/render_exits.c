@@ -46,7 +46,10 @@ static void header_who(const struct guest *g, const struct exits *e, const struc
 {
 	buf_append_str(out, "# guest: ");
 	render_text(out, g->name);
-	buf_printf(out, " (pid %d)\n# engine: %s\n# since: ", (int)g->pid, e->engine);
+	buf_printf(out, " (pid %d)\n# engine: %s\n", (int)g->pid, e->engine);
+	if (e->recent)
+		buf_append_str(out, "# window: the last 10 s\n");
+	buf_append_str(out, "# since: ");
 	render_date(out, when, e->since_ns);
 	buf_append_str(out, " for ");
 	render_seconds(out, length_ns(e));
@@ -185,6 +188,9 @@ int render_exits(const struct guest *guest, const struct exits *e, const struct 
 	header_lost(e, out);
 	header_missing(e, out);
 	header_interrupts(e, out);
+	if (e->recent)
+		buf_append_str(out,
+			       "# MIN_US and MAX_US: new records, or bounds: powers of 2 ns\n");
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
 		section(&e->lists[sections[i].kind], sections[i].heading, out);
 	return out->err;
@@ -289,6 +295,8 @@ int render_exits_json(const struct guest *guest, const struct exits *e,
 	buf_printf(out, "\"pid\": %d,\n", (int)guest->pid);
 	member("uuid", guest->uuid, out);
 	member("engine", e->engine, out);
+	if (e->recent)
+		member("window", "recent", out);
 	member("note", e->note, out);
 	buf_append_str(out, "\"since\": \"");
 	render_date(out, when, e->note[0] ? when->now_ns : e->since_ns);

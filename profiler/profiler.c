@@ -610,9 +610,8 @@ int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slic
 	if (slice->time >= SLICE_SNAPSHOT)
 		r = snapshot_exits(t, slice, ret);
 	else
-		r = tid < 0 ? -ESRCH : exits_take(p->exits, g, tid, ret);
-	if (r == 0 && slice->time == SLICE_RECENT)
-		exits_not_kept(*ret);
+		r = tid < 0 ? -ESRCH
+			    : exits_take(p->exits, g, tid, slice->time == SLICE_RECENT, ret);
 	guest_put(g);
 	tally_put(t);
 	return r;

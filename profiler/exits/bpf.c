@@ -243,7 +243,7 @@ static int read_thread(void *ctx, const void *key, const void *value)
 	uint32_t tid;
 
 	memcpy(&tid, key, sizeof(tid));
-	return t->tgid == r->tgid ? exits_raw_add_thread(r->raw, tid, t) : 0;
+	return exits_is_of(t->tgid, r->tgid) ? exits_raw_add_thread(r->raw, tid, t) : 0;
 }
 
 static int read_row(void *ctx, const void *key, const void *value)
@@ -251,7 +251,7 @@ static int read_row(void *ctx, const void *key, const void *value)
 	const struct reading *r = ctx;
 	const struct exits_key *k = key;
 
-	return k->tgid == r->tgid ? exits_raw_add_row(r->raw, k, value) : 0;
+	return exits_is_of(k->tgid, r->tgid) ? exits_raw_add_row(r->raw, k, value) : 0;
 }
 
 /* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's

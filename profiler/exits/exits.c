@@ -14,6 +14,7 @@
 #include "profiler/exits/rings.h"
 #include "profiler/exits/source.h"
 #include "profiler/exits/tracefsroot.h"
+#include "profiler/exits/window.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
@@ -36,6 +37,7 @@ struct last {
 /* A guest's counts at its discovery or reset. */
 struct base {
 	uint64_t serial;
+	uint64_t found_ns; /* the process had this pid by then */
 	uint64_t since_ns;
 	struct exits_raw raw;
 };
@@ -58,6 +60,7 @@ struct exits_counter {
 	size_t last_count;	     /* lock */
 	struct last *lasts; /* lock; of each process with vCPUs, when it had its last event */
 	uint64_t lasts_ns;  /* lock; when that was read */
+	struct exits_window window; /* lock */
 };
 
 int exits_create(struct guests *guests, enum exits_choice choice, struct exits_counter **ret)
@@ -86,6 +89,7 @@ void exits_destroy(struct exits_counter *c)
 		exits_raw_deinit(&c->bases[i].raw);
 	free(c->bases);
 	free(c->lasts);
+	exits_window_deinit(&c->window);
 	mutex_deinit(&c->lock);
 	free(c);
 }
@@ -215,7 +219,8 @@ static struct base *with_lock__add_base(struct exits_counter *c, uint64_t serial
 	if (!list)
 		return NULL;
 	c->bases = list;
-	list[c->base_count] = (struct base){.serial = serial, .since_ns = clock_now_ns()};
+	list[c->base_count] = (struct base){.serial = serial, .found_ns = clock_now_ns()};
+	list[c->base_count].since_ns = list[c->base_count].found_ns;
 	return &list[c->base_count++];
 }
 
@@ -238,6 +243,8 @@ static void with_lock__drop_bases(struct exits_counter *c, const struct guest_se
 			exits_raw_deinit(&c->bases[i].raw);
 	}
 	c->base_count = n;
+	if (n == 0)
+		exits_window_deinit(&c->window);
 }
 
 static void look(struct exits_counter *c)
@@ -324,6 +331,43 @@ bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t
 	return news;
 }
 
+/* ---- the last seconds ---------------------------------------------------------------------------
+ */
+
+static uint64_t own_cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* UINT64_MAX: while there is nobody to count for. */
+static uint64_t copy_due_ns(struct exits_counter *c)
+{
+	uint64_t due;
+
+	mutex_lock(&c->lock);
+	due = c->source && c->base_count ? c->window.next_ns : UINT64_MAX;
+	mutex_unlock(&c->lock);
+	return due;
+}
+
+static void keep_copy(struct exits_counter *c)
+{
+	uint64_t start = own_cpu_ns();
+	struct exits_raw raw = {0};
+	struct exits_source *source = engine_of(c, NULL);
+	int r = source->ops->read(source, EXITS_EVERYBODY, &raw);
+
+	mutex_lock(&c->lock);
+	if (r == 0)
+		exits_window_add(&c->window, &raw, own_cpu_ns() - start);
+	else
+		c->window.next_ns = clock_now_ns() + EXITS_WINDOW_NS;
+	mutex_unlock(&c->lock);
+}
+
 /* ---- the thread ---------------------------------------------------------------------------------
  */
 
@@ -334,7 +378,7 @@ static void *run(void *arg)
 			     {.fd = c->ask_fd, .events = POLLIN},
 			     {.fd = -1, .events = POLLIN}};
 	struct exits_source *source = NULL;
-	uint64_t next = UINT64_MAX;
+	uint64_t next = UINT64_MAX, due;
 
 	while (!atomic_load(&c->stop)) {
 		if (p[0].revents || clock_now_ns() >= next) {
@@ -347,7 +391,11 @@ static void *run(void *arg)
 			source->ops->work(source);
 		if (p[1].revents)
 			read_lasts(c);
-		if (poll(p, ARRAY_SIZE(p), next == UINT64_MAX ? -1 : clock_left_ms(next)) < 0 &&
+		if (clock_now_ns() >= copy_due_ns(c))
+			keep_copy(c);
+		due = copy_due_ns(c);
+		due = due < next ? due : next;
+		if (poll(p, ARRAY_SIZE(p), due == UINT64_MAX ? -1 : clock_left_ms(due)) < 0 &&
 		    errno != EINTR)
 			break;
 		io_wake_clear(c->wake_fd);
@@ -425,27 +473,64 @@ static int without_engine(const struct guest *guest, const struct errmsg *why, s
 	return 0;
 }
 
+/* Since the mount, the discovery or the last reset. */
+static int with_lock__show_all(struct exits_counter *c, const struct guest *guest,
+			       const struct exits_raw *raw, pid_t tid, struct exits *e)
+{
+	const struct base *base = with_lock__base_of(c, guest->serial);
+	int r = exits_raw_show(raw, base ? &base->raw : NULL, (uint32_t)tid, c->plan, e);
+
+	if (base)
+		e->since_ns = base->since_ns;
+	return r;
+}
+
+/* A copy that is older than the guest may have counts of another process that had its pid. */
+static int with_lock__show_recent(struct exits_counter *c, const struct guest *guest,
+				  const struct exits_raw *raw, pid_t tid, struct exits *e)
+{
+	const struct base *base = with_lock__base_of(c, guest->serial);
+	uint64_t found_ns = base ? base->found_ns : 0;
+	struct exits_raw before;
+	int r = exits_window_begin(&c->window, (uint32_t)guest->pid, raw->taken_ns, &before);
+
+	if (r == -ENOENT) {
+		snprintf(e->note, sizeof(e->note), "no VM exits of the last seconds: %s",
+			 c->window.next_ns ? "there are too many counts to keep copies of"
+					   : "counting has only begun");
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	e->since_ns = before.taken_ns;
+	if (before.taken_ns < found_ns) {
+		e->since_ns = found_ns;
+		before.thread_count = before.row_count = 0;
+	}
+	r = exits_raw_show(raw, &before, (uint32_t)tid, c->plan, e);
+	exits_raw_deinit(&before);
+	return r;
+}
+
 static int show(struct exits_counter *c, struct exits_source *source, const struct guest *guest,
 		pid_t tid, struct exits *e)
 {
 	struct exits_raw raw = {0};
 	int r = source->ops->read(source, (uint32_t)guest->pid, &raw);
-	const struct base *base;
 
 	if (r < 0)
 		return r;
 	mutex_lock(&c->lock);
-	base = with_lock__base_of(c, guest->serial);
-	r = exits_raw_show(&raw, base ? &base->raw : NULL, (uint32_t)tid, c->plan, e);
-	if (base)
-		e->since_ns = base->since_ns;
+	r = e->recent ? with_lock__show_recent(c, guest, &raw, tid, e)
+		      : with_lock__show_all(c, guest, &raw, tid, e);
 	mutex_unlock(&c->lock);
 	exits_raw_deinit(&raw);
 	snprintf(e->engine, sizeof(e->engine), "%s", source->ops->name);
 	return r;
 }
 
-int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, struct exits **ret)
+int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, bool recent,
+	       struct exits **ret)
 {
 	struct exits *e = calloc(1, sizeof(*e));
 	struct errmsg why = {0};
@@ -454,6 +539,7 @@ int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, st
 
 	if (!e)
 		return -ENOMEM;
+	e->recent = recent;
 	if (!source || guest->accel == GUEST_ACCEL_TCG)
 		r = without_engine(guest, &why, e);
 	else

@@ -3,8 +3,9 @@
  *
  * One thread, kp-exits, sleeps until the set of guests changes: it starts an engine once there is a
  * guest under KVM, and forgets guests that are gone, as it does once a minute with all that are no
- * guests. With BPF nothing is copied while nobody reads; with rings it empties those that are half
- * full.
+ * guests. Every two seconds it keeps a copy of the counts (window.h), a few megabytes in as many
+ * milliseconds for a hundred guests; else with BPF nothing is copied while nobody reads, and with
+ * rings it empties those that are half full.
  * Everything else may be called from any thread and waits for no guest.
  */
 #ifndef KVMPROFS_EXITS_H
@@ -28,10 +29,12 @@ int exits_start(struct exits_counter *c, struct errmsg *why); /* after the last 
 void exits_stop(struct exits_counter *c);    /* joins; harmless when it does not run */
 void exits_destroy(struct exits_counter *c); /* accepts NULL; after exits_stop() */
 
-/* A guest's exits since the mount, its discovery or the last reset; of one vCPU's thread, or of
- * all (tid 0). Without an engine the note says why, and the rest is empty. *ret: exits_free().
- * -ENOMEM, or what the kernel says. */
-int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, struct exits **ret);
+/* A guest's exits since the mount, its discovery or the last reset, or recent ones: of the last
+ * EXITS_WINDOW_NS and a little more, whatever was reset; of one vCPU's thread, or of all (tid 0).
+ * Without an engine the note says why, and the rest is empty. *ret: exits_free(). -ENOMEM, or what
+ * the kernel says. */
+int exits_take(struct exits_counter *c, const struct guest *guest, pid_t tid, bool recent,
+	       struct exits **ret);
 
 /* Counts from now. A guest without exits has nothing to reset: 0. */
 int exits_reset(struct exits_counter *c, const struct guest *guest);

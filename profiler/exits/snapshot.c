@@ -12,13 +12,6 @@ void exits_deinit(struct exits *e)
 	*e = (struct exits){0};
 }
 
-void exits_not_kept(struct exits *e)
-{
-	exits_deinit(e);
-	snprintf(e->note, sizeof(e->note),
-		 "no VM exits here: they are counted since the mount or the last reset alone");
-}
-
 void exits_free(struct exits *e)
 {
 	if (!e)

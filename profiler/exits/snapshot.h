@@ -34,8 +34,10 @@ struct exits_lost {
 struct exits {
 	char note[352];	   /* why nothing is counted, one line; empty while it is */
 	char engine[16];   /* "bpf" or "perf" */
+	bool recent;	   /* of the last seconds alone */
 	bool entered;	   /* kvm_entry was seen: without, there are no times */
-	uint64_t since_ns; /* clock_now_ns() of the mount, discovery or reset */
+	uint64_t since_ns; /* clock_now_ns() of the mount, discovery or reset; or where the window
+			      begins */
 	uint64_t taken_ns;
 	struct exits_lost lost; /* in that time */
 	uint64_t
@@ -48,8 +50,6 @@ struct exits {
 	struct exits_event *events; /* most frequent first; ties by name; none is 0 */
 };
 void exits_deinit(struct exits *e);
-/* Leaves nothing but a note: of the last seconds alone no exits are kept. */
-void exits_not_kept(struct exits *e);
 void exits_free(struct exits *e); /* accepts NULL */
 /* A copy of its own, which goes to exits_free(). NULL when out of memory. */
 struct exits *exits_dup(const struct exits *e);

@@ -13,10 +13,16 @@ typedef bool exits_keep_fn(void *ctx, uint32_t tgid);
 
 struct exits_source;
 
+#define EXITS_EVERYBODY UINT32_MAX /* as a tgid: of all processes */
+static inline bool exits_is_of(uint32_t tgid, uint32_t wanted)
+{
+	return tgid == wanted || wanted == EXITS_EVERYBODY;
+}
+
 struct exits_source_ops {
 	const char *name; /* in the files: "bpf", "perf" */
-	/* What has been counted for one process up to now. 0, -ENOMEM, or what the kernel says. It
-	 * takes as long as copying the tables. */
+	/* What has been counted for one process, or EXITS_EVERYBODY, up to now. 0, -ENOMEM, or what
+	 * the kernel says. It takes as long as copying the tables. */
 	int (*read)(struct exits_source *s, uint32_t tgid, struct exits_raw *ret);
 	/* One thread's entry; -ENOENT. */
 	int (*read_thread)(struct exits_source *s, uint32_t tid, struct exits_thread *ret);

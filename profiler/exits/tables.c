@@ -54,7 +54,7 @@ static int read_threads(const struct exits_tables *t, uint32_t tgid, struct exit
 		uint32_t tid;
 
 		memcpy(&tid, key, sizeof(tid));
-		if (e->tgid == tgid)
+		if (exits_is_of(e->tgid, tgid))
 			r = exits_raw_add_thread(raw, tid, e);
 	}
 	return r;
@@ -70,7 +70,7 @@ static int read_rows(const struct exits_hash *h, uint32_t tgid, struct exits_raw
 	while (r == 0 && (row = exits_hash_next(h, &place, &at))) {
 		const struct exits_key *key = at;
 
-		if (key->tgid == tgid)
+		if (exits_is_of(key->tgid, tgid))
 			r = exits_raw_add_row(raw, key, row);
 	}
 	return r;

@@ -111,6 +111,21 @@ fi
 again() { [ "$(row "$g" 0x009b:W 2)" = 2 ]; }
 within "it does the same after a reset of the machine" $patience again
 check "which adds up" row_is "$g" 0x0099:W $((2 * WRITES))
+check "recent/exits says which time it is of" grep -q '^# window: the last 10 s$' "$g/recent/exits"
+no_more() { row_is "$g/recent" 0x009b:W 0 && row_is "$g/recent" 0x0099:W 0; }
+within "what was long ago is not in recent/exits any more" $patience no_more
+check "but in exits" row_is "$g" 0x009b:W 2
+echo system_reset >"$work/counted.monitor"
+mkdir "$work/recent"
+once_more() {
+	cp "$g/recent/exits" "$work/recent/exits"
+	row_is "$work/recent" 0x009b:W 1
+}
+within "recent/exits has what comes now" $patience once_more
+sed 's/^/# /' "$work/recent/exits" | head -n 20
+check "of some ten seconds" awk '/^# since:/ { exit !($5 >= 10 && $5 < 40) }' "$work/recent/exits"
+check "with its VMM's part" test "$(row "$work/recent" 0x009b:W 10)" = 1
+check "and no more than was done" awk -v n="$(row "$work/recent" 0x0099:W 2)" -v w="$WRITES" 'BEGIN { exit !(n > 0 && n <= w) }'
 echo reset >"$g/control"
 check "reset counts from zero" row_is "$g" 0x0099:W 0
 end_vmm "$vmm"

@@ -130,6 +130,23 @@ static void test_what_is_missing_is_said(void **state)
 	buf_deinit(&b);
 }
 
+static void test_recent(void **state)
+{
+	struct exits e = made();
+	struct buf b;
+
+	(void)state;
+	e.recent = true;
+	buf_init(&b, 100000);
+	assert_int_equal(render_exits(&web, &e, &when, &b), 0);
+	has(&b, "# window: the last 10 s\n# since: ");
+	has(&b, "# MIN_US and MAX_US: new records, or bounds: powers of 2 ns\n");
+	buf_clear(&b);
+	assert_int_equal(render_exits_json(&web, &e, &when, &b), 0);
+	has(&b, "\"window\": \"recent\",\n");
+	buf_deinit(&b);
+}
+
 static void test_events(void **state)
 {
 	struct exits e = made();
@@ -180,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_exits),
 		cmocka_unit_test(test_every_row_has_ten_columns),
 		cmocka_unit_test(test_what_is_missing_is_said),
+		cmocka_unit_test(test_recent),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_json),
 	};

@@ -236,6 +236,9 @@ static void test_others_are_forgotten(void **state)
 	fill(20, 100);
 	fill(21, 100);
 	assert_true(t.pools[EXITS_ACCESSES] > 0);
+	show(EXITS_EVERYBODY);
+	assert_int_equal(raw.thread_count, t.threads.count);
+	assert_int_equal(raw.row_count, t.rows[EXITS_REASONS].count + t.rows[EXITS_ACCESSES].count);
 	exits_tables_forget(&t, keep_guest, NULL);
 	assert_int_equal(t.pools[EXITS_ACCESSES], 0);
 	assert_int_equal(t.threads.count, 1);
