@@ -9,7 +9,9 @@
  * Each address weighs by how much likelier it is at the right place than at a place in some
  * kernel's text, in natural logarithms. A place is taken when all of them together make it a
  * million times likelier than each other place, and than that this is not the guest's kernel at
- * all. Fifteen addresses do, if all of them are of the kernel's own text and hit. Pure.
+ * all; and ten thousand times likelier than that it is the guest's but for a change that has moved
+ * a part of its code, as the next release of a distribution has. Two dozen addresses of the
+ * kernel's own text do, if all of them hit. Pure.
  */
 #ifndef KVMPROFS_SLIDE_H
 #define KVMPROFS_SLIDE_H
@@ -42,8 +44,8 @@ struct slide_guess {
 };
 
 /* 0: ret->slide is it. -EAGAIN: not known, with these addresses. -ENOENT: the code is of another
- * kernel, since they fit nowhere. ips: distinct; those of modules do not count. ret is set in any
- * case. Takes some milliseconds for a few hundred addresses. */
+ * kernel, since they fit nowhere, or not well. ips: distinct; those of modules do not count. ret is
+ * set in any case. Takes some milliseconds for a few hundred addresses. */
 int slide_find(const struct slide_code *code, const uint64_t *ips, size_t n,
 	       struct slide_guess *ret);
 

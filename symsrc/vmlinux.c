@@ -153,12 +153,11 @@ static char global(char type)
 static char symbol_type(const char *section_types, size_t section_count, const Elf64_Sym *s)
 {
 	unsigned bind = ELF64_ST_BIND(s->st_info);
-	char type = 'a';
+	char type;
 
-	if (s->st_shndx != SHN_ABS && s->st_shndx >= section_count)
+	if (s->st_shndx >= section_count)
 		return '\0';
-	if (s->st_shndx != SHN_ABS)
-		type = section_types[s->st_shndx];
+	type = section_types[s->st_shndx];
 	if (!type || bind == STB_LOCAL)
 		return type;
 	if (bind != STB_WEAK)
@@ -172,15 +171,31 @@ static bool is_named_kind(const Elf64_Sym *s)
 {
 	unsigned kind = ELF64_ST_TYPE(s->st_info);
 
-	return s->st_name && s->st_shndx != SHN_UNDEF &&
+	return s->st_name && s->st_shndx != SHN_UNDEF && s->st_shndx != SHN_ABS &&
 	       (kind == STT_NOTYPE || kind == STT_OBJECT || kind == STT_FUNC);
 }
 
-/* scripts/kallsyms.c, is_ignored_symbol(), and scripts/mksysmap of the kernel. */
+/* scripts/kallsyms.c, is_ignored_symbol(), and scripts/mksysmap of the kernel. The tables of
+ * kallsyms have no name in it themselves. */
 static bool is_ignored(const char *name)
 {
 	static const char *const begins[] = {
-		"$", ".L", "L0", "__crc_", "__kcfi_typeid_", "__efistub_", "__kvm_nvhe_",
+		"$",
+		".L",
+		"L0",
+		"__crc_",
+		"__kstrtab_",
+		"__kstrtabns_",
+		"__kcfi_typeid_",
+		"__efistub_",
+		"__kvm_nvhe_",
+		"kallsyms_offsets",
+		"kallsyms_relative_base",
+		"kallsyms_num_syms",
+		"kallsyms_names",
+		"kallsyms_markers",
+		"kallsyms_seqs_of_names",
+		"kallsyms_token_",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(begins); i++) {
@@ -207,9 +222,9 @@ static bool is_in_image(uint64_t addr)
  * those absolute (scripts/kallsyms.c, make_percpus_absolute()). */
 static void add_symbol(struct vmlinux *v, const Elf64_Sym *s, char type, uint32_t order)
 {
-	bool slides = s->st_shndx != SHN_ABS && is_in_image(s->st_value);
+	bool slides = is_in_image(s->st_value);
 
-	if (!slides && s->st_shndx != SHN_ABS)
+	if (!slides)
 		type = 'A';
 	v->symbols[v->count++] = (struct vmlinux_symbol){.addr = s->st_value,
 							 .name = s->st_name,

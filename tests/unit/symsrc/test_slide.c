@@ -151,20 +151,20 @@ static void test_each_place(void **state)
 	for (uint64_t place = 0; place < PLACES; place += 2) {
 		int r;
 
-		sample(&ours, place * PLACE, ips, 32, 20);
-		r = slide_find(&ours.code, ips, 32, &guess);
+		sample(&ours, place * PLACE, ips, 64, 30);
+		r = slide_find(&ours.code, ips, 64, &guess);
 		assert_true(r == 0 || r == -EAGAIN);
 		if (r == 0)
 			assert_true(guess.slide == place * PLACE);
 		unknown += r != 0;
 	}
-	assert_true(unknown < PLACES / 100);
+	assert_true(unknown < PLACES / 50);
 }
 
 /* However few there are, what is said is right; and it does not take many. */
 static void test_how_many(void **state)
 {
-	static const unsigned known_at_least[] = {[16] = 10, [24] = 38, [63] = 40};
+	static const unsigned known_at_least[] = {[24] = 8, [37] = 20, [63] = 36};
 	struct slide_guess guess;
 	uint64_t ips[64];
 
@@ -182,7 +182,7 @@ static void test_how_many(void **state)
 			known++;
 		}
 		assert_true(known >= known_at_least[n]);
-		if (n < 12)
+		if (n < 24)
 			assert_int_equal(known, 0);
 	}
 }
@@ -203,6 +203,29 @@ static void test_another_kernel(void **state)
 		refused += r == -ENOENT;
 	}
 	assert_true(refused > 95);
+}
+
+/* A release later a third of its code has moved on. */
+static void test_a_relative(void **state)
+{
+	struct slide_guess guess;
+	uint64_t ips[64];
+	unsigned refused = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		int r;
+
+		sample(&ours, 300 * PLACE, ips, 64, 0);
+		for (size_t k = 0; k < 64; k++) {
+			if (ips[k] - 300 * PLACE > LINKED + TEXT / 3 * 2)
+				ips[k] += 5;
+		}
+		r = slide_find(&ours.code, ips, 64, &guess);
+		assert_true(r < 0 || guess.hits >= 57); /* that third is hardly run */
+		refused += r == -ENOENT;
+	}
+	assert_true(refused > 50);
 }
 
 /* Modules lie elsewhere, and say nothing. */
@@ -240,9 +263,9 @@ static void test_remains(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_each_place),     cmocka_unit_test(test_how_many),
-		cmocka_unit_test(test_another_kernel), cmocka_unit_test(test_modules_and_nothing),
-		cmocka_unit_test(test_remains),
+		cmocka_unit_test(test_each_place),	    cmocka_unit_test(test_how_many),
+		cmocka_unit_test(test_another_kernel),	    cmocka_unit_test(test_a_relative),
+		cmocka_unit_test(test_modules_and_nothing), cmocka_unit_test(test_remains),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -271,10 +271,10 @@ static int fetch_by_samples(size_t count, uint64_t above)
 static void test_by_samples(void **state)
 {
 	(void)state;
-	if (fetch_by_samples(20, 0) != 0)
+	if (fetch_by_samples(30, 0) != 0)
 		fail_msg("%s", why.text);
 	assert_symbols_at(0x3e00000);
-	assert_non_null(strstr(how, "0x3e00000 fits 20 of 20"));
+	assert_non_null(strstr(how, "0x3e00000 fits 30 of 30"));
 	assert_non_null(strstr(note, "build-id was not seen"));
 	assert_int_equal(look(), SOURCE_SAME);
 }
@@ -291,8 +291,8 @@ static void test_too_few_samples(void **state)
 static void test_samples_of_another_kernel(void **state)
 {
 	(void)state;
-	assert_int_equal(fetch_by_samples(20, 1), -EKEYREJECTED);
-	assert_non_null(strstr(why.text, "at most 0 of 20"));
+	assert_int_equal(fetch_by_samples(30, 1), -EKEYREJECTED);
+	assert_non_null(strstr(why.text, "at most 0 of 30"));
 	assert_nothing();
 }
 

@@ -628,7 +628,7 @@ static void test_addresses_tell_another_boot(void **state)
 	wait_until(status_of(1).state == SYMSRC_FAILED);
 	offer(1, 1, 0x2400000, 0, 40);
 	wait_ready(1);
-	offer(1, 1, 0x600000, 0, 20);
+	offer(1, 1, 0x600000, 0, 40);
 	wait_until(text_of(1, 2) != 0);
 	assert_int_equal(epoch_of(1), 2);
 	assert_int_equal(text_of(1, 1), LINKED + 0x2400000);

@@ -30,8 +30,11 @@ static const struct elfmaker_symbol kernel[] = {
 	{"weak_variable", 0xffffffff82200030, ELFMAKER_DATA, STB_WEAK, STT_OBJECT},
 	{"zeros", 0xffffffff82300000, ELFMAKER_BSS, STB_LOCAL, STT_OBJECT},
 	{"of_each_cpu", 0x30, ELFMAKER_PERCPU, STB_LOCAL, STT_OBJECT},
-	{"number", 0xffffffff82300abc, ELFMAKER_ABS, STB_LOCAL, STT_NOTYPE},
 	/* None of these is in kallsyms. */
+	{"number", 0xffffffff82300abc, ELFMAKER_ABS, STB_LOCAL, STT_NOTYPE},
+	{"offset", 0x18, ELFMAKER_ABS, STB_GLOBAL, STT_NOTYPE},
+	{"__kstrtab_weak_code", 0xffffffff82000300, ELFMAKER_RODATA, STB_LOCAL, STT_OBJECT},
+	{"kallsyms_token_table", 0xffffffff82000310, ELFMAKER_RODATA, STB_GLOBAL, STT_OBJECT},
 	{".L1", TEXT + 1, ELFMAKER_TEXT, STB_LOCAL, STT_NOTYPE},
 	{"file.c", 0, ELFMAKER_ABS, STB_LOCAL, STT_FILE},
 	{"elsewhere", TEXT, ELFMAKER_UNDEF, STB_GLOBAL, STT_NOTYPE},
@@ -104,8 +107,7 @@ static void test_lines_as_kallsyms_has_them(void **state)
 				    "ffffffff92000100 R linux_banner\n"
 				    "ffffffff92200020 D variable\n"
 				    "ffffffff92200030 V weak_variable\n"
-				    "ffffffff92300000 b zeros\n"
-				    "ffffffff82300abc a number\n";
+				    "ffffffff92300000 b zeros\n";
 	const struct elfmaker_options o = options();
 
 	(void)state;
