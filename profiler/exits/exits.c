@@ -387,7 +387,7 @@ static void *run(void *arg)
 			p[2].fd = source ? source->fd : -1;
 			next = source ? clock_now_ns() + LOOK_NS : UINT64_MAX;
 		}
-		if (p[2].revents)
+		if (source && p[2].revents)
 			source->ops->work(source);
 		if (p[1].revents)
 			read_lasts(c);
