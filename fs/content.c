@@ -571,14 +571,22 @@ int content_file(const struct rooms *rooms, const struct place *p, uint64_t stam
 	return content_open_errno(r);
 }
 
-const char *content_control_help(void)
+int content_control(const struct errmsg *refused, struct buf *out)
 {
-	return "# write one command a line:\n"
-	       "#   reset    count from zero\n"
-	       "#   refresh  fetch the symbols again\n"
-	       "#   pause    count no samples of this guest\n"
-	       "#   resume   count them again\n"
-	       "#   trace EVENT...  the events of trace: names or patterns; none: all of kvm:*\n";
+	if (refused) {
+		buf_append_str(out, "# refused: ");
+		render_text(out, refused->text);
+		buf_append_char(out, '\n');
+	}
+	return buf_append_str(
+		out,
+		"# words: reset refresh pause resume trace EVENT...\n"
+		"# write one command a line:\n"
+		"#   reset    count from zero\n"
+		"#   refresh  fetch the symbols again\n"
+		"#   pause    count no samples of this guest\n"
+		"#   resume   count them again\n"
+		"#   trace EVENT...  the events of trace: names or patterns; none: all of kvm:*\n");
 }
 
 int content_open_errno(int err)

@@ -10,6 +10,7 @@
 #include "fs/content.h"
 #include "fs/inode.h"
 #include "fs/park.h"
+#include "fs/refusals.h"
 #include "fs/stream.h"
 
 /* A text younger than this is shown again instead of being made anew: a stat, an open and the
@@ -21,6 +22,7 @@ struct fs {
 	struct inodes *inodes;
 	struct park *park;
 	struct streams *streams;
+	struct refusals *refusals;
 	mode_t symbols_mode; /* of files that carry guest kernel addresses; 0: 0400 */
 	uid_t uid;
 	gid_t gid;

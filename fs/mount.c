@@ -189,7 +189,8 @@ static int make_parts(struct mount *m, struct errmsg *why)
 				  strerrordesc_np(-m->wake_fd));
 	m->fs.inodes = inodes_create();
 	m->fs.park = park_create(m->wake_fd);
-	if (!m->fs.inodes || !m->fs.park)
+	m->fs.refusals = refusals_create();
+	if (!m->fs.inodes || !m->fs.park || !m->fs.refusals)
 		return errmsg_set(why, -ENOMEM, "out of memory");
 	return streams_create(ops_has_news, &m->fs, &m->fs.streams, why);
 }
@@ -238,6 +239,7 @@ void mount_destroy(struct mount *m)
 	/* What is still parked belongs to the session. */
 	park_destroy(m->fs.park);
 	streams_destroy(m->fs.streams);
+	refusals_destroy(m->fs.refusals);
 	if (m->session)
 		fuse_session_destroy(m->session);
 	inodes_destroy(m->fs.inodes);

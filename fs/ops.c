@@ -65,10 +65,27 @@ mode_t ops_mode(const struct fs *fs, const struct place *p)
 	}
 }
 
-static off_t size_of(const struct inode_view *v)
+/* Empty when out of memory. */
+static void control_text(const struct fs *fs, uint64_t serial, struct buf *out)
+{
+	struct errmsg why;
+
+	buf_init(out, CONTENT_MAX);
+	content_control(refusals_get(fs->refusals, serial, &why) ? &why : NULL, out);
+}
+
+static off_t control_size(const struct fs *fs, uint64_t serial)
+{
+	CLEANUP_BUF struct buf b;
+
+	control_text(fs, serial, &b);
+	return (off_t)b.len;
+}
+
+static off_t size_of(const struct fs *fs, const struct inode_view *v)
 {
 	if (tree_node(v->place.node)->class == CLASS_CONTROL)
-		return (off_t)strlen(content_control_help());
+		return control_size(fs, v->place.serial);
 	if (tree_node(v->place.node)->class == CLASS_GUEST_FILE)
 		return (off_t)v->size;
 	return v->content ? (off_t)v->content->size : 0;
@@ -84,7 +101,7 @@ void ops_fill_attr(const struct fs *fs, const struct inode_view *v, struct stat 
 			     .st_nlink = 1,
 			     .st_uid = fs->uid,
 			     .st_gid = fs->gid,
-			     .st_size = size_of(v),
+			     .st_size = size_of(fs, v),
 			     .st_blksize = 4096,
 			     .st_atim = v->mtime,
 			     .st_mtim = v->mtime,
@@ -485,11 +502,18 @@ static void reply_slice(fuse_req_t req, const char *bytes, size_t len, size_t si
 		fuse_reply_buf(req, bytes + off, len - (size_t)off);
 }
 
+static void read_control(fuse_req_t req, uint64_t serial, size_t size, off_t off)
+{
+	CLEANUP_BUF struct buf b;
+
+	control_text(fs_of(req), serial, &b);
+	reply_slice(req, b.data, b.len, size, off);
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	CLEANUP_INODE struct inode_view v = {0};
-	const char *help = content_control_help();
 	const struct blob *file = content_of(fi);
 
 	if (file)
@@ -501,7 +525,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	else if (tree_node(v.place.node)->class == CLASS_STREAM)
 		streams_read(fs_of(req)->streams, stream_of(fi), req, size, fi->flags & O_NONBLOCK);
 	else if (tree_node(v.place.node)->class == CLASS_CONTROL)
-		reply_slice(req, help, strlen(help), size, off);
+		read_control(req, v.place.serial, size, off);
 	else
 		fuse_reply_err(req, EIO);
 }
@@ -522,14 +546,30 @@ static int control_do(struct fs *fs, uint64_t serial, const struct control_list 
 	return -EINVAL;
 }
 
-static pid_t pid_of(struct fs *fs, uint64_t serial)
+/* All commands are right, or none is done: control_parse() knows but the names of events. */
+static int control_check(struct fs *fs, uint64_t serial, const struct control_list *list,
+			 struct errmsg *why)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < list->count && r == 0; i++) {
+		const struct control_arguments *a = &list->arguments[i];
+
+		if (list->command[i] == CONTROL_TRACE)
+			r = profiler_trace_check(fs->rooms.profiler, serial, a->text, a->n, why);
+	}
+	return r;
+}
+
+static void note_refusal(struct fs *fs, uint64_t serial, const struct errmsg *why)
 {
 	const struct guest_set *set = guests_acquire(symsrc_guests(fs->rooms.symsrc));
 	const struct guest_entry *e = guest_set_find_serial(set, serial);
-	pid_t pid = e ? e->guest->pid : 0;
 
+	if (why->code)
+		log_warn("control of pid %d: %s", e ? (int)e->guest->pid : 0, why->text);
+	refusals_set(fs->refusals, set, serial, why->code ? why : NULL);
 	guest_set_put(set);
-	return pid;
 }
 
 static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size_t n)
@@ -538,13 +578,14 @@ static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size
 	struct errmsg why = {0};
 	int r = control_parse(bytes, n, &list, &why);
 
+	if (r == 0)
+		r = control_check(fs, serial, &list, &why);
 	if (r == 0) {
 		for (size_t i = 0; i < list.count && r == 0; i++)
 			r = control_do(fs, serial, &list, i, &why);
 		fs_make_stale(fs);
 	}
-	if (why.code)
-		log_warn("control of pid %d: %s", (int)pid_of(fs, serial), why.text);
+	note_refusal(fs, serial, &why);
 	return r;
 }
 

@@ -547,6 +547,12 @@ int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words
 	return trace_select(p->trace, serial, words, n, why);
 }
 
+int profiler_trace_check(struct profiler *p, uint64_t serial, const char *words, size_t n,
+			 struct errmsg *why)
+{
+	return trace_check(p->trace, serial, words, n, why);
+}
+
 int profiler_record(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)
 {
 	struct tally *t = serial ? find(p, serial, NULL) : NULL;

@@ -152,10 +152,12 @@ int profiler_snapshot_forget(struct profiler *p, uint64_t serial, const char *na
 
 /* -- the stream of kvm events --------------------------------------------------------------- */
 
-/* See trace_open() and trace_select() of profiler/trace.h. */
+/* See trace_open(), trace_select() and trace_check() of profiler/trace.h. */
 int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret);
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why);
+int profiler_trace_check(struct profiler *p, uint64_t serial, const char *words, size_t n,
+			 struct errmsg *why);
 
 /* -- recordings ----------------------------------------------------------------------------- */
 

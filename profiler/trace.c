@@ -169,16 +169,32 @@ static bool is_guest(struct trace *t, uint64_t serial)
 	return found;
 }
 
-int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why)
+/* Those that the words choose. */
+static int choose_events(struct trace *t, uint64_t serial, const char *words, size_t n,
+			 struct tracefs_events *ret, struct errmsg *why)
 {
-	struct tracefs_events events = {0};
 	int r;
 
 	if (!is_guest(t, serial))
 		return errmsg_set(why, -ESRCH, "trace: the guest is gone");
-	r = tracefs_list(t->config.tracefs, TRACE_SUBSYSTEM, &events, why);
-	if (r == 0)
-		r = choose(&events, words, n, why);
+	r = tracefs_list(t->config.tracefs, TRACE_SUBSYSTEM, ret, why);
+	return r == 0 ? choose(ret, words, n, why) : r;
+}
+
+int trace_check(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why)
+{
+	struct tracefs_events events = {0};
+	int r = choose_events(t, serial, words, n, &events, why);
+
+	tracefs_events_deinit(&events);
+	return r;
+}
+
+int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why)
+{
+	struct tracefs_events events = {0};
+	int r = choose_events(t, serial, words, n, &events, why);
+
 	if (r == 0) {
 		mutex_lock(&t->lock);
 		r = with_lock__put_selection(t, serial, events);

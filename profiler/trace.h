@@ -47,5 +47,7 @@ int trace_open(struct trace *t, uint64_t serial, int wake_fd, struct feed **ret)
  * patterns (fnmatch(3)), between blanks; none: all. Any thread; reads tracefs. 0, -ESRCH; -EINVAL
  * and why when one of them matches no event; what tracefs_list() says. */
 int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
+/* Whether trace_select() would take that; changes nothing. */
+int trace_check(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
 
 #endif

@@ -74,6 +74,15 @@ check "control: resume too" bash -c 'echo resume >"$1/control"; ! grep -q paused
 check "control: anything else is refused" bash -c '! echo explode >"$1" 2>/dev/null' - "$g/control"
 check "control: half a command too" bash -c '! printf res >"$1" 2>/dev/null' - "$g/control"
 check "control: the log says so" grep -q "control of pid $first: 'explode' is no command" "$work/daemon.log"
+# In one write: bash's own printf makes one of each line.
+refused() { ! env printf '%b' "$1" 2>/dev/null >"$g/control" && grep -q "^# refused: $2" "$g/control"; }
+check "control: so does reading it" refused 'explode\n' "'explode' is no command"
+check "control: nothing is done of a write with a wrong word" refused 'pause\nexplode\n' "'explode' is no command"
+check "control: nor with a wrong event" refused 'pause\ntrace kvm_nonsense\n' ''
+check "control: the guest is not paused" bash -c '! grep -q paused "$1/profile"' - "$g"
+check "control: ls has its size" test "$(stat -c %s "$g/control")" = "$(wc -c <"$g/control")"
+echo resume >"$g/control"
+check "control: what is taken ends that" bash -c '! grep -q "^# refused" "$1"' - "$g/control"
 check "control: reading it helps" grep -q '^#.*reset' "$g/control"
 within "control: refresh has fetched again" $patience has_symbols "$g"
 
