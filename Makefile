@@ -20,7 +20,7 @@ Q     := $(if $(V),,@)
 say    = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 
 # The package, the oldest version that is known to do, and Debian's name for it.
-LIBS := fuse3:3.14:libfuse3-dev libssh:0.10:libssh-dev libelf:0.188:libelf-dev \
+LIBS := fuse3:3.14:libfuse3-dev libssh:0.10:libssh-dev libelf:0.188:libelf-dev libzstd:1.5.2:libzstd-dev \
 	libbpf:1.1:libbpf-dev libtraceevent:1.7:libtraceevent-dev json-c:0.16:libjson-c-dev zlib:1.2:zlib1g-dev
 
 NEEDS_NO_LIBS := help clean uninstall deps demo check bench lint

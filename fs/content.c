@@ -333,8 +333,11 @@ static int make_vcpus(const struct rooms *rooms, const struct guest_entry *e, st
 	threads = calloc((size_t)n + 1, sizeof(*threads));
 	if (!threads)
 		return -ENOMEM;
+	/* The threads of a recording are gone, and others may have their numbers. */
 	for (int i = 0; i < n; i++)
-		threads[i] = thread_now(e->guest->pid, vcpus[i].tid);
+		threads[i] = profiler_recording(rooms->profiler)
+				     ? (struct render_thread){.cpu = -1}
+				     : thread_now(e->guest->pid, vcpus[i].tid);
 	return render_vcpus(vcpus, threads, (size_t)n, out);
 }
 

@@ -1,5 +1,5 @@
-/* kvmprofs: the order of its life. Parse; fork; check and open what may fail; mount; start
- * threads; serve; stop and join; free. */
+/* kvmprofs: the order of its life. Parse; read a recording, if one is to be served; fork; check and
+ * open what may fail; mount; start threads; serve; stop and join; free. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/daemon.h"
+#include "fs/input.h"
 #include "fs/mount.h"
 #include "fs/mountpoint.h"
 #include "fs/options.h"
@@ -21,6 +22,7 @@
 
 struct life {
 	const struct options *options;
+	struct input *input; /* without a recording: live guests */
 	int ready_fd;
 	char *mountpoint;
 	int lock_fd;
@@ -55,6 +57,12 @@ static int make_symsrc(struct life *l, struct errmsg *why)
 				       .rules = o->rules,
 				       .rule_count = o->rule_count};
 
+	if (l->input->recording) {
+		config.recorded = l->input->guests;
+		config.recorded_count = (size_t)l->input->guest_count;
+		config.rules = l->input->rules;
+		config.rule_count = l->input->rule_count;
+	}
 	return symsrc_create(&config, &l->rooms.symsrc, why);
 }
 
@@ -66,6 +74,7 @@ static int make_profiler(struct life *l, struct errmsg *why)
 		.event = o->event ? o->event : "auto",
 		.freq = o->freq_given ? o->freq : 0,
 		.exits = o->exits,
+		.recording = l->input->recording,
 	};
 
 	l->rooms.sampler = o->sampler;
@@ -131,9 +140,9 @@ static void stop_and_free_all(struct life *l)
 }
 
 /* Everything after the fork. Returns the exit status. */
-static int live(const struct options *o, int ready_fd)
+static int live(const struct options *o, struct input *input, int ready_fd)
 {
-	struct life l = {.options = o, .ready_fd = ready_fd, .lock_fd = -1};
+	struct life l = {.options = o, .input = input, .ready_fd = ready_fd, .lock_fd = -1};
 	struct errmsg why = {0};
 	int r;
 
@@ -162,12 +171,12 @@ static int live(const struct options *o, int ready_fd)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int in_background(const struct options *o)
+static int in_background(const struct options *o, struct input *input)
 {
 	int ready_fd = -1, status = EXIT_FAILURE;
 
 	switch (daemon_fork(o->mountpoint, &ready_fd, &status)) {
-	case DAEMON_CHILD: return live(o, ready_fd);
+	case DAEMON_CHILD: return live(o, input, ready_fd);
 	case DAEMON_PARENT: return status;
 	case DAEMON_ERROR: log_error("cannot go into the background: %m; try -f"); break;
 	}
@@ -183,6 +192,23 @@ static int print_help(void)
 	return fputs(b.data, stdout) < 0 || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* A recording is read before there is a mount: what is mounted is whole, and until then Ctrl-C
+ * ends it as it ends any program. */
+static int serve(const struct options *o)
+{
+	struct errmsg why = {0};
+	struct input input;
+	int status, r = input_read(o, &input, &why);
+
+	if (r < 0) {
+		log_error("%s", why.text);
+		return options_exit_status(r);
+	}
+	status = o->foreground ? live(o, &input, -1) : in_background(o, &input);
+	input_deinit(&input);
+	return status;
+}
+
 static int run(const struct options *o)
 {
 	struct errmsg why = {0};
@@ -192,18 +218,12 @@ static int run(const struct options *o)
 	if (o->version)
 		return puts("kvmprofs " KVMPROFS_VERSION) < 0 || fflush(stdout) ? EXIT_FAILURE
 										: EXIT_SUCCESS;
-	if (o->input) {
-		log_error("cannot serve %s: --input is not there yet in this version; leave it out "
-			  "for live guests",
-			  o->input);
-		return EXIT_FAILURE;
-	}
 	if (mount_check_options(o->fuse_options, &why) < 0) {
 		log_error("%s", why.text);
 		return EXIT_USAGE;
 	}
 	log_set_level(o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	return o->foreground ? live(o, -1) : in_background(o);
+	return serve(o);
 }
 
 int main(int argc, char **argv)

@@ -270,6 +270,7 @@ static int link_target(struct fs *fs, uint64_t ino, char *to, size_t size)
 {
 	CLEANUP_INODE struct inode_view v = {0};
 	CLEANUP_VIEW struct tree_view view = {0};
+	char name[NAME_COMPONENT_MAX];
 	const struct guest_entry *e;
 
 	if (inodes_get(fs->inodes, ino, &v) < 0)
@@ -278,13 +279,14 @@ static int link_target(struct fs *fs, uint64_t ino, char *to, size_t size)
 	e = guest_set_find_serial(view.guests, v.place.serial);
 	if (!e)
 		return -ENOENT;
-	snprintf(to, size, "../%d", (int)e->guest->pid);
+	tree_guest_name(e->guest, name, sizeof(name));
+	snprintf(to, size, "../%s", name);
 	return 0;
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	char to[32];
+	char to[NAME_COMPONENT_MAX + 8];
 	int r = link_target(fs_of(req), ino, to, sizeof(to));
 
 	if (r < 0)

@@ -315,7 +315,9 @@ static const struct option_def defs[] = {
 	 "with ?modules=yes serve lib/modules, too"},
 	{"pid", 'p', true, "PID", set_pid, "only this guest; repeatable (default all guests)"},
 	{"input", 'i', true, "FILE", set_input,
-	 "serve a recording instead of live guests (not there yet)"},
+	 "serve a recording of perf kvm record instead of live guests (- is\n"
+	 "standard input); --event NAME shows another of its events than the\n"
+	 "first, and --source takes dir:, kallsyms:, vmlinux: alone"},
 	{"config", 0, false, "FILE", set_config,
 	 "the same options, one a line (default /etc/kvmprofs.conf,\n"
 	 "if it exists)"},

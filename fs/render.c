@@ -9,22 +9,13 @@
 
 #define SHOWN_MAX 1024 /* bytes of one escaped text; longer ones are cut */
 
-/* 128 bits, since samples * 10000 may not fit into 64 after some years. */
-static uint64_t hundredths(uint64_t part, uint64_t whole)
-{
-	__extension__ typedef unsigned __int128 wide;
-
-	if (whole == 0)
-		return 0;
-	return (uint64_t)(((wide)part * 10000 + whole / 2) / whole);
-}
-
+/* As perf calculates and prints it (tools/perf/ui/hist.c, __hpp__fmt()), which tells how halves
+ * are rounded: 1 of 800 is 0.12. */
 int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole)
 {
-	uint64_t h = hundredths(part, whole);
+	double percent = whole ? 100.0 * (double)part / (double)whole : 0;
 
-	return buf_printf(out, "%*" PRIu64 ".%02u", width > 3 ? width - 3 : 0, h / 100,
-			  (unsigned)(h % 100));
+	return buf_printf(out, "%*.2f", width, percent);
 }
 
 uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns)
@@ -116,6 +107,7 @@ const char *render_sampler_name(enum sampler_kind kind)
 	switch (kind) {
 	case SAMPLER_KIND_PERF: return "perf";
 	case SAMPLER_KIND_QMP: return "qmp";
+	case SAMPLER_KIND_RECORDING: return "recording";
 	case SAMPLER_KIND_NONE: break;
 	}
 	return "none";

@@ -2,7 +2,7 @@
  * arguments, so that a test can make everything up.
  *
  * Every function appends to out, whose maximum and sticky error bound it; the return value is
- * out->err. Numbers are printed with integers only, so that no locale changes them. All text
+ * out->err. Nobody here sets a locale, which could change numbers. All text
  * that comes from a guest or a VMM is escaped on the way.
  */
 #ifndef KVMPROFS_RENDER_H
@@ -26,7 +26,8 @@ struct render_when {
 
 /* -- pieces ------------------------------------------------------------------------------ */
 
-/* part of whole in percent with two decimals, padded with blanks to width; 0.00 of nothing. */
+/* part of whole in percent with two decimals, as perf prints it, padded with blanks to width; 0.00
+ * of nothing. */
 int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole);
 /* The moment at_ns (monotonic) as "2026-11-21T18:51:00Z". */
 int render_date(struct buf *out, const struct render_when *when, uint64_t at_ns);

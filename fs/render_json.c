@@ -77,12 +77,16 @@ static void member_counts(const struct profile *p, struct buf *out)
 	member_u64(out, "table_full", p->table_full);
 	member_u64(out, "forgotten", p->forgotten);
 	member_u64(out, "contradictory", p->contradictory);
+	if (p->sampler == SAMPLER_KIND_RECORDING)
+		member_u64(out, "recording_weight", p->weight);
 }
 
-static void row(const struct profile_row *r, struct buf *out)
+static void row(const struct profile_row *r, bool weighted, struct buf *out)
 {
-	buf_printf(out, "{\"samples\": %" PRIu64 ", \"type\": \"%s\", \"symbol\": ", r->samples,
-		   r->type == 'u' ? "user" : "kernel");
+	buf_printf(out, "{\"samples\": %" PRIu64 ", ", r->samples);
+	if (weighted)
+		buf_printf(out, "\"weight\": %" PRIu64 ", ", r->weight);
+	buf_printf(out, "\"type\": \"%s\", \"symbol\": ", r->type == 'u' ? "user" : "kernel");
 	string(out, r->symbol);
 	buf_append_str(out, ", \"object\": ");
 	string(out, r->object);
@@ -102,7 +106,7 @@ int render_json(const struct guest *guest, const struct profile *profile,
 	buf_append_str(out, "\"rows\": [");
 	for (size_t i = 0; i < profile->row_count && !out->err; i++) {
 		buf_append_str(out, i ? ",\n" : "\n");
-		row(&profile->rows[i], out);
+		row(&profile->rows[i], profile->sampler == SAMPLER_KIND_RECORDING, out);
 	}
 	return buf_append_str(out, "\n]\n}\n");
 }

@@ -17,7 +17,10 @@ static void header_who(const struct guest *g, const struct profile *p, struct bu
 	}
 	buf_append_str(out, "\n# event: ");
 	render_text(out, p->event[0] ? p->event : "none");
-	buf_printf(out, "\n# frequency: %u Hz\n", p->freq);
+	if (p->freq || p->sampler != SAMPLER_KIND_RECORDING)
+		buf_printf(out, "\n# frequency: %u Hz\n", p->freq);
+	else
+		buf_append_str(out, "\n# frequency: by events, not by time\n");
 	if (p->slice.vcpu)
 		buf_printf(out, "# vcpu: %d\n", slice_vcpu(&p->slice));
 }
@@ -66,24 +69,33 @@ static void header_counts(const struct profile *p, struct buf *out)
 	header_if_any("not kept, there was no room", p->refused, out);
 	header_if_any("of boots too long ago", p->forgotten, out);
 	header_if_any("contradictory, counted by the sample's own bits", p->contradictory, out);
+	if (p->sampler == SAMPLER_KIND_RECORDING)
+		buf_printf(out,
+			   "# overhead: of %" PRIu64 " events, those of all samples in the "
+			   "recording, also of the host and of other guests\n",
+			   p->weight);
 }
 
 /* What rows have in common with the one before: they are sorted by their samples, those of equal
  * ones by addresses, so that few of many begin or end in another way. */
 struct common {
-	uint64_t samples;
+	uint64_t samples, weight;
 	struct buf beginning;
 	const char *object;
 	struct buf end;
 };
 
-static void begin_row(struct common *c, uint64_t samples, uint64_t of, struct buf *out)
+static void begin_row(struct common *c, const struct profile *p, const struct profile_row *r,
+		      struct buf *out)
 {
-	if (c->beginning.len == 0 || c->samples != samples) {
+	uint64_t weight = profile_weight_of(p, r);
+
+	if (c->beginning.len == 0 || c->samples != r->samples || c->weight != weight) {
 		buf_clear(&c->beginning);
-		render_percent(&c->beginning, 6, samples, of);
-		buf_printf(&c->beginning, "%% %8" PRIu64 " [", samples);
-		c->samples = samples;
+		render_percent(&c->beginning, 6, weight, profile_weight(p));
+		buf_printf(&c->beginning, "%% %8" PRIu64 " [", r->samples);
+		c->samples = r->samples;
+		c->weight = weight;
 	}
 	buf_append(out, c->beginning.data, c->beginning.len);
 }
@@ -110,7 +122,7 @@ static void rows(const struct profile *p, struct buf *out)
 		const struct profile_row *r = &p->rows[i];
 		const char type[] = {r->type, ']', ' '};
 
-		begin_row(&c, r->samples, p->samples, out);
+		begin_row(&c, p, r, out);
 		buf_append(out, type, sizeof(type));
 		render_word(out, r->symbol);
 		end_row(&c, r->object, out);

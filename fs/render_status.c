@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "profiler/perfdata/recording.h"
 #include "symsrc/base/clock.h"
 
 static void line_seconds(struct buf *out, const char *key, uint64_t ns)
@@ -29,9 +30,51 @@ static const char *perf_state(const struct profiler_totals *t)
 	return t->perf_error[0] ? t->perf_error : "off";
 }
 
+static const char *end_name(enum perfdata_end end)
+{
+	switch (end) {
+	case PERFDATA_WHOLE: return "whole";
+	case PERFDATA_UNFINISHED: return "unfinished: perf was killed; all whole records count";
+	case PERFDATA_CUT: return "cut off within a record; all whole records count";
+	case PERFDATA_DAMAGED: return "damaged; all records before that count";
+	}
+	return "unknown";
+}
+
+static void recorded_event(const struct recording_event *e, bool shown, struct buf *out)
+{
+	if (e->is_dummy)
+		return;
+	buf_printf(out, "recording_event %s: %" PRIu64 " samples, %" PRIu64 " in guests%s\n",
+		   e->name, e->samples, e->guest_samples,
+		   shown ? ", shown here" : "; --event shows it");
+}
+
+static void recording(const struct recording *r, struct buf *out)
+{
+	render_line(out, "recording", r->path);
+	buf_printf(out, "recording_format %s%s%s\n", r->facts.pipe ? "pipe" : "file",
+		   r->facts.compressed ? ", compressed" : "",
+		   r->facts.swapped ? ", of the other byte order" : "");
+	buf_printf(out, "recording_state %s", end_name(r->facts.end));
+	if (r->facts.why[0])
+		buf_printf(out, ": %s", r->facts.why);
+	buf_printf(out, "\nrecording_bytes %" PRIu64 "\n", r->facts.read);
+	buf_append_str(out, "recording_length ");
+	render_seconds(out, r->last_ns - r->first_ns);
+	buf_append_char(out, '\n');
+	for (size_t i = 0; i < r->events.count; i++)
+		recorded_event(&r->events.list[i], i == r->shown, out);
+	render_line_u64(out, "recording_events_shown", r->weight);
+	render_line_u64(out, "samples_left_out", r->strange);
+}
+
 static void sampling(const struct profiler_totals *t, struct buf *out)
 {
-	render_line(out, "perf", perf_state(t));
+	if (t->recording)
+		recording(t->recording, out);
+	else
+		render_line(out, "perf", perf_state(t));
 	render_line(out, "event", t->event);
 	render_line(out, "event_reason", t->event_reason);
 	render_line_u64(out, "frequency", t->freq);

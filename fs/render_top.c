@@ -9,16 +9,12 @@
 
 struct top_row {
 	uint64_t samples;
+	uint64_t weight;
 	char type;
 	const char *symbol;
 	const char *object;
 	const struct guest *guest;
 };
-
-static bool has_no_name(const struct profile_row *r)
-{
-	return strcmp(r->object, PROFILE_OBJECT_UNKNOWN) == 0;
-}
 
 /* The rows of a guest are sorted, so that none behind the first RENDER_TOP_ROWS named ones can get
  * into the result; those without a name become one row, which shows no address. */
@@ -33,14 +29,17 @@ static size_t collect(const struct render_profile *from, struct top_row *to)
 	for (size_t i = 0; i < from->profile->row_count; i++) {
 		const struct profile_row *r = &from->profile->rows[i];
 
-		if (has_no_name(r))
+		if (r->unnamed) {
 			unnamed.samples += r->samples;
-		else if (n < RENDER_TOP_ROWS)
+			unnamed.weight += profile_weight_of(from->profile, r);
+		} else if (n < RENDER_TOP_ROWS) {
 			to[n++] = (struct top_row){.samples = r->samples,
+						   .weight = profile_weight_of(from->profile, r),
 						   .type = r->type,
 						   .symbol = r->symbol,
 						   .object = r->object,
 						   .guest = from->guest};
+		}
 	}
 	if (unnamed.samples)
 		to[n++] = unnamed;
@@ -51,8 +50,8 @@ static int hotter_first(const void *a, const void *b)
 {
 	const struct top_row *x = a, *y = b;
 
-	if (x->samples != y->samples)
-		return x->samples < y->samples ? 1 : -1;
+	if (x->weight != y->weight)
+		return x->weight < y->weight ? 1 : -1;
 	if (x->guest->pid != y->guest->pid)
 		return x->guest->pid < y->guest->pid ? -1 : 1;
 	return strcmp(x->symbol, y->symbol);
@@ -78,9 +77,9 @@ static void headline(const struct profiler_shares *host, const struct render_whe
 	buf_append_char(out, '\n');
 }
 
-static void row(const struct top_row *r, uint64_t samples, struct buf *out)
+static void row(const struct top_row *r, uint64_t whole, struct buf *out)
 {
-	render_percent(out, 6, r->samples, samples);
+	render_percent(out, 6, r->weight, whole);
 	buf_printf(out, "%% %8" PRIu64 " [%c] ", r->samples, r->type);
 	render_word(out, r->symbol);
 	buf_append_char(out, ' ');
@@ -90,12 +89,16 @@ static void row(const struct top_row *r, uint64_t samples, struct buf *out)
 	buf_append_char(out, '\n');
 }
 
-static uint64_t all_samples(const struct render_profile *guests, size_t count)
+/* What the rows are shares of; the weight of a recording is that of all guests already. */
+static uint64_t whole_of(const struct render_profile *guests, size_t count)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < count; i++)
-		sum += guests[i].profile->samples;
+	for (size_t i = 0; i < count; i++) {
+		if (guests[i].profile->sampler == SAMPLER_KIND_RECORDING)
+			return guests[i].profile->weight;
+		sum += profile_weight(guests[i].profile);
+	}
 	return sum;
 }
 
@@ -104,7 +107,7 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 {
 	CLEANUP_FREE struct top_row *rows =
 		calloc(count + 1, (RENDER_TOP_ROWS + 1) * sizeof(*rows));
-	uint64_t samples = all_samples(guests, count);
+	uint64_t whole = whole_of(guests, count);
 	size_t n = 0;
 
 	if (!rows)
@@ -116,6 +119,6 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 	buf_printf(out, "# lost: %" PRIu64 "\n", host->lost);
 	buf_printf(out, "# guests: %zu\n# OVERHEAD SAMPLES TYPE SYMBOL OBJECT PID NAME\n", count);
 	for (size_t i = 0; i < n && i < RENDER_TOP_ROWS; i++)
-		row(&rows[i], samples, out);
+		row(&rows[i], whole, out);
 	return out->err;
 }

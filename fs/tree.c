@@ -164,6 +164,14 @@ bool tree_exists(const struct tree_view *view, const struct place *p)
 	return guest_set_find_serial(view->guests, p->serial) && has_snapshot(view, p->slice.time);
 }
 
+void tree_guest_name(const struct guest *g, char *to, size_t size)
+{
+	if (g->pid)
+		snprintf(to, size, "%d", (int)g->pid);
+	else
+		snprintf(to, size, "%s", TREE_DEFAULT_GUEST);
+}
+
 /* -- lookup ------------------------------------------------------------------------------ */
 
 static int find_pid(const struct tree_view *view, const char *name, struct place *ret)
@@ -172,7 +180,9 @@ static int find_pid(const struct tree_view *view, const char *name, struct place
 	uint64_t pid;
 
 	/* One name for a guest: "007" is not 7. */
-	if (name[0] == '0' || !text_to_u64(name, 10, INT32_MAX, &pid))
+	if (strcmp(name, TREE_DEFAULT_GUEST) == 0)
+		pid = 0;
+	else if (name[0] == '0' || !text_to_u64(name, 10, INT32_MAX, &pid))
 		return -ENOENT;
 	e = guest_set_find_pid(view->guests, (pid_t)pid);
 	if (!e)
@@ -341,7 +351,7 @@ static void append_pids(const struct tree_view *view, const struct place *dir, e
 		const struct guest *g = view->guests->entries[i].guest;
 		struct tree_entry *e = append(l, dir, id, NULL);
 
-		snprintf(e->name, sizeof(e->name), "%d", (int)g->pid);
+		tree_guest_name(g, e->name, sizeof(e->name));
 		e->place.serial = g->serial;
 	}
 }

@@ -26,7 +26,7 @@ enum node_id {
 	NODE_ALL_RECORD, /* record: of all guests */
 	NODE_BY_NAME,
 	NODE_BY_NAME_LINK, /* by-name/NAME */
-	NODE_GUEST,	   /* PID/ */
+	NODE_GUEST,	   /* PID/; guest-0/ for a recording's default guest */
 	NODE_INFO,
 	NODE_KALLSYMS,
 	NODE_MODULES,
@@ -129,6 +129,11 @@ bool place_equal(const struct place *a, const struct place *b);
 uint64_t place_hash(const struct place *p);
 /* The number that stat shows: the same for all generations of a file; 1 for the root. */
 uint64_t place_ino(const struct place *p);
+
+/* The directory of the guest whose pid is 0: perf's default guest, in a recording. */
+#define TREE_DEFAULT_GUEST "guest-0"
+/* What the guest's directory is called. size: NAME_COMPONENT_MAX does. */
+void tree_guest_name(const struct guest *g, char *to, size_t size);
 
 /* What the tree is made of at this moment. */
 struct tree_view {

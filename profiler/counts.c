@@ -4,11 +4,22 @@
 #include <string.h>
 
 #define SLOTS_FIRST 512
-#define SLOTS_MAX   ((size_t)2 * COUNTS_ENTRIES_MAX)
 
 void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed)
 {
-	*c = (struct counts){.budget = budget, .seed = seed};
+	*c = (struct counts){.budget = budget, .seed = seed, .most = COUNTS_ENTRIES_MAX};
+}
+
+void counts_init_weighted(struct counts *c, struct counts_budget *budget, uint64_t seed,
+			  size_t most)
+{
+	*c = (struct counts){.budget = budget, .seed = seed, .most = most, .weighted = true};
+}
+
+/* What so many slots take. */
+static size_t bytes_of(const struct counts *c, size_t slots)
+{
+	return slots * (sizeof(c->slots[0]) + (c->weighted ? sizeof(c->weights[0]) : 0));
 }
 
 bool counts_budget_take(struct counts_budget *b, size_t bytes)
@@ -30,9 +41,12 @@ void counts_budget_return(struct counts_budget *b, size_t bytes)
 
 void counts_deinit(struct counts *c)
 {
-	counts_budget_return(c->budget, c->slot_count * sizeof(c->slots[0]));
+	counts_budget_return(c->budget, bytes_of(c, c->slot_count));
 	free(c->slots);
-	counts_init(c, c->budget, c->seed);
+	free(c->weights);
+	c->slots = NULL;
+	c->weights = NULL;
+	c->slot_count = c->used = 0;
 }
 
 /* Both halves of a 128-bit product, so that every bit of the key and of the secret seed
@@ -56,23 +70,34 @@ static struct counts_entry *find(const struct counts *c, uint64_t ip, unsigned v
 	return &c->slots[i];
 }
 
+static bool allocate(struct counts *c)
+{
+	if (!counts_budget_take(c->budget, bytes_of(c, c->slot_count)))
+		return false;
+	c->slots = calloc(c->slot_count, sizeof(c->slots[0]));
+	c->weights = c->weighted ? calloc(c->slot_count, sizeof(c->weights[0])) : NULL;
+	if (c->slots && (c->weights || !c->weighted))
+		return true;
+	counts_deinit(c);
+	return false;
+}
+
 static bool grow(struct counts *c)
 {
 	struct counts bigger = *c;
 
 	bigger.slot_count = c->slot_count ? 2 * c->slot_count : SLOTS_FIRST;
-	if (bigger.slot_count > SLOTS_MAX)
+	if (bigger.slot_count > 2 * c->most || !allocate(&bigger))
 		return false;
-	if (!counts_budget_take(c->budget, bigger.slot_count * sizeof(bigger.slots[0])))
-		return false;
-	bigger.slots = calloc(bigger.slot_count, sizeof(bigger.slots[0]));
-	if (!bigger.slots) {
-		counts_budget_return(c->budget, bigger.slot_count * sizeof(bigger.slots[0]));
-		return false;
-	}
 	for (size_t i = 0; i < c->slot_count; i++) {
-		if (c->slots[i].count)
-			*find(&bigger, c->slots[i].ip, c->slots[i].vcpu) = c->slots[i];
+		struct counts_entry *to;
+
+		if (!c->slots[i].count)
+			continue;
+		to = find(&bigger, c->slots[i].ip, c->slots[i].vcpu);
+		*to = c->slots[i];
+		if (c->weighted)
+			bigger.weights[to - bigger.slots] = c->weights[i];
 	}
 	counts_deinit(c);
 	*c = bigger;
@@ -82,33 +107,54 @@ static bool grow(struct counts *c)
 /* Makes room for one more entry: three quarters of the slots are used at most. */
 static bool make_room(struct counts *c)
 {
-	if (c->used >= COUNTS_ENTRIES_MAX)
+	if (c->used >= c->most)
 		return false;
 	return c->used < c->slot_count / 4 * 3 || grow(c);
 }
 
-bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu)
+/* The key's entry, perhaps a new one without a count; NULL when there is no room for it. */
+static struct counts_entry *entry_of(struct counts *c, uint64_t ip, unsigned vcpu)
 {
 	struct counts_entry *e = c->slot_count ? find(c, ip, vcpu) : NULL;
 
-	if (e && e->count) {
-		e->count++;
-		return true;
-	}
+	if (e && e->count)
+		return e;
 	if (!make_room(c))
-		return false;
+		return NULL;
 	e = find(c, ip, vcpu);
-	*e = (struct counts_entry){.ip = ip, .vcpu = vcpu & 0xffff, .count = 1};
+	*e = (struct counts_entry){.ip = ip, .vcpu = vcpu & 0xffff};
 	c->used++;
+	return e;
+}
+
+bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	struct counts_entry *e = entry_of(c, ip, vcpu);
+
+	if (e)
+		e->count++;
+	return e != NULL;
+}
+
+bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t n, uint64_t weight)
+{
+	struct counts_entry *e = entry_of(c, ip, vcpu);
+
+	if (!e)
+		return false;
+	e->count = (e->count + n) & ((1ULL << 48) - 1);
+	c->weights[e - c->slots] += weight;
 	return true;
 }
 
-size_t counts_copy(const struct counts *c, struct counts_entry *to)
+size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; n < c->used; i++) {
 		to[n] = c->slots[i]; /* without a branch: a free slot is overwritten */
+		if (weights)
+			weights[n] = c->weights[i];
 		n += c->slots[i].count != 0;
 	}
 	return n;

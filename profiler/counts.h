@@ -1,6 +1,9 @@
 /* A bounded table of how often each (address, vCPU) was hit. Open addressing; grows by
- * doubling up to COUNTS_ENTRIES_MAX entries, and within a budget that all tables share. What
+ * doubling up to a number of entries, and within a budget that all tables share. What
  * finds no room is refused, never evicted: the caller counts it. No lock of its own.
+ *
+ * Where samples stand for different numbers of events (a recording's), the table has a weight for
+ * each entry beside its count.
  */
 #ifndef KVMPROFS_COUNTS_H
 #define KVMPROFS_COUNTS_H
@@ -29,19 +32,29 @@ void counts_budget_return(struct counts_budget *b, size_t bytes);
 struct counts {
 	struct counts_entry *slots;
 	size_t slot_count; /* 0 or a power of 2 */
+	uint64_t *weights; /* a slot's; NULL: of a table without */
 	size_t used;
+	size_t most; /* entries */
+	bool weighted;
 	uint64_t seed; /* a guest chooses its addresses, but not where they go */
 	struct counts_budget *budget;
 };
 
 /* Allocates nothing. The budget must outlive the table. */
 void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed);
+/* The same with weights, up to so many entries. */
+void counts_init_weighted(struct counts *c, struct counts_budget *budget, uint64_t seed,
+			  size_t most);
 void counts_deinit(struct counts *c);
 
 /* False when there is no room for a new entry. */
 bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu);
 
-/* Copies the entries, in no order, to where c->used of them fit. Returns their number. */
-size_t counts_copy(const struct counts *c, struct counts_entry *to);
+/* The same for n samples of that weight in all, of a table with weights. */
+bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t n, uint64_t weight);
+
+/* Copies the entries, in no order, to where c->used of them fit; and their weights where weights is
+ * not NULL. Returns their number. */
+size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights);
 
 #endif

@@ -8,9 +8,10 @@
 
 #include "profiler/engine.h"
 #include "profiler/exits/exits.h"
+#include "profiler/livedata.h"
 #include "profiler/qmpsampler.h"
 #include "profiler/qmpstats.h"
-#include "profiler/livedata.h"
+#include "profiler/recorded.h"
 #include "profiler/resolve.h"
 #include "profiler/shares.h"
 #include "profiler/snapshots.h"
@@ -35,6 +36,7 @@ struct profiler {
 	struct statlog *statlog;
 	struct exits_counter *exits;
 	struct qmpstats *qmpstats;
+	struct recording *recording; /* NULL: live; else none of the above but totals and tallies */
 };
 
 static void clock_of(void *ctx, struct tally_clock *ret)
@@ -156,6 +158,27 @@ static int create_trace(struct profiler *p, struct errmsg *why)
 	return r < 0 ? r : trace_create(&config, &p->trace, why);
 }
 
+static void fill_from_recording(struct profiler *p)
+{
+	const struct tally_set *set = tallies_acquire(p->tallies);
+
+	recorded_fill(p->recording, set, &p->totals);
+	tally_set_put(set);
+}
+
+static int create_live(struct profiler *p, const struct profiler_config *config, struct errmsg *why)
+{
+	int r = create_livedata(p, why);
+
+	if (r == 0)
+		r = create_samplers(p, config, why);
+	if (r == 0)
+		r = create_trace(p, why);
+	if (r == 0 && exits_create(symsrc_guests(p->symsrc), config->exits, &p->exits) < 0)
+		r = errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	return r;
+}
+
 int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 		    struct profiler **ret, struct errmsg *why)
 {
@@ -167,14 +190,12 @@ int profiler_create(const struct profiler_config *config, struct symsrc *symsrc,
 	p->symsrc = symsrc;
 	totals_init(&p->totals);
 	p->tallies = tallies_create(symsrc_guests(symsrc), clock_of, p);
-	r = p->tallies ? create_livedata(p, why)
-		       : errmsg_set(why, -ENOMEM, "no memory for the profiler");
-	if (r == 0)
-		r = create_samplers(p, config, why);
-	if (r == 0)
-		r = create_trace(p, why);
-	if (r == 0 && exits_create(symsrc_guests(symsrc), config->exits, &p->exits) < 0)
-		r = errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	p->recording = config->recording;
+	r = p->tallies ? 0 : errmsg_set(why, -ENOMEM, "no memory for the profiler");
+	if (r == 0 && p->recording)
+		fill_from_recording(p);
+	else if (r == 0)
+		r = create_live(p, config, why);
 	if (r < 0) {
 		profiler_destroy(p);
 		return r;
@@ -195,7 +216,10 @@ static int start_livedata(struct profiler *p, struct errmsg *why)
 
 int profiler_start(struct profiler *p, struct errmsg *why)
 {
-	int r = qmpsampler_start(p->qmp, why);
+	int r = p->recording ? 0 : qmpsampler_start(p->qmp, why);
+
+	if (p->recording)
+		return 0;
 
 	if (r < 0)
 		return r;
@@ -215,6 +239,8 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 
 void profiler_stop(struct profiler *p)
 {
+	if (p->recording)
+		return;
 	qmpstats_stop(p->qmpstats);
 	trace_stop(p->trace);
 	exits_stop(p->exits);
@@ -249,7 +275,16 @@ void profiler_totals(struct profiler *p, struct profiler_totals *ret)
 	totals_get(&p->totals, ret);
 	ret->snapshots = atomic_load(&memory->snapshots_held);
 	ret->snapshot_bytes = TALLIES_SNAPSHOTS_MAX - atomic_load(&memory->snapshots.left);
-	exits_state(p->exits, &ret->exits);
+	ret->recording = p->recording;
+	if (p->recording)
+		snprintf(ret->exits.engine, sizeof(ret->exits.engine), "none: a recording");
+	else
+		exits_state(p->exits, &ret->exits);
+}
+
+const struct recording *profiler_recording(const struct profiler *p)
+{
+	return p->recording;
 }
 
 /* The guest's tally with a reference, or NULL. ret_guest (may be NULL) with one likewise. */
@@ -347,6 +382,7 @@ static unsigned freq_of(const struct tally_copy *copy, const struct profiler_tot
 	switch (copy->sampler) {
 	case SAMPLER_KIND_QMP: return copy->qmp_hz;
 	case SAMPLER_KIND_PERF: return totals->perf_running ? totals->freq : 0;
+	case SAMPLER_KIND_RECORDING: return totals->freq;
 	case SAMPLER_KIND_NONE: break;
 	}
 	return 0;
@@ -416,8 +452,8 @@ static struct profiler_vcpu *list_vcpus(struct profiler *p, const struct guest *
 						 .tid = g->vcpus[i].tid,
 						 .kernel = v.kernel,
 						 .user = v.user};
-		list[i].has_exits =
-			exits_of_thread(p->exits, g, g->vcpus[i].tid, &list[i].exits) == 0;
+		list[i].has_exits = !p->recording && exits_of_thread(p->exits, g, g->vcpus[i].tid,
+								     &list[i].exits) == 0;
 	}
 	return list;
 }
@@ -449,6 +485,11 @@ int profiler_reset(struct profiler *p, uint64_t serial)
 
 	if (!t)
 		return -ESRCH;
+	if (p->recording) {
+		guest_put(g);
+		tally_put(t);
+		return -EOPNOTSUPP;
+	}
 	totals_clock(&p->totals, &now);
 	tally_reset(t, clock_now_ns(), &now);
 	tally_put(t);
@@ -459,11 +500,11 @@ int profiler_reset(struct profiler *p, uint64_t serial)
 
 int profiler_pause(struct profiler *p, uint64_t serial, bool paused)
 {
-	struct tally *t = find(p, serial, NULL);
+	struct tally *t = p->recording ? NULL : find(p, serial, NULL);
 	struct tally_clock now;
 
 	if (!t)
-		return -ESRCH;
+		return p->recording ? -EOPNOTSUPP : -ESRCH;
 	totals_clock(&p->totals, &now);
 	tally_pause(t, paused, clock_now_ns(), &now);
 	tally_put(t);
@@ -524,6 +565,8 @@ int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **
 
 	if (!e)
 		r = errmsg_set(why, -ESRCH, "the guest is gone");
+	else if (p->recording)
+		r = errmsg_set(why, -EOPNOTSUPP, "%s", RECORDED_NO_COUNTERS);
 	else if (!s)
 		r = errmsg_set(why, -ENOMEM, "out of memory");
 	else
@@ -536,14 +579,31 @@ int profiler_stats(struct profiler *p, uint64_t serial, struct profiler_stats **
 	return r;
 }
 
+static int feed_of_line(const char *line, int wake_fd, struct feed **ret)
+{
+	struct feed *feed = feed_create(strlen(line), wake_fd);
+
+	if (!feed)
+		return -ENOMEM;
+	feed_write(feed, line, strlen(line));
+	feed_end(feed);
+	feed_put(feed); /* the writer's reference */
+	*ret = feed;
+	return 0;
+}
+
 int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)
 {
+	if (p->recording)
+		return feed_of_line("# " RECORDED_NO_EVENTS "\n", wake_fd, ret);
 	return trace_open(p->trace, serial, wake_fd, ret);
 }
 
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why)
 {
+	if (p->recording)
+		return errmsg_set(why, -EOPNOTSUPP, "%s", RECORDED_NO_EVENTS);
 	return trace_select(p->trace, serial, words, n, why);
 }
 
@@ -559,6 +619,8 @@ int profiler_record(struct profiler *p, uint64_t serial, int wake_fd, struct fee
 	bool registers = t && tally_sampler(t) == SAMPLER_KIND_QMP;
 
 	tally_put(t);
+	if (p->recording)
+		return feed_of_line("# " RECORDED_NO_RECORD "\n", wake_fd, ret);
 	return livedata_open(p->livedata, serial, registers, wake_fd, ret);
 }
 
@@ -596,10 +658,19 @@ bool profiler_exits_have_news(struct profiler *p, uint64_t serial, uint64_t sinc
 
 	if (!t)
 		return false;
-	news = exits_has_news(p->exits, g, since_ns);
+	news = !p->recording && exits_has_news(p->exits, g, since_ns);
 	guest_put(g);
 	tally_put(t);
 	return news;
+}
+
+static int take_exits(struct profiler *p, const struct guest *g, pid_t tid, bool recent,
+		      struct exits **ret)
+{
+	if (!p->recording)
+		return exits_take(p->exits, g, tid, recent, ret);
+	*ret = recorded_exits();
+	return *ret ? 0 : -ENOMEM;
 }
 
 int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slice,
@@ -616,8 +687,7 @@ int profiler_exits(struct profiler *p, uint64_t serial, const struct slice *slic
 	if (slice->time >= SLICE_SNAPSHOT)
 		r = snapshot_exits(t, slice, ret);
 	else
-		r = tid < 0 ? -ESRCH
-			    : exits_take(p->exits, g, tid, slice->time == SLICE_RECENT, ret);
+		r = tid < 0 ? -ESRCH : take_exits(p, g, tid, slice->time == SLICE_RECENT, ret);
 	guest_put(g);
 	tally_put(t);
 	return r;
@@ -644,6 +714,9 @@ static void fill_header(struct profiler *p, const struct tally_copy *copy, struc
 	profile->lost = qmp ? 0 : copy->elapsed.lost;
 	profile->forgotten = copy->forgotten.kernel + copy->forgotten.user;
 	profile->refused = copy->refused;
+	if (p->recording && profile->slice.time == SLICE_RECENT)
+		snprintf(profile->sampler_note, sizeof(profile->sampler_note), "%s",
+			 RECORDED_NO_RECENT);
 }
 
 /* Registers have no misc bits that could contradict an address. */
@@ -840,23 +913,22 @@ void profile_free(struct profile *profile)
 	free(profile);
 }
 
-static bool has_no_name(const struct profile_row *r)
-{
-	return strcmp(r->object, PROFILE_OBJECT_UNKNOWN) == 0;
-}
-
 /* Into `to`, where most + 1 rows fit. Returns their number. */
 static size_t pick_rows(const struct profile *p, size_t most, struct profile_row *to)
 {
-	struct profile_row unnamed = {
-		.type = 'g', .symbol = PROFILE_OBJECT_UNKNOWN, .object = PROFILE_OBJECT_UNKNOWN};
+	struct profile_row unnamed = {.type = 'g',
+				      .unnamed = true,
+				      .symbol = PROFILE_OBJECT_UNKNOWN,
+				      .object = PROFILE_OBJECT_UNKNOWN};
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->row_count; i++) {
-		if (has_no_name(&p->rows[i]))
+		if (p->rows[i].unnamed) {
 			unnamed.samples += p->rows[i].samples;
-		else if (n < most)
+			unnamed.weight += p->rows[i].weight;
+		} else if (n < most) {
 			to[n++] = p->rows[i];
+		}
 	}
 	if (unnamed.samples)
 		to[n++] = unnamed;

@@ -29,9 +29,14 @@ struct profiler_config {
 	const char *event; /* "auto", or what event_parse() takes */
 	unsigned freq;	   /* samples a second on each CPU; 0: the default, or what is allowed */
 	enum exits_choice exits;
+	/* Serve this one, whose guests (recorded.h) are symsrc's: nothing is sampled, and nothing
+	 * else here counts. Its counts are taken out of it; it must outlive the profiler. NULL:
+	 * live guests. */
+	struct recording *recording;
 };
 
 struct profiler;
+struct recording; /* profiler/perfdata/recording.h */
 
 /* Opens the perf events on every CPU, so that what is not allowed is said before the mount;
  * starts nothing. With SAMPLER_AUTO and the event "auto" a host that refuses perf still works,
@@ -43,7 +48,12 @@ int profiler_start(struct profiler *p, struct errmsg *why);
 void profiler_stop(struct profiler *p);
 void profiler_destroy(struct profiler *p); /* accepts NULL; after profiler_stop() */
 
-enum sampler_kind { SAMPLER_KIND_NONE, SAMPLER_KIND_PERF, SAMPLER_KIND_QMP };
+enum sampler_kind {
+	SAMPLER_KIND_NONE,
+	SAMPLER_KIND_PERF,
+	SAMPLER_KIND_QMP,
+	SAMPLER_KIND_RECORDING /* none: the samples are a recording's */
+};
 
 /* The daemon as a whole, for `status`. */
 struct profiler_totals {
@@ -66,8 +76,11 @@ struct profiler_totals {
 	unsigned snapshots;	 /* of all guests */
 	uint64_t snapshot_bytes;
 	char snapshot_refused[160]; /* the last that could not be made, and why; may be empty */
+	const struct recording *recording; /* NULL: live */
 };
 void profiler_totals(struct profiler *p, struct profiler_totals *ret);
+/* NULL: the guests are live. */
+const struct recording *profiler_recording(const struct profiler *p);
 
 /* Samples of one guest by where they hit, since the mount or the last reset. */
 struct profiler_shares {
@@ -108,7 +121,8 @@ struct profiler_vcpu {
 };
 int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **ret);
 
-/* `control`. -ESRCH when there is no such guest. While paused, its samples are not counted. */
+/* `control`. -ESRCH when there is no such guest, -EOPNOTSUPP in a recording. While paused, its
+ * samples are not counted. */
 int profiler_reset(struct profiler *p, uint64_t serial);
 int profiler_pause(struct profiler *p, uint64_t serial, bool paused);
 
@@ -186,6 +200,8 @@ struct profile_row {
 	/* Where the symbol begins in the newest of the boots that it was hit in, or the address
 	 * that stands for itself; 0: a row of many (user space). */
 	uint64_t address;
+	uint64_t weight; /* of the samples, in a recording: profile_weight_of() */
+	bool unnamed;	 /* the symbol is the address: a secret */
 };
 
 struct profile {
@@ -211,7 +227,21 @@ struct profile {
 	size_t row_count;
 	struct profile_row *rows; /* hottest first; of equal ones as their addresses ascend */
 	struct bulk memory;	  /* of the rows and their strings */
+	/* SAMPLER_KIND_RECORDING: of all samples in the recording, also of the host and of other
+	 * guests: profile_weight(). */
+	uint64_t weight;
 };
+
+/* What the rows are shares of, and their parts in that: samples; in a recording the events that
+ * these stand for, as perf report has it. */
+static inline uint64_t profile_weight(const struct profile *p)
+{
+	return p->sampler == SAMPLER_KIND_RECORDING ? p->weight : p->samples;
+}
+static inline uint64_t profile_weight_of(const struct profile *p, const struct profile_row *r)
+{
+	return p->sampler == SAMPLER_KIND_RECORDING ? r->weight : r->samples;
+}
 
 /* Copies the counts (under the guest's lock, microseconds) and joins them with names (outside
  * of it). *ret goes to profile_free(). -ESRCH, -ENOENT: no such snapshot, -ENOMEM. */

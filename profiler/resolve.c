@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "profiler/perfdata/recording.h"
 #include "profiler/radix.h"
 #include "symsrc/base/bulk.h"
 #include "symsrc/base/text.h"
@@ -21,9 +22,10 @@
  * begins, which is no part of the content, since boots differ in it. */
 struct row {
 	uint64_t samples;
+	uint64_t weight;
 	uint64_t address;
 	const char *name;
-	const char *object; /* NULL: the kernel itself */
+	const char *object; /* NULL: the kernel itself; without a name: nobody knows */
 	uint16_t name_len;
 	uint16_t object_len;
 };
@@ -49,6 +51,7 @@ struct workshop {
 	struct bulk memory;
 	struct radix_item *items, *room; /* for all entries, or all rows and one more */
 	struct rows rows;
+	uint64_t user_weight; /* of the row of user space */
 };
 
 static uint64_t mix(uint64_t h, uint64_t v)
@@ -114,6 +117,7 @@ static void file(struct rows *rows, const struct row *r, uint64_t hash)
 		struct row *known = &rows->list[(uint32_t)*slot - 1];
 
 		known->samples += r->samples;
+		known->weight += r->weight;
 		known->address = r->address; /* the oldest boot comes first */
 		return;
 	}
@@ -159,19 +163,38 @@ static bool is_kernel_address(uint64_t ip, bool narrow)
 }
 
 /* By address, so that symbols are gone through in their order, and what belongs to one stands
- * together. */
+ * together. The value: how many samples, or where there are weights which entry it is. */
 static const struct radix_item *sort_by_address(const struct tally_epoch_copy *e,
 						struct workshop *w)
 {
 	for (size_t i = 0; i < e->entry_count; i++)
-		w->items[i] = (struct radix_item){e->entries[i].ip, e->entries[i].count};
+		w->items[i] =
+			(struct radix_item){e->entries[i].ip, e->weights ? i : e->entries[i].count};
 	return radix_sort(w->items, w->room, e->entry_count);
+}
+
+/* By what the addresses of one boot get their names. */
+struct whose {
+	const struct symbols *symbols;	    /* NULL: none */
+	const struct recording_guest *maps; /* likewise */
+};
+
+/* m: named as perf names it, in brackets; NULL: none. */
+static void put_in_map(struct row *row, const struct recording_map *m)
+{
+	size_t n = m ? strlen(m->name) : 0;
+
+	if (n <= 2)
+		return;
+	row->object = m->name + 1;
+	row->object_len = (uint16_t)(n - 2);
 }
 
 /* Low addresses are not looked up, although kallsyms holds some (x86's per-CPU symbols): what
  * runs there is firmware, boot code, or user code with the wrong misc bits. */
-static struct row row_of(uint64_t ip, const struct symbols *s, bool is_kernel, size_t *cursor)
+static struct row row_of(uint64_t ip, const struct whose *whose, bool is_kernel, size_t *cursor)
 {
+	const struct symbols *s = whose->symbols;
 	struct row row = {.address = ip};
 	struct symtab_hit hit;
 
@@ -181,44 +204,51 @@ static struct row row_of(uint64_t ip, const struct symbols *s, bool is_kernel, s
 		row.name_len = hit.name_len;
 		row.object = hit.object;
 		row.object_len = hit.object_len;
+	} else if (whose->maps) {
+		put_in_map(&row, recording_map_at(whose->maps, ip));
 	}
 	return row;
 }
 
-static void add_entries(struct rows *rows, const struct radix_item *list, size_t n,
-			const struct symbols *s, struct profile *sums)
+static void add_entries(struct rows *rows, const struct tally_epoch_copy *e,
+			const struct radix_item *list, const struct whose *whose,
+			struct profile *sums)
 {
-	bool narrow = is_narrow(s);
+	bool narrow = is_narrow(whose->symbols);
 	struct row open = {0}; /* of the symbol that the entries are of now */
 	size_t cursor = 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < e->entry_count; i++) {
 		bool is_kernel = is_kernel_address(list[i].key, narrow);
-		struct row row = row_of(list[i].key, s, is_kernel, &cursor);
+		struct row row = row_of(list[i].key, whose, is_kernel, &cursor);
+		size_t value = list[i].value;
+		uint64_t samples = e->weights ? e->entries[value].count : value;
 
 		if (!row.name)
-			sums->unresolved += list[i].value;
+			sums->unresolved += samples;
 		if (!is_kernel)
-			sums->contradictory += list[i].value;
+			sums->contradictory += samples;
 		/* Each symbol's name has a place of its own. */
 		if (row.name != open.name || row.address != open.address) {
 			if (open.samples)
 				rows_add(rows, &open);
 			open = row;
 		}
-		open.samples += list[i].value;
+		open.samples += samples;
+		open.weight += e->weights ? e->weights[value] : samples;
 	}
 	if (open.samples)
 		rows_add(rows, &open);
 	rows_flush(rows);
 }
 
-static void add_epoch(struct workshop *w, const struct tally_epoch_copy *e, const struct symbols *s,
-		      struct profile *sums)
+static void add_epoch(struct workshop *w, const struct tally_epoch_copy *e,
+		      const struct whose *whose, struct profile *sums)
 {
-	add_entries(&w->rows, sort_by_address(e, w), e->entry_count, s, sums);
+	add_entries(&w->rows, e, sort_by_address(e, w), whose, sums);
 	sums->guest_kernel += e->kernel;
 	sums->guest_user += e->user;
+	w->user_weight += e->weights ? e->user_weight : e->user;
 	sums->contradictory += e->user_contradictory;
 	sums->table_full += e->table_full;
 }
@@ -233,7 +263,7 @@ static size_t room_for(size_t n)
 
 static size_t room_for_row(const struct row *r)
 {
-	return r->name ? room_for(r->name_len) + room_for(r->object_len) : ADDRESS_TEXT_SIZE;
+	return (r->name ? room_for(r->name_len) : ADDRESS_TEXT_SIZE) + room_for(r->object_len);
 }
 
 static void put_address(char *to, uint64_t address)
@@ -288,7 +318,13 @@ static const char *put_object(struct writer *w, const struct row *r)
 static struct profile_row write_row(struct writer *w, const struct row *r)
 {
 	struct profile_row row = {
-		.samples = r->samples, .type = 'g', .symbol = w->to, .address = r->address};
+		.samples = r->samples,
+		.weight = r->weight,
+		.type = 'g',
+		.unnamed = !r->name,
+		.symbol = w->to,
+		.address = r->address,
+	};
 
 	if (r->name) {
 		w->to = put_text(w->to, r->name, r->name_len) + 1;
@@ -296,7 +332,7 @@ static struct profile_row write_row(struct writer *w, const struct row *r)
 	} else {
 		put_address(w->to, r->address);
 		w->to += ADDRESS_TEXT_SIZE;
-		row.object = PROFILE_OBJECT_UNKNOWN;
+		row.object = r->object ? put_object(w, r) : PROFILE_OBJECT_UNKNOWN;
 	}
 	return row;
 }
@@ -311,17 +347,17 @@ static const struct radix_item *sort_rows(const struct workshop *w, uint64_t use
 					  size_t *ret_count)
 {
 	const struct rows *rows = &w->rows;
-	uint64_t most = user;
+	uint64_t most = w->user_weight;
 	size_t n = 0;
 
 	for (size_t i = 0; i < rows->count; i++) {
-		if (rows->list[i].samples > most)
-			most = rows->list[i].samples;
+		if (rows->list[i].weight > most)
+			most = rows->list[i].weight;
 	}
 	if (user)
-		w->items[n++] = (struct radix_item){most - user, rows->count};
+		w->items[n++] = (struct radix_item){most - w->user_weight, rows->count};
 	for (size_t i = 0; i < rows->count; i++)
-		w->items[n++] = (struct radix_item){most - rows->list[i].samples, i};
+		w->items[n++] = (struct radix_item){most - rows->list[i].weight, i};
 	*ret_count = n;
 	return radix_sort(w->items, w->room, n);
 }
@@ -351,6 +387,7 @@ static int write_rows(const struct workshop *w, struct profile *p)
 		} else {
 			p->rows[i] = user_row;
 			p->rows[i].samples = p->guest_user;
+			p->rows[i].weight = w->user_weight;
 		}
 	}
 	return 0;
@@ -389,9 +426,14 @@ int resolve(const struct tally_copy *copy, const struct symbols *const symbols[S
 
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < copy->epoch_count; i++)
-		add_epoch(&w, &copy->epochs[i], symbols[i], ret);
+	w.user_weight = 0;
+	for (unsigned i = 0; i < copy->epoch_count; i++) {
+		const struct whose whose = {symbols[i], copy->maps};
+
+		add_epoch(&w, &copy->epochs[i], &whose, ret);
+	}
 	ret->samples = ret->guest_kernel + ret->guest_user;
+	ret->weight = copy->weight;
 	ret->epochs = copy->epoch_count;
 	r = write_rows(&w, ret);
 	bulk_deinit(&w.memory);

@@ -24,7 +24,9 @@ static size_t bytes_of(const struct tally_copy *copy, const struct exits *exits)
 	size_t bytes = sizeof(struct snapshot) + (exits ? exits_bytes(exits) : 0);
 
 	for (unsigned i = 0; i < copy->epoch_count; i++)
-		bytes += (copy->epochs[i].entry_count + 1) * sizeof(struct counts_entry);
+		bytes += (copy->epochs[i].entry_count + 1) *
+			 (sizeof(struct counts_entry) +
+			  (copy->epochs[i].weights ? sizeof(uint64_t) : 0));
 	return bytes;
 }
 

@@ -345,9 +345,11 @@ static void copy_numbers(const struct tally_epoch *e, int vcpu, struct tally_epo
 	if (vcpu < 0) {
 		to->kernel = e->kernel;
 		to->user = e->user;
+		to->user_weight = e->user_weight;
 	} else if ((unsigned)vcpu < e->vcpu_count) {
 		to->kernel = e->vcpus[vcpu].kernel;
 		to->user = e->vcpus[vcpu].user;
+		to->user_weight = e->vcpus[vcpu].user_weight;
 	}
 	to->user_contradictory = vcpu < 0 ? e->user_contradictory : 0;
 	to->table_full = vcpu < 0 ? e->table_full : 0;
@@ -376,7 +378,9 @@ static void with_lock__copy(struct tally *t, int vcpu, const struct tally_clock 
 
 	with_lock__copy_facts(t, to);
 	to->since_ns = t->since_ns;
-	to->taken_ns = clock_now_ns();
+	to->taken_ns = t->ended_ns ? t->ended_ns : clock_now_ns();
+	to->weight = t->weight;
+	to->maps = t->maps;
 	to->forgotten = vcpu < 0 ? t->forgotten : (struct tally_vcpu){0};
 	to->host_kernel = t->host_kernel;
 	to->host_user = t->host_user;
@@ -392,15 +396,23 @@ static void with_lock__copy(struct tally *t, int vcpu, const struct tally_clock 
 static int allocate_tables(struct tally *t, size_t capacity[SYMSRC_EPOCHS_KEPT],
 			   struct tally_copy *to)
 {
+	bool weighted[SYMSRC_EPOCHS_KEPT];
+
 	mutex_lock(&t->lock);
 	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
 		capacity[i] = i < t->epoch_count ? t->epochs[i].table.used : 0;
+	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
+		weighted[i] = i < t->epoch_count && t->epochs[i].table.weighted;
 	mutex_unlock(&t->lock);
 	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++) {
 		capacity[i] += capacity[i] / 8 + 64;
 		free(to->epochs[i].entries);
 		to->epochs[i].entries = malloc(capacity[i] * sizeof(struct counts_entry));
 		if (!to->epochs[i].entries)
+			return -ENOMEM;
+		free(to->epochs[i].weights);
+		to->epochs[i].weights = weighted[i] ? malloc(capacity[i] * sizeof(uint64_t)) : NULL;
+		if (weighted[i] && !to->epochs[i].weights)
 			return -ENOMEM;
 	}
 	return 0;
@@ -415,7 +427,8 @@ static bool with_lock__copy_tables(struct tally *t, const size_t capacity[SYMSRC
 			return false;
 	}
 	for (unsigned i = 0; i < t->epoch_count; i++)
-		to->epochs[i].entry_count = counts_copy(&t->epochs[i].table, to->epochs[i].entries);
+		to->epochs[i].entry_count = counts_copy(&t->epochs[i].table, to->epochs[i].entries,
+							to->epochs[i].weights);
 	return true;
 }
 
@@ -425,8 +438,11 @@ static void keep_vcpu(struct tally_epoch_copy *e, unsigned vcpu)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < e->entry_count; i++) {
-		if (e->entries[i].vcpu == vcpu)
-			e->entries[kept++] = e->entries[i];
+		if (e->entries[i].vcpu != vcpu)
+			continue;
+		if (e->weights)
+			e->weights[kept] = e->weights[i];
+		e->entries[kept++] = e->entries[i];
 	}
 	e->entry_count = kept;
 }
@@ -475,23 +491,35 @@ int tally_copy(struct tally *t, int vcpu, bool with_tables, const struct tally_c
 	return 0;
 }
 
+/* One element more, since there may be none. NULL when out of memory. */
+static void *dup_array(const void *from, size_t count, size_t size)
+{
+	void *to = malloc((count + 1) * size);
+
+	if (to && count)
+		memcpy(to, from, count * size);
+	return to;
+}
+
+static int dup_entries(const struct tally_epoch_copy *e, struct tally_epoch_copy *to)
+{
+	to->entries = dup_array(e->entries, e->entry_count, sizeof(*e->entries));
+	if (e->weights)
+		to->weights = dup_array(e->weights, e->entry_count, sizeof(*e->weights));
+	return to->entries && (to->weights || !e->weights) ? 0 : -ENOMEM;
+}
+
 int tally_copy_dup(const struct tally_copy *copy, struct tally_copy *ret)
 {
 	struct tally_copy to = *copy;
 	int r = 0;
 
-	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
+	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++) {
 		to.epochs[i].entries = NULL;
-	for (unsigned i = 0; i < copy->epoch_count; i++) {
-		const struct tally_epoch_copy *e = &copy->epochs[i];
-
-		to.epochs[i].entries = malloc((e->entry_count + 1) * sizeof(*e->entries));
-		if (!to.epochs[i].entries)
-			r = -ENOMEM;
-		else if (e->entry_count)
-			memcpy(to.epochs[i].entries, e->entries,
-			       e->entry_count * sizeof(*e->entries));
+		to.epochs[i].weights = NULL;
 	}
+	for (unsigned i = 0; r == 0 && i < copy->epoch_count; i++)
+		r = dup_entries(&copy->epochs[i], &to.epochs[i]);
 	if (r < 0)
 		tally_copy_deinit(&to);
 	else
@@ -501,8 +529,10 @@ int tally_copy_dup(const struct tally_copy *copy, struct tally_copy *ret)
 
 void tally_copy_deinit(struct tally_copy *copy)
 {
-	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
+	for (unsigned i = 0; i < SYMSRC_EPOCHS_KEPT; i++) {
 		free(copy->epochs[i].entries);
+		free(copy->epochs[i].weights);
+	}
 }
 
 void tally_expire(struct tally *t, uint64_t now_ns)

@@ -25,8 +25,11 @@
 /* The vCPU of a sample whose thread is no vCPU that is known (yet). */
 #define VCPU_UNKNOWN GUEST_VCPUS_MAX
 
+struct recording_guest; /* profiler/perfdata/recording.h */
+
 struct tally_vcpu {
 	uint64_t kernel, user, halted;
+	uint64_t user_weight; /* of a recording */
 };
 
 /* One boot. kernel and user are sums; the address of every kernel sample stands in the table,
@@ -35,6 +38,7 @@ struct tally_epoch {
 	uint32_t epoch;
 	uint64_t start_ns; /* samples before it belong to the boot before */
 	uint64_t kernel, user;
+	uint64_t user_weight;	     /* of a recording */
 	uint64_t user_contradictory; /* user samples with an address of the kernel's half */
 	uint64_t table_full;
 	struct counts table;
@@ -87,9 +91,13 @@ struct tally {
 	struct tally_clock base;      /* at since_ns, later by the length of pauses */
 	struct tally_clock paused_at; /* while paused */
 	enum sampler_kind sampler;
-	unsigned qmp_hz;	/* while sampler is SAMPLER_KIND_QMP */
-	char choice_note[160];	/* why this sampler */
-	char trouble_note[160]; /* what keeps it from working at the moment */
+	unsigned qmp_hz; /* while sampler is SAMPLER_KIND_QMP */
+	/* Of a recording, which is filled in before others know the tally (recorded.h): */
+	uint64_t ended_ns;		    /* when it ended; 0: live */
+	uint64_t weight;		    /* of all samples in it */
+	const struct recording_guest *maps; /* where its kernel and modules lay; NULL: not known */
+	char choice_note[160];		    /* why this sampler */
+	char trouble_note[160];		    /* what keeps it from working at the moment */
 };
 
 /* One reference. NULL when out of memory. now: where the daemon's numbers stand. */
@@ -141,6 +149,8 @@ struct tally_epoch_copy {
 	uint64_t kernel, user, user_contradictory, table_full;
 	struct counts_entry *entries;
 	size_t entry_count;
+	uint64_t *weights;    /* of the entries; NULL: each sample weighs 1, */
+	uint64_t user_weight; /* and this one does not count */
 };
 
 struct tally_copy {
@@ -148,6 +158,8 @@ struct tally_copy {
 	unsigned qmp_hz;
 	char note[160];
 	bool paused;
+	uint64_t weight; /* of a recording, as the maps */
+	const struct recording_guest *maps;
 	uint64_t since_ns;
 	uint64_t taken_ns;
 	struct tally_vcpu forgotten; /* of boots that are dropped; none for one vCPU */

@@ -22,6 +22,7 @@ static const struct scheme {
 	{"dir:", source_dir_create},	  {"kallsyms:", source_files_create},
 	{"memory", source_memory_create}, {"virtio-serial:", source_virtio_create},
 	{"vsock:", source_ssh_create},	  {"vmlinux:", source_vmlinux_create},
+	{"none:", source_none_create},
 };
 
 /* A scheme that is a whole word ("auto") ends there, or a query begins. */
@@ -61,6 +62,12 @@ int source_create(const char *uri, const struct source_target *target, struct so
 				  "vmlinux:PATH[,slide:HEX]",
 				  uri);
 	return s->create(uri, target, ret, why);
+}
+
+bool source_is_saved(const char *uri)
+{
+	return matches(uri, "dir:") || matches(uri, "kallsyms:") || matches(uri, "vmlinux:") ||
+	       matches(uri, "none:");
 }
 
 bool source_wants_ram(const char *uri)

@@ -214,6 +214,7 @@ struct source {
  *	dir:PATH[?modules=yes]		PATH/proc/kallsyms and so on
  *	kallsyms:PATH[,modules:PATH]
  *	vmlinux:PATH[,slide:HEX]	the kernel's ELF file, with symbols (source_vmlinux.c)
+ *	none:WHY			none, for that reason
  * QUERY is NAME=VALUE joined by '&', for what ssh needs (%XX stands for a byte):
  *	identity=FILE		this private key alone; else ssh-agent and the usual files in
  *				~/.ssh. A key with a passphrase cannot be used: nobody is
@@ -230,6 +231,9 @@ struct source {
 int source_create(const char *uri, const struct source_target *target, struct source **ret,
 		  struct errmsg *why);
 void source_destroy(struct source *s); /* accepts NULL */
+
+/* Whether a source of this URI needs no guest that runs: files of this host. */
+bool source_is_saved(const char *uri);
 
 /* Whether a source of this URI may want the guest's RAM (struct source_target.ram). */
 bool source_wants_ram(const char *uri);

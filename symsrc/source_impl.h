@@ -20,6 +20,7 @@ source_create_fn source_ssh_create;
 source_create_fn source_memory_create;
 source_create_fn source_virtio_create;
 source_create_fn source_vmlinux_create;
+source_create_fn source_none_create;
 
 /* The same as source_ssh_create() for a host whose name is a guess: an address of this machine
  * itself is refused, since its symbols are not the guest's. */

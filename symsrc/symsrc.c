@@ -11,7 +11,7 @@
 
 struct symsrc {
 	struct guests *guests;
-	struct discover *discover;
+	struct discover *discover; /* NULL: the guests are recorded */
 	struct symload *loader;
 	struct modfiles *modfiles;
 	bool stuck; /* a fetch could not be ended: all that it uses stays */
@@ -40,9 +40,12 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 	s->guests = guests_create();
 	if (!s->guests)
 		return -ENOMEM;
-	r = discover_create(&found, s->guests, &s->discover, why);
+	if (c->recorded)
+		r = guests_publish(s->guests, c->recorded, c->recorded_count);
+	else
+		r = discover_create(&found, s->guests, &s->discover, why);
 	if (r < 0)
-		return r;
+		return r == -ENOMEM ? errmsg_set(why, r, "no memory for the guests") : r;
 	r = symload_create(&load, s->guests, &s->loader);
 	if (r == 0)
 		r = create_modfiles(s);
@@ -77,7 +80,7 @@ int symsrc_start(struct symsrc *s, struct errmsg *why)
 	if (r < 0)
 		return r;
 	r = modfiles_start(s->modfiles, why);
-	if (r == 0)
+	if (r == 0 && s->discover)
 		r = discover_start(s->discover, why);
 	if (r < 0)
 		symsrc_stop(s);
@@ -86,12 +89,14 @@ int symsrc_start(struct symsrc *s, struct errmsg *why)
 
 void symsrc_await_guests(const struct symsrc *s)
 {
-	discover_await_first_look(s->discover);
+	if (s->discover)
+		discover_await_first_look(s->discover);
 }
 
 void symsrc_stop(struct symsrc *s)
 {
-	discover_stop(s->discover);
+	if (s->discover)
+		discover_stop(s->discover);
 	s->stuck = modfiles_stop(s->modfiles) < 0;
 	s->stuck |= symload_stop(s->loader) < 0;
 }

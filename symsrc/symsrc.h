@@ -37,6 +37,10 @@ struct symsrc_config {
 	const struct source_rule *rules; /* first match wins; none matches: auto */
 	size_t rule_count;
 	unsigned fetchers; /* threads that fetch symbols; 0: default */
+	/* Guests that do not run, of a recording: nobody looks for others, and they stay. A NULL
+	 * list: live guests. Their sources are to be saved ones (source_is_saved()). */
+	const struct guest *const *recorded;
+	size_t recorded_count;
 };
 
 struct symsrc;

@@ -517,7 +517,7 @@ static void list_debugfs_vcpus(const struct vmmscan *s, struct vmm_dir dir, stru
 
 /* "CPU 3/KVM" and "CPU 3/TCG": QEMU; "ALL CPUs/TCG": one thread for all of QEMU's; "fc_vcpu 3":
  * firecracker; "vcpu3": cloud-hypervisor; "crosvm_vcpu3"; "kvm-vcpu-3": kvmtool. */
-static long index_in_comm(const char *comm)
+long vmmscan_vcpu_of_comm(const char *comm)
 {
 	static const char *const prefixes[] = {"CPU ", "fc_vcpu ", "vcpu", "crosvm_vcpu",
 					       "kvm-vcpu-"};
@@ -570,7 +570,7 @@ static pid_t add_by_comm(const struct vmmscan *s, int tasks, pid_t tid, void *ct
 	buf_init(&b, 64);
 	if (io_read_file(tasks, rel(tid, "comm").path, &b) == 0) {
 		b.data[strcspn(b.data, "\n")] = '\0';
-		add_vcpu(ctx, index_in_comm(b.data), tid);
+		add_vcpu(ctx, vmmscan_vcpu_of_comm(b.data), tid);
 	}
 	return 0;
 }

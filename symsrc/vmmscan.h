@@ -128,4 +128,8 @@ bool vmmscan_has_run(const struct vmmscan *s, struct vmm_dir dir);
  * *ret_pid is then the task that made it. n bytes as received; a stranger may have sent them. */
 bool vmmscan_parse_uevent(const char *bytes, size_t n, pid_t *ret_pid);
 
+/* The index of the vCPU that a thread with that name (comm, proc_pid_comm(5)) runs; -1: none. Pure.
+ */
+long vmmscan_vcpu_of_comm(const char *comm);
+
 #endif

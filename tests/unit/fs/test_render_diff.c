@@ -33,14 +33,16 @@ static void assert_rows(const struct profile *before, const struct profile *now,
 static void test_biggest_change_first(void **state)
 {
 	struct profile_row before_rows[] = {
-		{500, 'g', "stays", K, 1},	 {300, 'g', "falls", K, 2},
-		{100, 'g', "gone", "[ext4]", 3}, {90, 'g', "same", "[ext4]", 4},
-		{10, 'g', "same", K, 5},
+		{500, 'g', "stays", K, 1, 0, false},	   {300, 'g', "falls", K, 2, 0, false},
+		{100, 'g', "gone", "[ext4]", 3, 0, false}, {90, 'g', "same", "[ext4]", 4, 0, false},
+		{10, 'g', "same", K, 5, 0, false},
 	};
 	struct profile_row now_rows[] = {
-		{100, 'g', "stays", K, 1}, {50, 'u', "[guest.user]", "[guest.user]", 0},
-		{25, 'g', "falls", K, 2},  {20, 'g', "same", "[ext4]", 4},
-		{5, 'g', "same", K, 5},
+		{100, 'g', "stays", K, 1, 0, false},
+		{50, 'u', "[guest.user]", "[guest.user]", 0, 0, false},
+		{25, 'g', "falls", K, 2, 0, false},
+		{20, 'g', "same", "[ext4]", 4, 0, false},
+		{5, 'g', "same", K, 5, 0, false},
 	};
 	struct profile before = {.samples = 1000, .row_count = 5, .rows = before_rows};
 	struct profile now = {.samples = 200, .row_count = 5, .rows = now_rows};
@@ -57,7 +59,7 @@ static void test_biggest_change_first(void **state)
 
 static void test_without_samples(void **state)
 {
-	struct profile_row row = {3, 'g', "f", K, 1};
+	struct profile_row row = {3, 'g', "f", K, 1, 0, false};
 	struct profile none = {0}, some = {.samples = 3, .row_count = 1, .rows = &row};
 
 	(void)state;

@@ -27,11 +27,11 @@ static struct guest odd = {
 static char long_name[512];
 
 static struct profile_row rows[] = {
-	{500, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000},
-	{250, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0},
-	{150, 'g', "a;b\"c<d>&e'f\x01\x7f\xff--]]>", "[<ext4>]", 0},
-	{60, 'g', long_name, PROFILE_OBJECT_KERNEL, 0},
-	{40, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234},
+	{500, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000, 0, false},
+	{250, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0, 0, false},
+	{150, 'g', "a;b\"c<d>&e'f\x01\x7f\xff--]]>", "[<ext4>]", 0, 0, false},
+	{60, 'g', long_name, PROFILE_OBJECT_KERNEL, 0, 0, false},
+	{40, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234, 0, true},
 };
 
 static struct profile made(void)
@@ -138,9 +138,9 @@ static void test_narrow_boxes_are_summed(void **state)
 	struct buf b;
 
 	(void)state;
-	many[0] = (struct profile_row){100000, 'g', "hot", PROFILE_OBJECT_KERNEL, 0};
+	many[0] = (struct profile_row){100000, 'g', "hot", PROFILE_OBJECT_KERNEL, 0, 0, false};
 	for (size_t i = 1; i < n; i++)
-		many[i] = (struct profile_row){1, 'g', "rare", PROFILE_OBJECT_KERNEL, 0};
+		many[i] = (struct profile_row){1, 'g', "rare", PROFILE_OBJECT_KERNEL, 0, 0, false};
 	p.samples = 200000;
 	p.rows = many;
 	p.row_count = n;
@@ -181,8 +181,8 @@ static void test_an_empty_profile(void **state)
 /* Counts that add up to more than 64 bits times a width. */
 static void test_no_overflow(void **state)
 {
-	struct profile_row huge[] = {{1ULL << 60, 'g', "f", "[m]", 0},
-				     {1ULL << 60, 'g', "g", "[m]", 0}};
+	struct profile_row huge[] = {{1ULL << 60, 'g', "f", "[m]", 0, 0, false},
+				     {1ULL << 60, 'g', "g", "[m]", 0, 0, false}};
 	struct profile p = {.samples = 1ULL << 61, .rows = huge, .row_count = 2};
 	struct buf b;
 

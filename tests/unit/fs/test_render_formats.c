@@ -25,11 +25,11 @@ static struct guest web = {.serial = 1, .pid = 4242, .name = "web 1;\"<b>\n"};
 static char long_name[512];
 
 static struct profile_row rows[] = {
-	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000},
-	{200, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0},
-	{120, 'g', "a;b c\"d\\e<f>&g'h\x01\x7f\xff 12", "[ext;4]", 0xffffffffc0001000},
-	{50, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234},
-	{30, 'g', long_name, "[ext;4]", 0xffffffffc0002000},
+	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000, 0, false},
+	{200, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0, 0, false},
+	{120, 'g', "a;b c\"d\\e<f>&g'h\x01\x7f\xff 12", "[ext;4]", 0xffffffffc0001000, 0, false},
+	{50, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234, 0, true},
+	{30, 'g', long_name, "[ext;4]", 0xffffffffc0002000, 0, false},
 };
 
 static struct profile made(void)

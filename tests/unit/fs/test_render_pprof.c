@@ -26,12 +26,13 @@ static struct guest web = {.serial = 1, .pid = 4242, .name = "b\xfcro\n"};
 static char long_name[512];
 
 static struct profile_row rows[] = {
-	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000},
-	{200, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0},
-	{100, 'g', "ext4_readpage", "[ext4]", 0xffffffffc0001000},
-	{50, 'g', long_name, PROFILE_OBJECT_KERNEL, 0xffffffff71002000}, /* a boot before */
-	{30, 'g', "\xff\x01;\"<", "[ext4]", 0xffffffffc0002000},
-	{20, 'g', "0xffffffff8f001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff8f001234},
+	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000, 0, false},
+	{200, 'u', PROFILE_SYMBOL_USER, PROFILE_SYMBOL_USER, 0, 0, false},
+	{100, 'g', "ext4_readpage", "[ext4]", 0xffffffffc0001000, 0, false},
+	{50, 'g', long_name, PROFILE_OBJECT_KERNEL, 0xffffffff71002000, 0,
+	 false}, /* a boot before */
+	{30, 'g', "\xff\x01;\"<", "[ext4]", 0xffffffffc0002000, 0, false},
+	{20, 'g', "0xffffffff8f001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff8f001234, 0, true},
 };
 
 static struct profile made(void)
@@ -302,7 +303,7 @@ static void test_an_empty_profile(void **state)
 
 static void test_no_overflow(void **state)
 {
-	struct profile_row many = {1ULL << 40, 'g', "f", "[m]", 0};
+	struct profile_row many = {1ULL << 40, 'g', "f", "[m]", 0, 0, false};
 	struct profile p = {.freq = 997, .samples = 1ULL << 40, .rows = &many, .row_count = 1};
 	struct read *r = read_back(&p, NULL);
 

@@ -19,10 +19,10 @@ static struct guest web = {.serial = 1, .pid = 4242, .name = "web1"};
 static struct guest odd = {.serial = 2, .pid = 5000, .name = "evil\n# guest: x"};
 
 static struct profile_row rows[] = {
-	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000},
-	{200, 'u', PROFILE_SYMBOL_USER, "[user]", 0},
-	{150, 'g', "ext4_readpage", "[ext4]", 0xffffffffc0001000},
-	{50, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234},
+	{600, 'g', "clear_page_erms", PROFILE_OBJECT_KERNEL, 0xffffffff81002000, 0, false},
+	{200, 'u', PROFILE_SYMBOL_USER, "[user]", 0, 0, false},
+	{150, 'g', "ext4_readpage", "[ext4]", 0xffffffffc0001000, 0, false},
+	{50, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0xffffffff81001234, 0, true},
 };
 
 static struct profile made(void)
@@ -149,7 +149,7 @@ static void test_top(void **state)
 				       .guest_user = 250,
 				       .total = 1000,
 				       .lost = 7};
-	struct profile_row other[] = {{3000, 'g', "copy_page", PROFILE_OBJECT_KERNEL, 0}};
+	struct profile_row other[] = {{3000, 'g', "copy_page", PROFILE_OBJECT_KERNEL, 0, 0, false}};
 	struct buf b;
 
 	(void)state;
@@ -184,8 +184,8 @@ static void test_top_shows_no_address(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(many); i++)
-		many[i] = (struct profile_row){1, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN,
-					       0};
+		many[i] = (struct profile_row){
+			1, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0, 0, true};
 	buf_init(&b, 10000);
 	assert_int_equal(render_top(&host, list, 1, &when, &b), 0);
 	assert_null(strstr(b.data, "0x"));

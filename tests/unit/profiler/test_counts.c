@@ -24,7 +24,7 @@ static void begin(struct counts *c, size_t bytes)
 static uint64_t count_of(const struct counts *c, uint64_t ip, unsigned vcpu)
 {
 	struct counts_entry *all = malloc((c->used + 1) * sizeof(*all));
-	size_t n = counts_copy(c, all);
+	size_t n = counts_copy(c, all, NULL);
 	uint64_t count = 0;
 
 	assert_int_equal(n, c->used);

@@ -1,0 +1,207 @@
+#include "fs/input.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "profiler/perfdata/cached.h"
+#include "profiler/recorded.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/log.h"
+#include "symsrc/symload.h"
+
+#define PROGRESS_NS (100 * NSEC_PER_MSEC)
+
+/* ---- progress ------------------------------------------------------------------------------ */
+
+struct progress {
+	const char *path;
+	bool shown; /* there is a line to be wiped */
+	uint64_t next_ns;
+};
+
+/* One line, written over again and again. */
+static void show_progress(void *ctx, uint64_t bytes, uint64_t of)
+{
+	struct progress *p = ctx;
+	uint64_t now = clock_now_ns();
+
+	if (now < p->next_ns)
+		return;
+	p->next_ns = now + PROGRESS_NS;
+	p->shown = true;
+	if (of)
+		fprintf(stderr, "\rkvmprofs: reading %s: %3" PRIu64 "%% of %" PRIu64 " MB ",
+			p->path, bytes >= of ? 100 : bytes * 100 / of, of / 1000000);
+	else
+		fprintf(stderr, "\rkvmprofs: reading %s: %" PRIu64 " MB ", p->path,
+			bytes / 1000000);
+}
+
+static void end_progress(const struct progress *p)
+{
+	if (p->shown)
+		fputs("\r\033[K", stderr);
+}
+
+static int read_recording(const struct options *o, struct input *in, struct errmsg *why)
+{
+	/* Nothing for what is there at once. */
+	struct progress p = {.path = o->input, .next_ns = clock_now_ns() + 2 * PROGRESS_NS};
+	const struct recording_config config = {
+		.path = o->input,
+		.event = o->event,
+		.only = o->pids,
+		.only_count = o->pid_count,
+		.progress = isatty(STDERR_FILENO) ? show_progress : NULL,
+		.ctx = &p,
+	};
+	int r = recording_read(&config, &in->recording, why);
+
+	end_progress(&p);
+	return r;
+}
+
+/* What is not as it should be, once more in the log: status says it, too. */
+static void say_how_it_went(const struct options *o, const struct recording *r)
+{
+	switch (r->facts.end) {
+	case PERFDATA_WHOLE: break;
+	case PERFDATA_UNFINISHED:
+		log_warn("%s was not finished: perf was killed; all that is whole in it counts",
+			 o->input);
+		break;
+	case PERFDATA_CUT:
+		log_warn("%s is cut off at byte %" PRIu64 "; all that is whole before counts",
+			 o->input, r->facts.read);
+		break;
+	case PERFDATA_DAMAGED:
+		log_warn("%s is damaged at byte %" PRIu64 " (%s); what stands before counts",
+			 o->input, r->facts.read, r->facts.why);
+		break;
+	}
+	if (r->guest_kernel + r->guest_user == 0)
+		log_warn("%s has no samples of guests among the %" PRIu64
+			 " of %s: record with perf kvm record",
+			 o->input, r->samples, r->events.list[r->shown].name);
+}
+
+/* ---- symbols ------------------------------------------------------------------------------- */
+
+/* Live guests are another matter: what the configuration file says of them does not count here. */
+static int check_rules(const struct options *o, struct errmsg *why)
+{
+	for (size_t i = 0; i < o->rules_of_command; i++) {
+		if (!source_is_saved(o->rules[i].uri))
+			return errmsg_set(why, -EINVAL,
+					  "-s %s=%s: the guests of a recording do not run; their "
+					  "symbols come from dir:, kallsyms: or vmlinux:",
+					  o->rules[i].pattern, o->rules[i].uri);
+	}
+	return 0;
+}
+
+static void cached(const struct recording *r, const struct recording_guest *g, char *uri,
+		   size_t size)
+{
+	/* Before there are threads. */
+	const char *home = getenv("HOME"); /* NOLINT(concurrency-mt-unsafe) */
+	char dir[GUEST_PATH_MAX / 4];
+
+	snprintf(dir, sizeof(dir), "%s/.debug", home && *home == '/' ? home : "/root");
+	cached_source(r, g, dir, uri, size);
+}
+
+/* The recording knows where the kernel lay, which else the guest's memory tells. */
+static void complete_vmlinux(const struct recording *r, const struct recording_guest *g,
+			     const char *rule, char *uri, size_t size)
+{
+	static const char scheme[] = "vmlinux:";
+	uint64_t slide;
+
+	if (strncmp(rule, scheme, sizeof(scheme) - 1) == 0 && !strstr(rule, ",slide:") &&
+	    cached_slide(r, g, rule + sizeof(scheme) - 1, &slide))
+		snprintf(uri, size, "%s,slide:%" PRIx64, rule, slide);
+	else
+		snprintf(uri, size, "%s", rule);
+}
+
+static int make_rule(const struct options *o, const struct recording *r, const struct guest *guest,
+		     struct source_rule *ret)
+{
+	const struct recording_guest *g = recording_find(r, guest->pid);
+	const char *rule = symload_uri_for(o->rules, o->rule_count, guest);
+	char uri[SOURCE_URI_MAX], pattern[16];
+
+	if (source_is_saved(rule))
+		complete_vmlinux(r, g, rule, uri, sizeof(uri));
+	else
+		cached(r, g, uri, sizeof(uri));
+	snprintf(pattern, sizeof(pattern), "%d", (int)guest->pid);
+	ret->uri = strdup(uri);
+	ret->pattern = strdup(pattern);
+	return ret->uri && ret->pattern ? 0 : -ENOMEM;
+}
+
+static int make_rules(const struct options *o, struct input *in)
+{
+	int r = 0;
+
+	in->rules = calloc((size_t)in->guest_count + 1, sizeof(in->rules[0]));
+	if (!in->rules)
+		return -ENOMEM;
+	for (int i = 0; r == 0 && i < in->guest_count; i++) {
+		in->rule_count++;
+		r = make_rule(o, in->recording, in->guests[i], &in->rules[i]);
+	}
+	return r;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static int read_all(const struct options *o, struct input *in, struct errmsg *why)
+{
+	int r = check_rules(o, why);
+
+	if (r == 0)
+		r = read_recording(o, in, why);
+	if (r < 0)
+		return r;
+	say_how_it_went(o, in->recording);
+	r = recorded_guests(in->recording, &in->guests);
+	if (r >= 0) {
+		in->guest_count = r;
+		r = make_rules(o, in);
+	}
+	return r < 0 ? errmsg_set(why, r, "no memory for the guests of %s", o->input) : 0;
+}
+
+int input_read(const struct options *o, struct input *ret, struct errmsg *why)
+{
+	int r;
+
+	*ret = (struct input){0};
+	if (!o->input)
+		return 0;
+	r = read_all(o, ret, why);
+	if (r < 0)
+		input_deinit(ret);
+	return r;
+}
+
+void input_deinit(struct input *in)
+{
+	for (size_t i = 0; i < in->rule_count; i++) {
+		free(in->rules[i].pattern);
+		free(in->rules[i].uri);
+	}
+	free(in->rules);
+	if (in->guests)
+		recorded_guests_put(in->guests, in->guest_count);
+	recording_free(in->recording);
+	*in = (struct input){0};
+}

@@ -1,0 +1,69 @@
+#include "profiler/perfdata/inflate.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define REST_MAX  (64u << 10)
+#define PLAIN_MAX (REST_MAX + (256u << 10))
+
+struct inflate {
+	ZSTD_DStream *stream;
+	size_t len; /* of plain */
+	uint8_t plain[PLAIN_MAX];
+};
+
+struct inflate *inflate_create(void)
+{
+	struct inflate *i = malloc(sizeof(*i));
+
+	if (!i)
+		return NULL;
+	i->len = 0;
+	i->stream = ZSTD_createDStream();
+	if (i->stream)
+		return i;
+	free(i);
+	return NULL;
+}
+
+void inflate_destroy(struct inflate *i)
+{
+	if (!i)
+		return;
+	ZSTD_freeDStream(i->stream);
+	free(i);
+}
+
+size_t inflate_rest(const struct inflate *i)
+{
+	return i->len;
+}
+
+int inflate_add(struct inflate *i, const void *bytes, size_t n,
+		ssize_t (*take)(void *ctx, const uint8_t *plain, size_t n), void *ctx)
+{
+	ZSTD_inBuffer in = {bytes, n, 0};
+	bool more = true;
+
+	while (more) {
+		ZSTD_outBuffer out = {i->plain + i->len, PLAIN_MAX - i->len, 0};
+		ssize_t used;
+
+		if (ZSTD_isError(ZSTD_decompressStream(i->stream, &out, &in)))
+			return -EBADMSG;
+		/* A full buffer: there may be more of what has been put in. */
+		more = out.pos == out.size || in.pos < in.size;
+		i->len += out.pos;
+		used = take(ctx, i->plain, i->len);
+		if (used < 0)
+			return (int)used;
+		i->len -= (size_t)used;
+		memmove(i->plain, i->plain + used, i->len);
+		if (i->len > REST_MAX)
+			return -EBADMSG;
+	}
+	return 0;
+}

@@ -1,0 +1,463 @@
+#include "profiler/perfdata/recorder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "profiler/perfdata/format.h"
+#include "profiler/perfdata/order.h"
+#include "symsrc/base/clock.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/text.h"
+#include "symsrc/vmmscan.h"
+
+#define HEADER_SIZE sizeof(struct perf_event_header)
+#define TASK_SLOTS  ((size_t)4 * RECORDING_PROCESSES_MAX)
+#define NAME_SLOTS  ((size_t)2 * RECORDING_THREADS_MAX)
+
+struct recorder *recorder_create(const struct recording_config *config, uint64_t size)
+{
+	struct recorder *to = calloc(1, sizeof(*to));
+
+	if (!to)
+		return NULL;
+	to->config = config;
+	to->preferred = SIZE_MAX;
+	to->size = size;
+	to->tasks = calloc(TASK_SLOTS, sizeof(to->tasks[0]));
+	to->names = calloc(NAME_SLOTS, sizeof(to->names[0]));
+	if (to->tasks && to->names)
+		return to;
+	recorder_destroy(to);
+	return NULL;
+}
+
+void recorder_destroy(struct recorder *to)
+{
+	if (!to)
+		return;
+	free(to->tasks);
+	free(to->names);
+	free(to);
+}
+
+/* ---- tasks --------------------------------------------------------------------------------- */
+
+/* Never 0: no pid is -1. */
+static uint64_t key_of(uint32_t pid, uint32_t tid)
+{
+	return ((uint64_t)pid << 32 | tid) + 1;
+}
+
+static size_t slot_of(uint64_t key, size_t slots)
+{
+	return (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & (slots - 1);
+}
+
+static struct recorder_task *find_task(const struct recorder *to, uint64_t key)
+{
+	size_t i = slot_of(key, TASK_SLOTS);
+
+	while (to->tasks[i].key && to->tasks[i].key != key)
+		i = (i + 1) & (TASK_SLOTS - 1);
+	return &to->tasks[i];
+}
+
+/* The place of that thread in the guest's list; GUEST_VCPUS_MAX: no room. */
+static unsigned add_vcpu(struct recording_guest *g, pid_t tid)
+{
+	struct recording_vcpu *more;
+
+	if (g->vcpu_count >= GUEST_VCPUS_MAX)
+		return GUEST_VCPUS_MAX;
+	more = realloc(g->vcpus, (g->vcpu_count + 1) * sizeof(*more));
+	if (!more)
+		return GUEST_VCPUS_MAX;
+	g->vcpus = more;
+	g->vcpus[g->vcpu_count] = (struct recording_vcpu){.tid = tid};
+	return (unsigned)g->vcpu_count++;
+}
+
+static struct recorder_task *task_of(struct recording *r, uint32_t pid, uint32_t tid)
+{
+	struct recorder *to = r->recorder;
+	struct recorder_task *t = find_task(to, key_of(pid, tid));
+
+	if (t->key)
+		return t;
+	if (to->task_count >= TASK_SLOTS / 2)
+		return NULL;
+	to->task_count++;
+	*t = (struct recorder_task){.key = key_of(pid, tid)};
+	return t;
+}
+
+struct recorder_task *recorder_process(struct recording *r, uint32_t pid)
+{
+	return task_of(r, pid, 0);
+}
+
+struct recorder_task *recorder_thread(struct recording *r, uint32_t pid, uint32_t tid)
+{
+	struct recorder_task *t = task_of(r, pid, tid);
+
+	if (!t || t->is_thread)
+		return t;
+	t->is_thread = true;
+	t->guest = recorder_guest(r, (pid_t)pid);
+	if (t->guest)
+		t->vcpu = add_vcpu(t->guest, (pid_t)tid);
+	return t;
+}
+
+/* ---- guests -------------------------------------------------------------------------------- */
+
+static bool counts_here(const struct recording_config *c, pid_t pid)
+{
+	size_t i = 0;
+
+	while (i < c->only_count && c->only[i] != pid)
+		i++;
+	return c->only_count == 0 || i < c->only_count;
+}
+
+static uint64_t secret_seed(void)
+{
+	uint64_t seed = 0;
+
+	/* Cannot fail on a running system; a weak seed only costs speed. */
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = clock_now_ns();
+	return seed;
+}
+
+static struct recording_guest *make_guest(struct recording *r, pid_t pid)
+{
+	struct recording_guest **more =
+		realloc(r->guests, (r->guest_count + 1) * sizeof(struct recording_guest *));
+	struct recording_guest *g = more ? calloc(1, sizeof(*g)) : NULL;
+
+	if (more)
+		r->guests = more;
+	if (!g)
+		return NULL;
+	g->pid = pid;
+	counts_init_weighted(&g->table, &r->budget, secret_seed(), RECORDING_ENTRIES_MAX);
+	r->guests[r->guest_count++] = g;
+	return g;
+}
+
+struct recording_guest *recorder_guest(struct recording *r, pid_t pid)
+{
+	struct recording_guest *g = (struct recording_guest *)recording_find(r, pid);
+
+	if (g || r->guest_count >= RECORDING_GUESTS_MAX)
+		return g;
+	return counts_here(r->recorder->config, pid) ? make_guest(r, pid) : NULL;
+}
+
+/* ---- names of threads ---------------------------------------------------------------------- */
+
+static struct recorder_name *find_name(const struct recorder *to, uint64_t key)
+{
+	size_t i = slot_of(key, NAME_SLOTS);
+
+	while (to->names[i].key && to->names[i].key != key)
+		i = (i + 1) & (NAME_SLOTS - 1);
+	return &to->names[i];
+}
+
+/* pid, tid, comm. The newest name wins: a thread begins with its maker's. */
+void recorder_name(struct recording *r, const struct perfdata_record *rec)
+{
+	const char *comm = (const char *)rec->bytes + HEADER_SIZE + 8;
+	struct recorder *to = r->recorder;
+	struct recorder_name n = {0};
+	struct recorder_name *place;
+	uint32_t pid, tid;
+
+	if (rec->size <= HEADER_SIZE + 8)
+		return;
+	pid = order_u32(rec->bytes + HEADER_SIZE, rec->swapped);
+	tid = order_u32(rec->bytes + HEADER_SIZE + 4, rec->swapped);
+	snprintf(n.name, sizeof(n.name), "%.*s", (int)strnlen(comm, rec->size - HEADER_SIZE - 8),
+		 comm);
+	if (pid == UINT32_MAX || (pid != tid && vmmscan_vcpu_of_comm(n.name) < 0))
+		return;
+	n.key = key_of(pid, tid);
+	place = find_name(to, n.key);
+	if (!place->key && to->name_count >= RECORDING_THREADS_MAX)
+		return;
+	to->name_count += !place->key;
+	*place = n;
+}
+
+/* ---- maps and build-ids -------------------------------------------------------------------- */
+
+/* NULL: no memory, or too many. */
+static void *append(void **list, size_t *count, size_t *room, size_t size)
+{
+	if (*count >= RECORDING_MAPS_MAX)
+		return NULL;
+	if (*count == *room) {
+		size_t wanted = *room ? 2 * *room : 16;
+		void *more = realloc(*list, wanted * size);
+
+		if (!more)
+			return NULL;
+		*list = more;
+		*room = wanted;
+	}
+	return (char *)*list + (*count)++ * size;
+}
+
+static bool is_guest_kernel(const struct perfdata_record *rec)
+{
+	return (rec->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_GUEST_KERNEL;
+}
+
+/* What follows "[guest.kernel.kallsyms.PID]" or "[guest.kernel.kallsyms]"; NULL: it is none. */
+static const char *behind_kernel(const char *name)
+{
+	static const char begin[] = "[guest.kernel.kallsyms";
+	const char *end;
+
+	if (strncmp(name, begin, sizeof(begin) - 1) != 0)
+		return NULL;
+	end = strchr(name, ']');
+	return end ? end + 1 : NULL;
+}
+
+/* "[ext4]" of that, and of ".../lib/modules/6.1.0/kernel/fs/ext4/ext4.ko.xz": names of modules have
+ * no '-', those of their files may. */
+static void name_object(const char *name, char to[static RECORDING_MAP_NAME_MAX])
+{
+	const char *base = strrchr(name, '/');
+	const char *dot = base ? strstr(base, ".ko") : NULL;
+
+	if (behind_kernel(name)) {
+		snprintf(to, RECORDING_MAP_NAME_MAX, "%s", PERFDATA_GUEST_KERNEL);
+		return;
+	}
+	if (dot)
+		snprintf(to, RECORDING_MAP_NAME_MAX, "[%.*s]", (int)(dot - base - 1), base + 1);
+	else
+		snprintf(to, RECORDING_MAP_NAME_MAX, "%s", name);
+	for (char *c = to; dot && *c; c++) {
+		if (*c == '-')
+			*c = '_';
+	}
+}
+
+/* The name that stands at the record's end; empty where there is none. */
+static void copy_name(const struct perfdata_record *rec, size_t at, char *to, size_t size)
+{
+	const char *name = (const char *)rec->bytes + at;
+
+	snprintf(to, size, "%.*s", at < rec->size ? (int)strnlen(name, rec->size - at) : 0, name);
+}
+
+static void keep_map(struct recording_guest *g, const struct recording_map *m)
+{
+	struct recording_map *to =
+		append((void **)&g->maps, &g->map_count, &g->map_room, sizeof(*to));
+
+	if (to)
+		*to = *m;
+}
+
+/* In both: pid, tid, start, length, offset; then the name, or first what only MMAP2 has (device and
+ * inode, or a build-id; protection and flags). */
+#define MMAP_NAME  (HEADER_SIZE + 4 + 4 + 8 + 8 + 8)
+#define MMAP2_NAME (MMAP_NAME + 24 + 8)
+
+static bool read_map(const struct perfdata_record *rec, struct recording_map *m)
+{
+	size_t at = rec->type == PERF_RECORD_MMAP2 ? MMAP2_NAME : MMAP_NAME;
+	const uint8_t *numbers = rec->bytes + HEADER_SIZE + 8;
+	const char *symbol;
+	char name[1024];
+
+	if (rec->size <= at)
+		return false;
+	*m = (struct recording_map){.start = order_u64(numbers, rec->swapped)};
+	m->end = m->start + order_u64(numbers + 8, rec->swapped);
+	copy_name(rec, at, name, sizeof(name));
+	symbol = behind_kernel(name);
+	if (!symbol && strncmp(name, "[kernel.kallsyms]", 17) == 0)
+		symbol = name + 17;
+	if (symbol) {
+		m->kernel = true;
+		m->symbol_at = order_u64(numbers + 16, rec->swapped);
+		snprintf(m->symbol, sizeof(m->symbol), "%.31s", symbol);
+	}
+	name_object(name, m->name);
+	return m->end > m->start;
+}
+
+void recorder_map(struct recording *r, const struct perfdata_record *rec)
+{
+	bool host = (rec->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_KERNEL;
+	struct recording_guest *g;
+	struct recording_map m;
+
+	if ((!host && !is_guest_kernel(rec)) || !read_map(rec, &m))
+		return;
+	if (host) {
+		if (m.kernel && strcmp(m.symbol, PERFDATA_REFERENCE_SYMBOL) == 0)
+			r->host_symbol_at = m.symbol_at;
+		return;
+	}
+	g = recorder_guest(r, (pid_t)order_u32(rec->bytes + HEADER_SIZE, rec->swapped));
+	if (g)
+		keep_map(g, &m);
+}
+
+void recorder_build_id(struct recording *r, const struct perfdata_record *rec)
+{
+	const size_t id_at = HEADER_SIZE + 4, name_at = sizeof(struct perfdata_build_id);
+	struct recording_build_id b = {.id.len = PERFDATA_BUILD_ID_MAX};
+	struct recording_build_id *to;
+	struct recording_guest *g;
+	char name[1024];
+
+	if (!is_guest_kernel(rec) || rec->size <= name_at)
+		return;
+	if (rec->misc & PERFDATA_MISC_BUILD_ID_SIZE)
+		b.id.len = rec->bytes[id_at + PERFDATA_BUILD_ID_MAX];
+	if (b.id.len > PERFDATA_BUILD_ID_MAX)
+		return;
+	memcpy(b.id.bytes, rec->bytes + id_at, b.id.len);
+	copy_name(rec, name_at, name, sizeof(name));
+	b.kernel = behind_kernel(name) != NULL;
+	name_object(name, b.name);
+	g = recorder_guest(r, (pid_t)order_u32(rec->bytes + HEADER_SIZE, rec->swapped));
+	to = g ? append((void **)&g->build_ids, &g->build_id_count, &g->build_id_room, sizeof(*to))
+	       : NULL;
+	if (to)
+		*to = b;
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static int by_start(const void *a, const void *b)
+{
+	const struct recording_map *x = a, *y = b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	pid_t x = (*(struct recording_guest *const *)a)->pid;
+	pid_t y = (*(struct recording_guest *const *)b)->pid;
+
+	return (x > y) - (x < y);
+}
+
+static int by_tid(const void *a, const void *b)
+{
+	pid_t x = (*(struct recording_vcpu *const *)a)->tid;
+	pid_t y = (*(struct recording_vcpu *const *)b)->tid;
+
+	return (x > y) - (x < y);
+}
+
+static int by_index(const void *a, const void *b)
+{
+	const struct recording_vcpu *x = a, *y = b;
+
+	return (x->index > y->index) - (x->index < y->index);
+}
+
+/* Whether each thread has a name that tells its vCPU's index, another one for each. */
+static bool index_by_names(const struct recorder *from, struct recording_guest *g)
+{
+	CLEANUP_FREE bool *taken = calloc(GUEST_VCPUS_MAX + 1, sizeof(*taken));
+
+	for (size_t i = 0; taken && i < g->vcpu_count; i++) {
+		uint64_t key = key_of((uint32_t)g->pid, (uint32_t)g->vcpus[i].tid);
+		long index = vmmscan_vcpu_of_comm(find_name(from, key)->name);
+
+		if (index < 0 || index >= GUEST_VCPUS_MAX || taken[index])
+			return false;
+		taken[index] = true;
+		g->vcpus[i].index = (unsigned)index;
+	}
+	return taken != NULL;
+}
+
+/* VMMs start vCPU 0 first. */
+static int index_by_tids(struct recording_guest *g)
+{
+	CLEANUP_FREE struct recording_vcpu **order = calloc(g->vcpu_count + 1, sizeof(*order));
+
+	if (!order)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->vcpu_count; i++)
+		order[i] = &g->vcpus[i];
+	qsort(order, g->vcpu_count, sizeof(struct recording_vcpu *), by_tid);
+	for (size_t i = 0; i < g->vcpu_count; i++)
+		order[i]->index = (unsigned)i;
+	return 0;
+}
+
+/* The same table, with indexes in the place of places. */
+static void index_table(struct recording *r, struct recording_guest *g)
+{
+	struct counts to;
+
+	counts_init_weighted(&to, &r->budget, secret_seed(), RECORDING_ENTRIES_MAX);
+	for (size_t i = 0; i < g->table.slot_count; i++) {
+		const struct counts_entry *e = &g->table.slots[i];
+		unsigned vcpu = e->vcpu < g->vcpu_count ? g->vcpus[e->vcpu].index : GUEST_VCPUS_MAX;
+
+		if (e->count &&
+		    !counts_add_weighted(&to, e->ip, vcpu, e->count, g->table.weights[i]))
+			g->table_full += e->count;
+	}
+	counts_deinit(&g->table);
+	g->table = to;
+}
+
+static bool is_in_order(const struct recording_guest *g)
+{
+	size_t i = 0;
+
+	while (i < g->vcpu_count && g->vcpus[i].index == i)
+		i++;
+	return i == g->vcpu_count;
+}
+
+static int finish_guest(struct recording *r, struct recording_guest *g)
+{
+	const struct recorder_name *name =
+		find_name(r->recorder, key_of((uint32_t)g->pid, (uint32_t)g->pid));
+	const struct recorder_task *t = find_task(r->recorder, key_of((uint32_t)g->pid, 0));
+
+	snprintf(g->name, sizeof(g->name), "%s", g->pid ? name->name : "");
+	g->host_kernel = t->host_kernel;
+	g->host_user = t->host_user;
+	if (g->map_count)
+		qsort(g->maps, g->map_count, sizeof(g->maps[0]), by_start);
+	if (!index_by_names(r->recorder, g) && index_by_tids(g) < 0)
+		return -ENOMEM;
+	if (is_in_order(g))
+		return 0;
+	index_table(r, g);
+	qsort(g->vcpus, g->vcpu_count, sizeof(g->vcpus[0]), by_index);
+	return 0;
+}
+
+int recorder_finish(struct recording *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < r->guest_count; i++)
+		err = finish_guest(r, r->guests[i]);
+	if (r->guest_count)
+		qsort(r->guests, r->guest_count, sizeof(struct recording_guest *), by_pid);
+	return err;
+}

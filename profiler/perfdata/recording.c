@@ -1,0 +1,482 @@
+#include "profiler/perfdata/recording.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "profiler/perfdata/format.h"
+#include "profiler/perfdata/order.h"
+#include "profiler/perfdata/recorder.h"
+#include "profiler/record.h"
+#include "symsrc/base/cleanup.h"
+#include "symsrc/base/clock.h"
+
+#define HEADER_SIZE sizeof(struct perf_event_header)
+
+/* ---- samples ------------------------------------------------------------------------------- */
+
+struct facts {
+	uint64_t ip, weight;
+	uint32_t pid, tid;
+	enum sample_mode mode;
+};
+
+static void count_user(struct recording_guest *g, struct recording_vcpu *v, const struct facts *f)
+{
+	g->user++;
+	g->user_weight += f->weight;
+	g->user_contradictory += address_is_upper(f->ip);
+	if (v) {
+		v->user++;
+		v->user_weight += f->weight;
+	}
+}
+
+static void count_kernel(struct recording_guest *g, struct recording_vcpu *v, unsigned vcpu,
+			 const struct facts *f)
+{
+	g->kernel++;
+	if (v)
+		v->kernel++;
+	if (!counts_add_weighted(&g->table, f->ip, vcpu, 1, f->weight))
+		g->table_full++;
+}
+
+static void guest_sample(struct recording *r, const struct facts *f)
+{
+	struct recorder_task *t = recorder_thread(r, f->pid, f->tid);
+	struct recording_guest *g = t ? t->guest : NULL;
+	struct recording_vcpu *v = g && t->vcpu < g->vcpu_count ? &g->vcpus[t->vcpu] : NULL;
+
+	if (f->mode == SAMPLE_GUEST_KERNEL)
+		r->guest_kernel++;
+	else
+		r->guest_user++;
+	if (!g)
+		r->left_out++;
+	else if (f->mode == SAMPLE_GUEST_KERNEL)
+		count_kernel(g, v, t->vcpu, f);
+	else
+		count_user(g, v, f);
+}
+
+static void host_sample(struct recording *r, const struct facts *f)
+{
+	struct recorder_task *t = f->pid ? recorder_process(r, f->pid) : NULL;
+	bool kernel = f->mode == SAMPLE_HOST_KERNEL;
+
+	if (f->pid == 0)
+		r->host_idle++;
+	else if (kernel)
+		r->host_kernel++;
+	else
+		r->host_user++;
+	if (t && kernel)
+		t->host_kernel++;
+	else if (t)
+		t->host_user++;
+}
+
+static void count_sample(struct recording *r, const struct facts *f)
+{
+	r->samples++;
+	r->weight += f->weight;
+	switch (f->mode) {
+	case SAMPLE_GUEST_KERNEL:
+	case SAMPLE_GUEST_USER: guest_sample(r, f); break;
+	case SAMPLE_HOST_KERNEL:
+	case SAMPLE_HOST_USER: host_sample(r, f); break;
+	case SAMPLE_OTHER: break;
+	}
+}
+
+static void note_time(struct recording *r, uint64_t ns)
+{
+	if (r->last_ns == 0 || ns < r->first_ns)
+		r->first_ns = ns;
+	if (ns > r->last_ns)
+		r->last_ns = ns;
+}
+
+static uint64_t number_at(const struct perfdata_record *rec, uint16_t place, uint64_t otherwise)
+{
+	return place ? order_u64(rec->bytes + place, rec->swapped) : otherwise;
+}
+
+/* -1 is a process that has exited. */
+static uint32_t known_pid(uint32_t pid)
+{
+	return pid == UINT32_MAX ? 0 : pid;
+}
+
+static void on_sample(struct recording *r, const struct perfdata_record *rec)
+{
+	struct recording_event *e =
+		events_of_sample(&r->events, rec->bytes, rec->size, rec->swapped);
+	struct facts f = {.mode = sample_mode_of(rec->misc)};
+
+	if (!e || rec->size < e->at.end) {
+		r->strange++;
+		return;
+	}
+	e->samples++;
+	e->guest_samples += f.mode == SAMPLE_GUEST_KERNEL || f.mode == SAMPLE_GUEST_USER;
+	if (e != &r->events.list[r->shown])
+		return;
+	f.ip = number_at(rec, e->at.ip, 0);
+	f.weight = number_at(rec, e->at.period, e->rate);
+	if (e->at.tid) {
+		f.pid = known_pid(order_u32(rec->bytes + e->at.tid, rec->swapped));
+		f.tid = known_pid(order_u32(rec->bytes + e->at.tid + 4, rec->swapped));
+	}
+	if (e->at.time)
+		note_time(r, order_u64(rec->bytes + e->at.time, rec->swapped));
+	count_sample(r, &f);
+}
+
+static void on_lost(struct recording *r, const struct perfdata_record *rec, size_t at)
+{
+	if (rec->size >= at + 8)
+		r->lost += order_u64(rec->bytes + at, rec->swapped);
+}
+
+static int on_record(void *ctx, const struct perfdata_record *rec)
+{
+	struct recording *r = ctx;
+
+	switch (rec->type) {
+	case PERF_RECORD_SAMPLE: on_sample(r, rec); break;
+	case PERF_RECORD_LOST: on_lost(r, rec, HEADER_SIZE + 8); break; /* behind the id */
+	case PERF_RECORD_LOST_SAMPLES: on_lost(r, rec, HEADER_SIZE); break;
+	case PERF_RECORD_THROTTLE: r->throttled++; break;
+	case PERF_RECORD_COMM: recorder_name(r, rec); break;
+	case PERF_RECORD_MMAP:
+	case PERF_RECORD_MMAP2: recorder_map(r, rec); break;
+	case PERFDATA_HEADER_BUILD_ID: recorder_build_id(r, rec); break;
+	default: break;
+	}
+	return 0;
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+/* The one that was asked for, else the first that can be shown. In a pipe events come one by one.
+ */
+static void choose_event(struct recording *r)
+{
+	const char *wanted = r->recorder->config->event;
+	bool any = !wanted || strcmp(wanted, "auto") == 0;
+
+	r->shown = r->events.count;
+	for (size_t i = r->events.count; i-- > 0;) {
+		const struct recording_event *e = &r->events.list[i];
+
+		if (any ? !e->is_dummy : strcmp(e->name, wanted) == 0)
+			r->shown = i;
+	}
+	if (r->recorder->preferred < r->events.count)
+		r->shown = r->recorder->preferred;
+}
+
+static int on_attr(void *ctx, const uint8_t *attr, size_t size, const uint8_t *ids, size_t id_bytes,
+		   bool swapped)
+{
+	struct recording *r = ctx;
+	int err = events_add(&r->events, attr, size, ids, id_bytes, swapped);
+
+	if (err < 0)
+		return errmsg_set(r->recorder->why, err, "has an event that cannot be read: %s",
+				  strerrordesc_np(-err));
+	choose_event(r);
+	return 0;
+}
+
+static int on_feature(void *ctx, unsigned feature, const uint8_t *bytes, size_t n, bool swapped)
+{
+	struct recording *r = ctx;
+
+	if (feature == PERFDATA_FEATURE_EVENT_DESC) {
+		events_name(&r->events, bytes, n, swapped);
+		choose_event(r);
+	}
+	return 0;
+}
+
+static int on_progress(void *ctx, uint64_t bytes)
+{
+	const struct recording *r = ctx;
+	const struct recording_config *c = r->recorder->config;
+
+	if (c->progress)
+		c->progress(c->ctx, bytes, r->recorder->size);
+	return 0;
+}
+
+static int event_missing(const struct recording *r, const char *wanted, struct errmsg *why)
+{
+	char names[200] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < r->events.count && len < sizeof(names); i++) {
+		if (!r->events.list[i].is_dummy)
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						len ? ", " : "", r->events.list[i].name);
+	}
+	return errmsg_set(why, -ENOENT, "has no event %s; it has %s", wanted,
+			  names[0] ? names : "none");
+}
+
+static int check_event(const struct recording *r, struct errmsg *why)
+{
+	const char *wanted = r->recorder->config->event;
+
+	if (r->shown < r->events.count)
+		return 0;
+	if (wanted && strcmp(wanted, "auto") != 0)
+		return event_missing(r, wanted, why);
+	return errmsg_set(why, -ENODATA, "has no event with samples: record with perf kvm record");
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static uint64_t wall_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static struct recording *create(const struct recording_config *config, uint64_t size)
+{
+	struct recording *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	events_init(&r->events);
+	atomic_init(&r->budget.left, RECORDING_MEMORY_MAX);
+	r->ended_wall_ns = wall_now_ns();
+	r->path = strdup(config->path);
+	r->recorder = recorder_create(config, size);
+	if (r->path && r->recorder)
+		return r;
+	recording_free(r);
+	return NULL;
+}
+
+static int collect(struct recording *r, const struct perfdata_bytes *bytes, struct errmsg *why)
+{
+	const struct perfdata_handler handler = {
+		.attr = on_attr,
+		.feature = on_feature,
+		.record = on_record,
+		.progress = on_progress,
+		.ctx = r,
+	};
+	int err;
+
+	r->recorder->why = why;
+	err = perfdata_read(bytes, &handler, &r->facts, why);
+	if (err == 0)
+		err = check_event(r, why);
+	if (err < 0)
+		return err;
+	err = recorder_finish(r);
+	return err < 0 ? errmsg_set(why, err, "no memory for its guests") : 0;
+}
+
+/* preferred: see struct recorder. */
+static int read_once(const struct recording_config *config, const struct perfdata_bytes *bytes,
+		     uint64_t size, size_t preferred, struct recording **ret, struct errmsg *why)
+{
+	struct recording *r = create(config, size);
+	int err;
+
+	if (!r)
+		return errmsg_set(why, -ENOMEM, "no memory to read it");
+	r->recorder->preferred = preferred;
+	err = collect(r, bytes, why);
+	recorder_destroy(take_ptr(r->recorder));
+	if (err < 0)
+		recording_free(r);
+	else
+		*ret = r;
+	return err;
+}
+
+/* The first event with samples of guests where the one that is shown has none; SIZE_MAX: it will
+ * do. */
+static size_t better_event(const struct recording_config *config, const struct recording *r)
+{
+	const struct recording_events *e = &r->events;
+
+	if ((config->event && strcmp(config->event, "auto") != 0) ||
+	    e->list[r->shown].guest_samples)
+		return SIZE_MAX;
+	for (size_t i = 0; i < e->count; i++) {
+		if (e->list[i].guest_samples)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+int recording_read_bytes(const struct recording_config *config, const struct perfdata_bytes *bytes,
+			 uint64_t size, struct recording **ret, struct errmsg *why)
+{
+	struct recording *r = NULL;
+	size_t better;
+	int err = read_once(config, bytes, size, SIZE_MAX, &r, why);
+
+	if (err < 0)
+		return err;
+	better = bytes->seekable ? better_event(config, r) : SIZE_MAX;
+	if (better == SIZE_MAX) {
+		*ret = r;
+		return 0;
+	}
+	recording_free(r);
+	return read_once(config, bytes, size, better, ret, why);
+}
+
+static void free_guest(struct recording_guest *g)
+{
+	counts_deinit(&g->table);
+	free(g->vcpus);
+	free(g->maps);
+	free(g->build_ids);
+	free(g);
+}
+
+void recording_free(struct recording *r)
+{
+	if (!r)
+		return;
+	for (size_t i = 0; i < r->guest_count; i++)
+		free_guest(r->guests[i]);
+	free(r->guests);
+	events_deinit(&r->events);
+	recorder_destroy(r->recorder);
+	free(r->path);
+	free(r);
+}
+
+const struct recording_guest *recording_find(const struct recording *r, pid_t pid)
+{
+	for (size_t i = 0; i < r->guest_count; i++) {
+		if (r->guests[i]->pid == pid)
+			return r->guests[i];
+	}
+	return NULL;
+}
+
+const struct recording_guest *recording_maps_of(const struct recording *r,
+						const struct recording_guest *g)
+{
+	const struct recording_guest *other = g->map_count ? NULL : recording_find(r, 0);
+
+	return other ? other : g;
+}
+
+const struct recording_map *recording_map_at(const struct recording_guest *g, uint64_t ip)
+{
+	size_t from = 0, to = g->map_count;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (g->maps[mid].start <= ip)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return from && ip < g->maps[from - 1].end ? &g->maps[from - 1] : NULL;
+}
+
+/* ---- a file -------------------------------------------------------------------------------- */
+
+struct opened {
+	int fd;
+	bool seekable;
+};
+
+static ssize_t read_opened(void *ctx, uint64_t offset, void *to, size_t n)
+{
+	const struct opened *o = ctx;
+	ssize_t got;
+
+	if (offset > INT64_MAX)
+		return 0;
+	do
+		got = o->seekable ? pread(o->fd, to, n, (off_t)offset) : read(o->fd, to, n);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+/* A directory is what `perf record --kcore` and `--threads` make. */
+static int open_path(const char *path, struct stat *st, struct errmsg *why)
+{
+	char inside[4096];
+	int fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+					: open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd >= 0 && fstat(fd, st) == 0 && S_ISDIR(st->st_mode)) {
+		close(fd);
+		snprintf(inside, sizeof(inside), "%s/data.0", path);
+		if (access(inside, F_OK) == 0)
+			return errmsg_set(why, -EOPNOTSUPP,
+					  "was recorded with --threads, which is not read here: "
+					  "record without");
+		snprintf(inside, sizeof(inside), "%s/data", path);
+		fd = open(inside, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	}
+	if (fd < 0 || fstat(fd, st) < 0) {
+		int err = -errno;
+
+		close_keep_errno(fd);
+		return errmsg_set(why, err, "cannot be opened: %s", strerrordesc_np(-err));
+	}
+	return fd;
+}
+
+static int read_path(const struct recording_config *config, struct recording **ret,
+		     struct errmsg *why)
+{
+	struct stat st = {0};
+	struct opened o = {.fd = open_path(config->path, &st, why)};
+	const struct perfdata_bytes bytes = {.read = read_opened, .ctx = &o};
+	struct perfdata_bytes as = bytes;
+	struct recording *r = NULL;
+	int err;
+
+	if (o.fd < 0)
+		return o.fd;
+	as.seekable = o.seekable = S_ISREG(st.st_mode) && lseek(o.fd, 0, SEEK_CUR) == 0;
+	if (o.seekable)
+		posix_fadvise(o.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	err = recording_read_bytes(config, &as, o.seekable ? (uint64_t)st.st_size : 0, &r, why);
+	/* As perf has it: "captured on". */
+	if (r && o.seekable)
+		r->ended_wall_ns =
+			(uint64_t)st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t)st.st_mtim.tv_nsec;
+	*ret = r;
+	close_keep_errno(o.fd);
+	return err;
+}
+
+int recording_read(const struct recording_config *config, struct recording **ret,
+		   struct errmsg *why)
+{
+	bool is_stdin = strcmp(config->path, "-") == 0;
+	struct errmsg what = {0};
+	int err = read_path(config, ret, &what);
+
+	if (err < 0)
+		return errmsg_set(why, err, "cannot serve %s: it %s",
+				  is_stdin ? "standard input" : config->path, what.text);
+	return 0;
+}

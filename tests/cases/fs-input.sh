@@ -1,0 +1,182 @@
+#!/bin/bash
+# --input: recordings in the place of live guests, beside what perf kvm report says of the same file. They are perf's own of
+# this machine's KVM, in all formats, and kvmprofs' own of guests under TCG, which have names.
+# shellcheck source=tests/cases/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+command -v perf >/dev/null || { echo "skip fs-input: no perf here"; exit 0; }
+command -v objcopy >/dev/null || { echo "skip fs-input: no binutils here"; exit 0; }
+# shellcheck source=tests/cases/loops-lib.sh
+. "$(dirname "$(readlink -f "$0")")/loops-lib.sh"
+
+export HOME=$work/home
+in=$work/in
+mkdir -p "$in" "$HOME" "$work/guests"
+
+# serve FILE OPTIONS...: at $in, in the background, as users do
+serve() {
+	"$KVMPROFS" --input "$@" "$in" 2>"$work/served"
+}
+unserve() {
+	umount "$in"
+	wait_for $patience not_mounted
+}
+not_mounted() { ! mountpoint -q "$in"; }
+# perf_rows FILE OPTIONS...: per cent and symbol of all rows of guests' kernels
+perf_rows() { perf kvm "${@:2}" -i "$1" report --stdio --sort sym 2>/dev/null | awk '$2 == "[g]" { print $1, $3 }' | sort; }
+our_rows() { awk '$3 == "[g]" { print $1, $4 }' "$in"/[0-9]*/profile 2>/dev/null | sort; }
+# same_rows NAME FILE OPTIONS...: what is at $in, and what perf with these options says of the file
+same_rows() {
+	local name=$1
+	shift
+	perf_rows "$@" >"$work/perf.rows"
+	our_rows >"$work/our.rows"
+	diff "$work/perf.rows" "$work/our.rows" >"$work/rows.diff"
+	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
+	echo "# $name: $(wc -l <"$work/perf.rows") rows"
+	head -n 8 "$work/rows.diff" | sed 's/^/# /'
+}
+has_state() { grep -q "^recording_state $1" "$in/status"; }
+
+# ---- kvmprofs' own recordings, with names ----------------------------------------------------------------------
+
+make_loop_files "$work/loop.files"
+start_loops one -accel tcg
+one=$vmm
+start_loops two -accel tcg
+two=$vmm
+start_daemon "$mnt" --sampler auto -p "$one" -p "$two" -s "*=dir:$work/loop.files"
+within "a guest with names" $patience has_symbols "$mnt/$one"
+timeout 600 cat "$mnt/record" >"$work/both.data" 2>/dev/null &
+reader=$!
+timeout 600 cat "$mnt/$one/record" >"$work/one.data" 2>/dev/null &
+reader="$reader $!"
+within "samples of one" $patience has_samples "$mnt/$one" 150
+within "samples of the other" $patience has_samples "$mnt/$two" 150
+for p in $one $two; do cp -r "$work/loop.files" "$work/guests/$p"; done
+# shellcheck disable=SC2086
+{ kill $reader; wait $reader; } 2>/dev/null
+end_vmm "$one"
+end_vmm "$two"
+stop_daemon "$mnt"
+
+check "a recording is served" serve "$work/one.data" -s "*=dir:$work/loop.files"
+within "its guest has names" $patience has_symbols "$in/$one"
+same_rows "names" "$work/one.data" --guestmount="$work/guests"
+check "the loops are among them" grep -q ' hot_loop$' "$work/our.rows"
+head -n 16 "$in/$one/profile" | sed 's/^/# /'
+check "only that guest is there" test "$(echo "$in"/[0-9]*)" = "$in/$one"
+check "by its name, too" test "$(readlink "$in/by-name/one")" = "../$one"
+check "all samples are counted" test "$(sed -n 's/^# samples: //p' "$in/$one/profile")" = \
+	"$(awk '!/^#/ { n += $2 } END { print n }' "$in/$one/profile")"
+check "no time passes in it" test "$(sed -n 's/^# since: //p' "$in/$one/profile")" = \
+	"$(sleep 1.1; sed -n 's/^# since: //p' "$in/$one/profile")"
+for f in exits events stats trace record; do
+	check "$f says why there is nothing" grep -q '^# no .*: .*' <(timeout $patience head -n 1 "$in/$one/$f")
+done
+check "so does recent" grep -q '^# sampler: recording (a recording has no last 10 s' "$in/$one/recent/profile"
+check "reset is refused" bash -c "! echo reset 2>/dev/null >'$in/$one/control'"
+check "a snapshot holds the same" bash -c "mkdir '$in/$one/snapshots/s' && cmp -s <(grep -v '^#' '$in/$one/profile') <(grep -v '^#' '$in/$one/snapshots/s/profile')"
+if have "all files" tar; then
+	check "all files can be read" timeout $patience tar cf /dev/null -C "$in" --exclude trace --exclude record .
+fi
+unserve
+
+check "guests of two pids" serve "$work/both.data" -s "*=dir:$work/loop.files"
+within "names of one" $patience has_symbols "$in/$one"
+within "names of the other" $patience has_symbols "$in/$two"
+same_rows "two guests" "$work/both.data" --guestmount="$work/guests"
+unserve
+check "--pid shows some of them" serve "$work/both.data" -p "$two"
+check "and no others" test "$(echo "$in"/[0-9]*)" = "$in/$two"
+check "without symbols info says what to do" grep -q '^source_error .* -s ' "$in/$two/info"
+check "addresses are told by where they lie" grep -q '\[g\] 0xffffffff8.* \[guest.kernel.kallsyms\]$' "$in/$two/profile"
+check "which top does not tell" bash -c "! grep -q 0xffffffff '$in/top'"
+unserve
+
+size=$(stat -c %s "$work/both.data")
+check "by a pipe" serve - -p "$two" <"$work/both.data"
+check "it is all there" has_state whole
+unserve
+head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
+serve "$work/cut.data" -s "*=dir:$work/loop.files"
+check "one that is cut off says so when it is mounted" grep -q '^kvmprofs: .*is cut off at byte' "$work/served"
+check "and in status" has_state 'cut off'
+within "names of both" $patience has_symbols "$in/$one"
+within "and of the other" $patience has_symbols "$in/$two"
+same_rows "cut off" "$work/cut.data" --guestmount="$work/guests"
+unserve
+
+# Names out of perf's cache of build-ids: only what can be that kernel's.
+hex=$(hex_of 1)
+cached=$HOME/.debug/.build-id/${hex:0:2}/${hex:2}
+mkdir -p "$cached"
+cp /proc/kallsyms "$cached/kallsyms"
+serve "$work/one.data"
+within "the host's symbols, which perf stores there, are refused" $patience grep -q \
+	'^source_error .*of another kernel, most likely the host' "$in/$one/info"
+unserve
+cp "$work/loop.files/proc/kallsyms" "$cached/kallsyms"
+serve "$work/one.data"
+within "the guest's own are taken" $patience has_symbols "$in/$one"
+same_rows "by build-id" "$work/one.data" --guestmount="$work/guests"
+unserve
+
+# ---- what is refused -------------------------------------------------------------------------------------------
+
+: >"$work/empty"
+echo hello >"$work/hello"
+refuse "no such file" 1 "cannot be opened" "$KVMPROFS" --input "$work/nothing" "$in"
+refuse "an empty file" 1 "is empty" "$KVMPROFS" --input "$work/empty" "$in"
+refuse "another file" 1 "is no perf.data" "$KVMPROFS" --input "$work/hello" "$in"
+refuse "an event that is not in it" 1 "has no event cycles; it has " "$KVMPROFS" --input "$work/one.data" -e cycles "$in"
+refuse "a source of live guests" 2 "dir:, kallsyms: or vmlinux:" "$KVMPROFS" --input "$work/one.data" -s '*=memory' "$in"
+
+# ---- perf's own recordings --------------------------------------------------------------------------------------
+
+[ -w /dev/kvm ] || { skip "recordings of perf's" "no /dev/kvm here"; exit; }
+start_loops fast -accel kvm -cpu host,-arch-capabilities
+fast=$vmm
+# Without names, which perf has only for guests that were sampled in their kernel.
+# record OPTIONS...: a second of that guest, into perf.data
+record() { perf kvm "$@" -e cpu-clock -p "$fast" -o "$work/perf.data" -- sleep 1 >"$work/perf.log" 2>&1; }
+has_guest() { perf_rows "$work/perf.data" | grep -q .; }
+got_guest() { record --guest record && has_guest; }
+got_guest || wait_for $patience got_guest || give_up "perf samples a guest" "$(tail -n 3 "$work/perf.log")"
+
+# both_say NAME: of perf.data
+both_say() {
+	if ! serve "$work/perf.data"; then
+		not_ok "$1 is served" "$(tail -n 1 "$work/served")"
+		return
+	fi
+	same_rows "$1" "$work/perf.data"
+	check "$1: as many samples as perf has" test "$(sed -n 's/^samples //p' "$in/status")" = \
+		"$(perf report --stats -i "$work/perf.data" 2>/dev/null | awk '$1 == "SAMPLE" && $2 == "events:" { print $3; exit }')"
+	sed -n '/^recording_/s/^/# /p' "$in/status"
+	unserve
+}
+both_say "a file"
+record --guest --host record
+both_say "host and guest"
+record --guest record -z -F 4000
+both_say "compressed"
+perf kvm --guest record -e cpu-clock -p "$fast" -o - -- sleep 1 >"$work/perf.data" 2>"$work/perf.log"
+both_say "a pipe"
+# perf itself does not get along with a file that it could not finish, so it is given one whose header says how much there is.
+rm -f "$work/perf.data"
+perf kvm --guest record -e cpu-clock -F 20000 -p "$fast" -o "$work/perf.data" >"$work/perf.log" 2>&1 &
+recorder=$!
+is_large() { [ "$(stat -c %s "$work/perf.data" 2>/dev/null || echo 0)" -gt 300000 ]; }
+within "one that goes on" $patience is_large
+kill -KILL $recorder
+wait $recorder 2>/dev/null
+serve "$work/perf.data" -p "$fast"
+check "which status says" has_state '\(unfinished\|cut off\)'
+bytes=$(sed -n 's/^recording_bytes //p' "$in/status")
+unserve
+perl -e '
+	open(my $f, "+<", $ARGV[0]) or die;
+	sysseek($f, 40, 0) and sysread($f, my $offset, 8) or die;
+	syswrite($f, pack("Q", $ARGV[1] - unpack("Q", $offset))) or die;' "$work/perf.data" "$bytes"
+both_say "killed"
+end_vmm "$fast"

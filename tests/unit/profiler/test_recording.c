@@ -1,0 +1,453 @@
+/* Recordings of perf's: every format that there is, and what is left of them when they break off.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "profiler/perfdata/recording.h"
+#include "tests/unit/lib/perfmaker.h"
+
+#define KERNEL 0xffffffff81000000ULL
+#define GK     PERF_RECORD_MISC_GUEST_KERNEL
+#define GU     PERF_RECORD_MISC_GUEST_USER
+#define USUAL                                                                           \
+	(PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | \
+	 PERF_SAMPLE_CPU | PERF_SAMPLE_PERIOD)
+#define SAMPLES 1000
+
+static const uint64_t first_ids[] = {11, 12}, second_ids[] = {21, 22};
+static const uint8_t some_id[20] = {0xab, 1, 2, 3};
+
+static void sample(struct perfmaker *m, uint16_t misc, uint64_t ip, uint32_t pid, uint32_t tid,
+		   uint64_t period)
+{
+	static uint64_t time = 5000000000;
+
+	perfmaker_sample(m, &(struct perfmaker_sample){.misc = misc,
+						       .ip = ip,
+						       .pid = pid,
+						       .tid = tid,
+						       .period = period,
+						       .id = 12,
+						       .time = time += 1000000});
+}
+
+/* Two guests, of which the first has two vCPUs whose threads have names; the host; another event.
+ */
+static void fill(struct perfmaker *m)
+{
+	perfmaker_event(m, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, USUAL, 1, false, NULL, 0);
+	perfmaker_event(m, PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, USUAL, 4000, true,
+			first_ids, 2);
+	perfmaker_event(m, PERF_TYPE_RAW, 0x1c2, USUAL, 1000, false, second_ids, 2);
+	perfmaker_comm(m, 100, 100, "qemu-web");
+	perfmaker_comm(m, 100, 105, "CPU 1/KVM");
+	perfmaker_comm(m, 100, 106, "CPU 0/KVM");
+	perfmaker_comm(m, 100, 107, "worker");
+	perfmaker_mmap(m, PERF_RECORD_MISC_KERNEL, -1, KERNEL, 0x1000000, KERNEL + 0x40,
+		       "[kernel.kallsyms]_text");
+	perfmaker_mmap(m, GK, 100, 0xffffffffc0000000, 0x10000, 0,
+		       "/mnt/100/lib/modules/6.1.0/kernel/drivers/md/dm-mod.ko.xz");
+	perfmaker_mmap(m, GK, 100, KERNEL, 0x1000000, KERNEL + 0x80,
+		       "[guest.kernel.kallsyms.100]_text");
+	for (int i = 0; i < SAMPLES; i++) {
+		sample(m, GK, KERNEL + 16 * (unsigned)(i % 100), 100, 105 + i % 2, 100 + i % 7);
+		sample(m, GU, 0x400000, 100, 106, 50);
+		sample(m, GK, KERNEL + 1, 200, 201, 10);
+		sample(m, PERF_RECORD_MISC_KERNEL, KERNEL, 100, 105, 1000);
+		sample(m, PERF_RECORD_MISC_USER, 0x400000, 300, 300, 1000);
+		sample(m, PERF_RECORD_MISC_KERNEL, KERNEL, 0, 0, 1000);
+	}
+	perfmaker_sample(m, &(struct perfmaker_sample){
+				    .misc = GK, .ip = KERNEL, .pid = 100, .tid = 105, .id = 22});
+	perfmaker_build_id(m, 100, some_id, "[guest.kernel.kallsyms.100]");
+}
+
+static struct recording *read_out(struct perfmaker *m, size_t size, size_t step, const char *event)
+{
+	struct perfmaker_reading reading = {m->out.data, size, step, 0};
+	struct perfdata_bytes bytes = perfmaker_bytes(&reading, !m->pipe);
+	struct recording_config config = {.path = "made up", .event = event};
+	struct recording *r = NULL;
+	struct errmsg why = {0};
+	int err = recording_read_bytes(&config, &bytes, size, &r, &why);
+
+	if (err < 0)
+		printf("%s\n", why.text);
+	assert_int_equal(err, 0);
+	return r;
+}
+
+static void assert_vcpus(const struct recording_guest *g)
+{
+	assert_int_equal(g->vcpu_count, 2);
+	assert_int_equal(g->vcpus[0].index, 0);
+	assert_int_equal(g->vcpus[0].tid, 106);
+	assert_int_equal(g->vcpus[0].kernel, SAMPLES / 2);
+	assert_int_equal(g->vcpus[0].user, SAMPLES);
+	assert_int_equal(g->vcpus[0].user_weight, 50 * SAMPLES);
+	assert_int_equal(g->vcpus[1].index, 1);
+	assert_int_equal(g->vcpus[1].tid, 105);
+	assert_int_equal(g->vcpus[1].kernel, SAMPLES / 2);
+}
+
+/* Each address was hit by one vCPU alone. */
+static void assert_table(const struct recording_guest *g)
+{
+	uint64_t samples = 0, weight = 0;
+
+	assert_int_equal(g->table.used, 100);
+	for (size_t i = 0; i < g->table.slot_count; i++) {
+		const struct counts_entry *e = &g->table.slots[i];
+
+		if (!e->count)
+			continue;
+		assert_int_equal(e->count, SAMPLES / 100);
+		assert_int_equal(e->vcpu, (e->ip - KERNEL) / 16 % 2 ? 0 : 1);
+		samples += e->count;
+		weight += g->table.weights[i];
+	}
+	assert_int_equal(samples, SAMPLES);
+	/* 142 times 0 to 6, then 0 to 5. */
+	assert_int_equal(weight, 100 * SAMPLES + 142 * 21 + 15);
+}
+
+static void assert_first_guest(const struct recording *r)
+{
+	const struct recording_guest *g = r->guests[0];
+	const struct recording_map *m;
+
+	assert_int_equal(g->pid, 100);
+	assert_string_equal(g->name, "qemu-web");
+	assert_int_equal(g->kernel, SAMPLES);
+	assert_int_equal(g->user, SAMPLES);
+	assert_int_equal(g->user_weight, 50 * SAMPLES);
+	assert_int_equal(g->host_kernel, SAMPLES);
+	assert_int_equal(g->host_user, 0);
+	assert_vcpus(g);
+	assert_table(g);
+	assert_int_equal(g->build_id_count, 1);
+	assert_true(g->build_ids[0].kernel);
+	assert_memory_equal(g->build_ids[0].id.bytes, some_id, 20);
+	m = recording_map_at(g, KERNEL + 0x123);
+	assert_non_null(m);
+	assert_string_equal(m->name, "[guest.kernel.kallsyms]");
+	assert_string_equal(m->symbol, "_text");
+	assert_int_equal(m->symbol_at, KERNEL + 0x80);
+	m = recording_map_at(g, 0xffffffffc000ffff);
+	assert_non_null(m);
+	assert_string_equal(m->name, "[dm_mod]");
+	assert_null(recording_map_at(g, 0xffffffffc0010000));
+	assert_null(recording_map_at(g, 0));
+}
+
+static void assert_filled(const struct recording *r)
+{
+	assert_int_equal(r->facts.end, PERFDATA_WHOLE);
+	assert_int_equal(r->shown, 1);
+	assert_string_equal(r->events.list[1].name, "cycles");
+	assert_string_equal(r->events.list[2].name, "r1c2");
+	assert_true(r->events.list[1].by_freq);
+	assert_false(r->events.list[2].by_freq);
+	assert_int_equal(r->events.list[2].guest_samples, 1);
+	assert_int_equal(r->samples, 6 * SAMPLES);
+	assert_int_equal(r->weight, SAMPLES * (100 + 50 + 10 + 3 * 1000) + 142 * 21 + 15);
+	assert_int_equal(r->host_kernel, SAMPLES);
+	assert_int_equal(r->host_user, SAMPLES);
+	assert_int_equal(r->host_idle, SAMPLES);
+	assert_int_equal(r->guest_kernel, 2 * SAMPLES);
+	assert_int_equal(r->guest_user, SAMPLES);
+	assert_int_equal(r->last_ns - r->first_ns, (6 * SAMPLES - 1) * 1000000ULL);
+	assert_int_equal(r->strange, 0);
+	assert_int_equal(r->host_symbol_at, KERNEL + 0x40);
+	assert_int_equal(r->guest_count, 2);
+	assert_first_guest(r);
+	assert_int_equal(r->guests[1]->pid, 200);
+	assert_int_equal(r->guests[1]->kernel, SAMPLES);
+}
+
+static void try_format(bool pipe, bool swapped, int compressed, size_t step)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	perfmaker_init(&m, pipe, swapped);
+	fill(&m);
+	if (compressed)
+		perfmaker_compress(&m, compressed == 2, 1000);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, step, NULL);
+	assert_int_equal(r->facts.pipe, pipe);
+	assert_int_equal(r->facts.swapped, swapped);
+	assert_int_equal(r->facts.compressed, compressed != 0);
+	assert_filled(r);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* In a pipe also the attributes would be compressed, which perf does not do, but here it does not
+ * matter. */
+static void test_all_formats(void **state)
+{
+	static const size_t steps[] = {0, 4096, 1237};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		for (int compressed = 0; compressed < 3; compressed++) {
+			try_format(false, false, compressed, steps[i]);
+			try_format(false, true, compressed, steps[i]);
+			try_format(true, false, compressed, steps[i]);
+			try_format(true, true, compressed, steps[i]);
+		}
+	}
+}
+
+static void test_event_is_chosen(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	fill(&m);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, "r1c2");
+	assert_int_equal(r->shown, 2);
+	assert_int_equal(r->samples, 1);
+	assert_int_equal(r->guests[0]->kernel, 1);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* The first one has no samples of guests. */
+static void test_event_with_guests(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, false, false);
+	perfmaker_event(&m, PERF_TYPE_HARDWARE, 0, USUAL, 4000, true, second_ids, 2);
+	perfmaker_event(&m, PERF_TYPE_RAW, 7, USUAL, 4000, true, first_ids, 2);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->shown, 1);
+	assert_int_equal(r->samples, 1);
+	assert_int_equal(r->guest_count, 1);
+	recording_free(r);
+	r = read_out(&m, m.out.len, 0, "cycles");
+	assert_int_equal(r->shown, 0);
+	assert_int_equal(r->samples, 0);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* Cut anywhere: what is whole before that counts, and it is said. */
+static void cut_everywhere(bool pipe, bool compressed)
+{
+	struct perfmaker m;
+
+	perfmaker_init(&m, pipe, false);
+	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	if (pipe && compressed) {
+		perfmaker_deinit(&m);
+		return;
+	}
+	for (unsigned i = 0; i < 10; i++)
+		sample(&m, GK, KERNEL + i, 100, 105, 1);
+	if (compressed)
+		perfmaker_compress(&m, false, 40);
+	perfmaker_end(&m, true);
+	for (size_t cut = 1; cut < m.records.len; cut++) {
+		struct recording *r;
+		size_t records = m.records.len - (pipe ? 8 + 128 : 0);
+
+		if (cut >= records)
+			break;
+		r = read_out(&m, m.out.len - cut, 7, NULL);
+		assert_int_equal(r->facts.end,
+				 pipe && cut % 56 == 0 ? PERFDATA_WHOLE : PERFDATA_CUT);
+		if (!compressed)
+			assert_int_equal(r->samples, (records - cut) / 56);
+		assert_true(r->samples < 10);
+		recording_free(r);
+	}
+	perfmaker_deinit(&m);
+}
+
+static void test_cut_off(void **state)
+{
+	(void)state;
+	cut_everywhere(false, false);
+	cut_everywhere(true, false);
+	cut_everywhere(false, true);
+}
+
+static void test_unfinished(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, false, true);
+	fill(&m);
+	perfmaker_end(&m, false);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->facts.end, PERFDATA_UNFINISHED);
+	assert_int_equal(r->samples, 6 * SAMPLES);
+	recording_free(r);
+	r = read_out(&m, m.out.len - 3, 0, NULL);
+	assert_int_equal(r->facts.end, PERFDATA_CUT);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+static void test_damaged(void **state)
+{
+	static const uint64_t nothing[4] = {0};
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	buf_append(&m.records, nothing, sizeof(nothing));
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->facts.end, PERFDATA_DAMAGED);
+	assert_int_equal(r->facts.read, 16 + 8 + 128 + 56);
+	assert_int_equal(r->samples, 1);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* Bytes behind records that these do not count: trace data, AUX data. */
+static void test_bytes_behind_records(void **state)
+{
+	const uint64_t aux[5] = {24, 0, 0, 0, 0};
+	const uint32_t tracing[2] = {11, 0};
+	static const uint64_t filler[3] = {~0ULL, ~0ULL, ~0ULL};
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	perfmaker_record(&m, PERFDATA_AUXTRACE, 0, aux, sizeof(aux));
+	buf_append(&m.records, filler, 24);
+	perfmaker_record(&m, PERFDATA_HEADER_TRACING_DATA, 0, tracing, sizeof(tracing));
+	buf_append(&m.records, filler, 16);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 5, NULL);
+	assert_int_equal(r->facts.end, PERFDATA_WHOLE);
+	assert_int_equal(r->samples, 1);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* Without a period each sample stands for as many events as the attribute says; without a thread
+ * it is the default guest's. */
+static void test_few_fields(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	perfmaker_event(&m, PERF_TYPE_HARDWARE, 1, PERF_SAMPLE_IP | PERF_SAMPLE_ADDR, 12345, false,
+			NULL, 0);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->weight, 2 * 12345);
+	assert_int_equal(r->guest_count, 1);
+	assert_int_equal(r->guests[0]->pid, 0);
+	assert_int_equal(r->guests[0]->kernel, 2);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+static void refuse(const char *bytes, size_t n, bool seekable, const char *event, int err,
+		   const char *text)
+{
+	struct perfmaker_reading reading = {bytes, n, 0, 0};
+	struct perfdata_bytes from = perfmaker_bytes(&reading, seekable);
+	struct recording_config config = {.path = "made up", .event = event};
+	struct recording *r = NULL;
+	struct errmsg why = {0};
+
+	assert_int_equal(recording_read_bytes(&config, &from, 0, &r, &why), err);
+	assert_null(r);
+	assert_non_null(strstr(why.text, text));
+}
+
+static void test_refusals(void **state)
+{
+	struct perfmaker m;
+
+	(void)state;
+	refuse("", 0, true, NULL, -ENODATA, "is empty");
+	refuse("#!/bin/sh\necho hello\n", 20, true, NULL, -EBADMSG, "is no perf.data");
+	refuse("PERFILE2", 8, false, NULL, -EBADMSG, "cut off");
+	perfmaker_init(&m, false, false);
+	fill(&m);
+	perfmaker_end(&m, true);
+	refuse(m.out.data, 100, true, NULL, -EBADMSG, "cut off");
+	refuse(m.out.data, 200, true, NULL, -EBADMSG, "cut off");
+	refuse(m.out.data, m.out.len, false, NULL, -ESPIPE, "pipe");
+	refuse(m.out.data, m.out.len, true, "cpu-clock", -ENOENT, "it has cycles, r1c2");
+	perfmaker_deinit(&m);
+}
+
+static void test_only_some_guests(void **state)
+{
+	const pid_t only[] = {200};
+	struct perfmaker m;
+	struct perfmaker_reading reading;
+	struct perfdata_bytes bytes;
+	struct recording_config config = {.path = "x", .only = only, .only_count = 1};
+	struct recording *r = NULL;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	fill(&m);
+	perfmaker_end(&m, true);
+	reading = (struct perfmaker_reading){m.out.data, m.out.len, 0, 0};
+	bytes = perfmaker_bytes(&reading, false);
+	assert_int_equal(recording_read_bytes(&config, &bytes, 0, &r, NULL), 0);
+	assert_int_equal(r->guest_count, 1);
+	assert_int_equal(r->guests[0]->pid, 200);
+	assert_int_equal(r->samples, 6 * SAMPLES);
+	assert_int_equal(r->left_out, 2 * SAMPLES);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_formats),
+		cmocka_unit_test(test_event_is_chosen),
+		cmocka_unit_test(test_event_with_guests),
+		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_unfinished),
+		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_bytes_behind_records),
+		cmocka_unit_test(test_few_fields),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_only_some_guests),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
