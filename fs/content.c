@@ -208,6 +208,8 @@ static int make_top(const struct rooms *rooms, const struct guest_set *set, stru
 
 /* -- one guest --------------------------------------------------------------------------- */
 
+/* Whether the guest runs is said as it was when its VMM was asked last; who looks again soon wants
+ * to know it as it is now. */
 static int make_info(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
 {
 	CLEANUP_SYMBOLS const struct symbols *symbols =
@@ -215,6 +217,7 @@ static int make_info(const struct rooms *rooms, const struct guest_entry *e, str
 	struct render_when when = when_now();
 	struct symsrc_status status = {0};
 
+	guests_doubt(symsrc_guests(rooms->symsrc), e->guest->serial);
 	symsrc_status(rooms->symsrc, e->guest->serial, &status);
 	return render_info(e, &status, symbols, is_paused(rooms, e->guest->serial), &when, out);
 }

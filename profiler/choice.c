@@ -1,6 +1,7 @@
 #include "profiler/choice.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "symsrc/base/clock.h"
 
@@ -41,6 +42,13 @@ bool choice_perf_sees(const struct choice_facts *f, uint64_t length_ns, size_t v
 {
 	return guest_samples > 0 &&
 	       at_least(guest_samples, SEES_FROM_PERCENT, expected(f, length_ns) * vcpus);
+}
+
+bool choice_doubts_state(const char *state, bool saw, uint64_t guest_samples)
+{
+	if (!state[0])
+		return false;
+	return strcmp(state, "running") == 0 ? saw && guest_samples == 0 : guest_samples > 0;
 }
 
 bool choice_is_busy(uint64_t length_ns, uint64_t cpu_ns)

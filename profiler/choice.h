@@ -50,6 +50,11 @@ bool choice_is_open(const struct choice_facts *f);
 bool choice_perf_sees(const struct choice_facts *f, uint64_t length_ns, size_t vcpus,
 		      uint64_t guest_samples);
 
+/* Whether a window's samples contradict what QMP, which is asked rarely, said of the guest
+ * (struct guest.state): somebody has stopped it, or let it go on. saw: choice_perf_sees() of the
+ * window before. */
+bool choice_doubts_state(const char *state, bool saw, uint64_t guest_samples);
+
 /* True when that much CPU time is worth a look. */
 bool choice_is_busy(uint64_t length_ns, uint64_t cpu_ns);
 

@@ -293,12 +293,17 @@ static void watch_guest(struct engine *e, const struct guest *g, struct tally *t
 	struct choice_window window = {.length_ns = length_ns,
 				       .guest_samples = t->watch.window_samples};
 	struct choice_facts facts;
+	bool sees;
 
 	facts_of(e, g, &facts);
+	sees = choice_perf_sees(&facts, length_ns, g->vcpu_count, window.guest_samples);
+	if (choice_doubts_state(g->state, t->watch.saw, window.guest_samples))
+		guests_doubt(e->config.guests, g->serial);
+	t->watch.saw = sees;
 	t->watch.window_samples = 0;
 	if (!choice_is_open(&facts))
 		return;
-	if (choice_perf_sees(&facts, length_ns, g->vcpu_count, window.guest_samples)) {
+	if (sees) {
 		window.cpu_ns = length_ns * g->vcpu_count;
 		t->watch.has_process = false;
 	} else if (!vcpu_time(g, &t->watch, length_ns, &window.cpu_ns)) {

@@ -106,15 +106,23 @@ static void on_reset(struct qmpsession *s)
 		guests_new_epoch(s->owner->guests, s->serial, s->epoch, "QMP RESET");
 }
 
+/* Discovery, which publishes the state, asks rarely. */
+static void set_running(struct qmpsession *s, bool running)
+{
+	s->running = running;
+	if (s->guest->state[0] && running != (strcmp(s->guest->state, "running") == 0))
+		guests_doubt(s->owner->guests, s->serial);
+}
+
 static void on_event(void *ctx, const char *event, struct json_object *data)
 {
 	struct qmpsession *s = ctx;
 
 	(void)data;
 	if (strcmp(event, "STOP") == 0) {
-		s->running = false;
+		set_running(s, false);
 	} else if (strcmp(event, "RESUME") == 0) {
-		s->running = true;
+		set_running(s, true);
 	} else if (strcmp(event, "RESET") == 0) {
 		on_reset(s);
 	}
@@ -142,8 +150,8 @@ static void on_status(void *ctx, const struct qmp_reply *reply)
 		snprintf(s->failure, sizeof(s->failure), "QMP query-status: %s", reply->text);
 		return;
 	}
-	s->running = json_object_object_get_ex(reply->value, "running", &running) &&
-		     json_object_get_boolean(running);
+	set_running(s, json_object_object_get_ex(reply->value, "running", &running) &&
+			       json_object_get_boolean(running));
 	s->asked_ns = 0;
 	s->next_ns = 0;
 	clear_trouble(s);

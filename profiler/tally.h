@@ -57,6 +57,7 @@ struct tally_watch {
 	struct bootwatch boot; /* since the last tick */
 	struct stalewatch names;
 	uint64_t window_samples;       /* guest samples since the window began */
+	bool saw;		       /* many of them in the window before */
 	uint64_t process_ns, vcpus_ns; /* CPU time when it began */
 	bool has_process, has_vcpus;   /* which of them were taken */
 	struct choice choice;

@@ -271,10 +271,19 @@ int guests_new_epoch(struct guests *gs, uint64_t serial, uint32_t seen_epoch, co
 	return r;
 }
 
+static bool with_lock__is_doubted(const struct guests *gs, uint64_t serial)
+{
+	for (size_t i = 0; i < gs->doubt_count; i++) {
+		if (gs->doubts[i] == serial)
+			return true;
+	}
+	return false;
+}
+
 void guests_doubt(struct guests *gs, uint64_t serial)
 {
 	mutex_lock(&gs->lock);
-	if (gs->doubt_count < GUESTS_DOUBTS_MAX)
+	if (gs->doubt_count < GUESTS_DOUBTS_MAX && !with_lock__is_doubted(gs, serial))
 		gs->doubts[gs->doubt_count++] = serial;
 	mutex_unlock(&gs->lock);
 }

@@ -16,7 +16,7 @@
 
 #define VMM_SESSION_NS	     (3 * NSEC_PER_SEC)	 /* the longest session */
 #define VMM_SESSION_EVERY_NS (60 * NSEC_PER_SEC) /* between those that worked */
-#define VMM_SESSION_HASTE_NS (10 * NSEC_PER_SEC) /* the same when it is needed */
+#define VMM_SESSION_HASTE_NS (3 * NSEC_PER_SEC)	 /* the same when it is needed */
 #define VMM_SESSION_SOON_NS  (30 * NSEC_PER_SEC) /* the same while the guest does not run */
 #define VMM_SESSION_BACK_OFF (2 * NSEC_PER_SEC)	 /* after a failure; doubles with each */
 #define VMM_SETTLE_NS	     (5 * NSEC_PER_SEC)	 /* a new VM's vCPUs are looked for at each tick */

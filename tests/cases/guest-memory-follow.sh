@@ -64,12 +64,15 @@ guest qmp one balloon "{\"value\":$((300 << 20))}" >/dev/null
 ballooned() { [ "$(guest ask one 'grep MemTotal /proc/meminfo' | tr -dc 0-9)" -lt 300000 ]; }
 within "the balloon takes memory" 20 ballooned
 guest qmp one stop >/dev/null
+# Not a minute later, when its VMM is asked anyway.
+within "info says that it was stopped" 15 grep -qx 'state paused' "$g/info"
 before=$(use)
 echo refresh >"$g/control"
 sleep 1
 check "what the balloon took is not given back by reading" test "$(use)" -le "$before"
 echo "# of the guest's memory $before kB are there, after reading $(use)"
 guest qmp one cont '' balloon "{\"value\":$((512 << 20))}" >/dev/null
+within "info says that it goes on" 15 grep -qx 'state running' "$g/info"
 ask 'sleep 1; rmmod virtio_balloon'
 is_true one "balloon"
 

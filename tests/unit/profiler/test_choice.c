@@ -154,12 +154,24 @@ static void test_what_is_looked_at(void **state)
 	assert_false(choice_is_busy(CHOICE_WINDOW_NS, 299 * NSEC_PER_MSEC));
 }
 
+static void test_state(void **state)
+{
+	(void)state;
+	assert_false(choice_doubts_state("running", true, 700));
+	assert_true(choice_doubts_state("running", true, 0));	/* busy, then nothing at all */
+	assert_false(choice_doubts_state("running", false, 0)); /* idle */
+	assert_true(choice_doubts_state("paused", false, 1));
+	assert_false(choice_doubts_state("paused", false, 0));
+	assert_false(choice_doubts_state("", true, 0)); /* nobody said anything */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_auto),	       cmocka_unit_test(test_forced),
 		cmocka_unit_test(test_blind_and_back), cmocka_unit_test(test_not_blind),
 		cmocka_unit_test(test_low_frequency),  cmocka_unit_test(test_what_is_looked_at),
+		cmocka_unit_test(test_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

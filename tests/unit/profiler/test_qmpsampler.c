@@ -87,6 +87,7 @@ static void add_guest(struct world *w)
 	struct tally *t;
 
 	g->accel = GUEST_ACCEL_TCG;
+	snprintf(g->state, sizeof(g->state), "running");
 	snprintf(g->links.qmp_path, sizeof(g->links.qmp_path), "%s", w->socket);
 	guestmaker_publish(w->guests, &g, 1);
 	t = tally_of(w);
@@ -194,10 +195,12 @@ static void assert_is_left_alone(struct fakeqmp *f)
 	assert_true(commands < 10 * ((clock_now_ns() - start) / NSEC_PER_SEC));
 }
 
+/* And since it is known as one that runs, discovery is told to ask again. */
 static void test_paused_guest_is_left_alone(void **state)
 {
 	struct fakeqmp *f;
 	struct world w;
+	uint64_t serial = 0;
 
 	(void)state;
 	paused = true;
@@ -207,8 +210,14 @@ static void test_paused_guest_is_left_alone(void **state)
 	wait_until(fakeqmp_commands(f) > 0);
 	assert_is_left_alone(f);
 	assert_int_equal(kernel_of(&w), 0);
+	assert_true(guests_next_doubt(w.guests, &serial));
+	assert_int_equal(serial, 1);
 	paused = false;
 	wait_for(&w, 10);
+	while (guests_next_doubt(w.guests, &serial))
+		continue;
+	wait_for(&w, kernel_of(&w) + 100);
+	assert_false(guests_next_doubt(w.guests, &serial)); /* all is as it is said to be */
 	end(&w);
 	fakeqmp_stop(f);
 }

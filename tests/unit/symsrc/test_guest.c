@@ -179,8 +179,8 @@ static void test_doubts_are_taken_once(void **state)
 	assert_true(guests_next_doubt(gs, &serial));
 	assert_int_equal(serial, 7);
 	assert_false(guests_next_doubt(gs, &serial));
-	for (int i = 0; i < GUESTS_DOUBTS_MAX + 1; i++)
-		guests_doubt(gs, 1);
+	for (unsigned i = 0; i < 2 * (GUESTS_DOUBTS_MAX + 1); i++)
+		guests_doubt(gs, 1 + i / 2);
 	for (int i = 0; i < GUESTS_DOUBTS_MAX; i++)
 		assert_true(guests_next_doubt(gs, &serial));
 	assert_false(guests_next_doubt(gs, &serial));
