@@ -65,6 +65,7 @@ struct exits_row {
  * threads of a process together, by its tgid. */
 struct exits_thread {
 	uint32_t tgid;
+	uint32_t tid;  /* its key */
 	uint32_t vcpu; /* whether it is a vCPU's */
 	uint32_t mode; /* enum exits_time: what it would be doing if it ran */
 	uint32_t run;  /* enum exits_run */
@@ -80,9 +81,10 @@ struct exits_thread {
 	uint32_t vmm_is_err; /* vmm_reason is an errno */
 	uint64_t vmm_at;     /* 0: not there */
 	uint64_t vmm_reason;
-	uint64_t access_what; /* the access that this exit is about */
+	uint64_t access_what; /* the access that this exit is about, counted when the exit is */
 	uint32_t access_more;
-	uint32_t access_kind; /* 0: none (yet) */
+	uint32_t access_kind;	   /* 0: none (yet) */
+	uint32_t access_userspace; /* this access has reached the VMM */
 	uint32_t rows[EXITS_KINDS];
 	struct exits_sums other[EXITS_KINDS];
 	uint64_t events[EXITS_EVENTS];

@@ -108,17 +108,26 @@ static int set_constants(struct bpf_object *o, const struct exits_constants *con
 	return -ENOENT;
 }
 
+static const struct exits_hook *hook_of(const struct exits_plan *plan, const char *program)
+{
+	for (size_t i = 0; i < plan->hook_count; i++) {
+		if (strcmp(program, plan->hooks[i].program) == 0)
+			return &plan->hooks[i];
+	}
+	return NULL;
+}
+
 static void load_only_what_is_used(struct bpf_object *o, const struct exits_plan *plan)
 {
 	struct bpf_program *p;
 
 	bpf_object__for_each_program(p, o)
 	{
-		bool used = false;
+		const struct exits_hook *h = hook_of(plan, bpf_program__name(p));
 
-		for (size_t i = 0; i < plan->hook_count && !used; i++)
-			used = strcmp(bpf_program__name(p), plan->hooks[i].program) == 0;
-		bpf_program__set_autoload(p, used);
+		bpf_program__set_autoload(p, h != NULL);
+		if (h && h->raw)
+			bpf_program__set_type(p, BPF_PROG_TYPE_RAW_TRACEPOINT);
 	}
 }
 

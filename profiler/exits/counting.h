@@ -31,6 +31,10 @@
  * whoever includes this. */
 static int is_kernel_thread(__u32 *ret_tgid);
 
+/* A field of the event ctx, where there is a quicker way to it than bpf_probe_read_kernel(): false
+ * when not; likewise. */
+static int field_in_place(const char *ctx, struct exits_field f, __u64 *ret);
+
 /* What a program on a tracepoint returns so that others who listen there hear of the event, too. */
 #define PASS 1
 
@@ -44,6 +48,8 @@ static __always_inline __u64 field(const char *ctx, struct exits_field f)
 
 	if (f.offset < 0)
 		return 0;
+	if (field_in_place(ctx, f, &v8))
+		return v8;
 	if (f.size == 8) {
 		bpf_probe_read_kernel(&v8, 8, ctx + f.offset);
 		return v8;
@@ -84,6 +90,7 @@ static __noinline struct exits_thread *new_thread(__u32 id, __u32 tgid, __u32 vc
 		return 0;
 	}
 	t->tgid = tgid;
+	t->tid = id;
 	t->vcpu = vcpu;
 	t->mode = EXITS_UNKNOWN;
 	t->since = bpf_ktime_get_ns();
@@ -344,6 +351,19 @@ static __always_inline __u32 log2_of(__u64 v)
 	return n + (v >> 1 ? 1 : 0);
 }
 
+/* A time, and in which bucket it belongs. */
+struct exits_took {
+	__u64 ns;
+	__u32 bucket;
+};
+
+static __always_inline struct exits_took took(__u64 ns)
+{
+	__u32 bucket = log2_of(ns);
+
+	return (struct exits_took){ns, bucket < EXITS_BUCKETS ? bucket : EXITS_BUCKETS - 1};
+}
+
 static __always_inline void add_time(struct exits_sums *s, __u64 ns)
 {
 	if (s->timed == 0 || ns < s->min)
@@ -354,44 +374,34 @@ static __always_inline void add_time(struct exits_sums *s, __u64 ns)
 	s->total += ns;
 }
 
-static __noinline int count_row(struct exits_thread *t, struct exits_row *row, __u32 kind, __u64 ns,
-				__u32 userspace)
+static __always_inline void count_row(struct exits_thread *t, struct exits_row *row, __u32 kind,
+				      struct exits_took time, __u32 userspace)
 {
 	struct exits_sums *s;
 
-	if (!t || kind >= EXITS_KINDS)
-		return 0;
+	/* Compared as it is: the verifier is to see it. */
+	asm volatile("" : "+r"(kind));
+	if (kind >= EXITS_KINDS)
+		return;
 	s = row ? &row->sums : &t->other[kind];
 	s->count++;
 	s->userspace += userspace;
-	add_time(s, ns);
-	if (row) {
-		__u32 bucket = log2_of(ns);
-
-		if (bucket >= EXITS_BUCKETS)
-			bucket = EXITS_BUCKETS - 1;
-		row->buckets[bucket]++;
-	}
-	return 0;
-}
-
-/* Without its time: that of an access is known at the entry. */
-static __always_inline void count_only(struct exits_thread *t, struct exits_row *row, __u32 kind)
-{
-	struct exits_sums *s = row ? &row->sums : &t->other[kind];
-
-	s->count++;
+	add_time(s, time.ns);
+	if (row && time.bucket < EXITS_BUCKETS)
+		row->buckets[time.bucket]++;
 }
 
 static __always_inline struct exits_row *own_row(struct exits_thread *t, __u32 kind, __u64 what,
 						 __u32 more)
 {
-	return row_of(t, kind, what, more, (__u32)bpf_get_current_pid_tgid());
+	return row_of(t, kind, what, more, t->tid);
 }
 
 /* ---- accesses: MMIO, ports, MSRs ----------------------------------------------------------- */
 
-static __noinline int credit_access(struct exits_thread *t, __u64 ns, __u32 timed, __u32 userspace)
+/* Where no exit goes before it, an access counts at once; else at the entry, which knows its time.
+ * When one exit has several, the last one has it. */
+static __noinline int count_access(struct exits_thread *t, __u32 count, __u32 userspace)
 {
 	struct exits_row *row;
 	struct exits_sums *s;
@@ -404,15 +414,8 @@ static __noinline int credit_access(struct exits_thread *t, __u64 ns, __u32 time
 		return 0;
 	row = own_row(t, kind, t->access_what, t->access_more);
 	s = row ? &row->sums : &t->other[kind];
+	s->count += count;
 	s->userspace += userspace;
-	if (!timed)
-		return 0;
-	add_time(s, ns);
-	if (row) {
-		__u32 bucket = log2_of(ns);
-
-		row->buckets[bucket < EXITS_BUCKETS ? bucket : EXITS_BUCKETS - 1]++;
-	}
 	return 0;
 }
 
@@ -421,16 +424,25 @@ static __noinline int begin_access(struct exits_thread *t, __u32 kind, __u64 wha
 {
 	if (!t || kind < EXITS_MMIO || kind > EXITS_FAST_MMIO)
 		return 0;
-	count_only(t, own_row(t, kind, what, more), kind);
+	if (t->in_exit && t->access_kind)
+		count_access(t, 1, t->access_userspace);
 	t->access_kind = kind;
 	t->access_what = what;
 	t->access_more = more;
-	if (t->vmm_wants == kind) {
+	t->access_userspace = t->vmm_wants == kind && !more;
+	if (t->vmm_wants == kind)
 		t->vmm_wants = 0;
-		if (!more)
-			credit_access(t, 0, 0, 1);
-	}
+	if (!t->in_exit)
+		count_access(t, 1, t->access_userspace);
 	return 0;
+}
+
+/* The VMM is asked for the access that was told of. */
+static __always_inline void access_reaches_vmm(struct exits_thread *t)
+{
+	t->access_userspace = 1;
+	if (!t->in_exit)
+		count_access(t, 0, 1);
 }
 
 static __always_inline __u32 kind_that_vmm_handles(__u64 reason)
@@ -529,20 +541,25 @@ static __always_inline void finish_vmm(struct exits_thread *t, __u64 now)
 	if (!t->vmm_at)
 		return;
 	row = own_row(t, EXITS_VMM, t->vmm_reason, t->vmm_is_err);
-	count_row(t, row, EXITS_VMM, now - t->vmm_at, 1);
+	count_row(t, row, EXITS_VMM, took(now - t->vmm_at), 1);
 	t->vmm_at = 0;
 }
 
 static __always_inline void finish_exit(struct exits_thread *t, __u64 now)
 {
+	struct exits_took time;
 	struct exits_row *row;
+	__u32 kind = t->access_kind;
 
 	if (!t->in_exit)
 		return;
+	time = took(now - t->exit_at);
 	row = own_row(t, EXITS_REASON, t->reason, t->isa);
-	count_row(t, row, EXITS_REASON, now - t->exit_at, t->userspace);
-	if (t->access_kind)
-		credit_access(t, now - t->exit_at, 1, 0);
+	count_row(t, row, EXITS_REASON, time, t->userspace);
+	if (kind >= EXITS_MMIO && kind <= EXITS_FAST_MMIO) {
+		row = own_row(t, kind, t->access_what, t->access_more);
+		count_row(t, row, kind, time, t->access_userspace);
+	}
 	t->in_exit = 0;
 }
 
@@ -598,10 +615,10 @@ PROGRAM int on_userspace(void *ctx)
 	kind = t->vmm_is_err ? 0 : kind_that_vmm_handles(t->vmm_reason);
 	t->vmm_wants = kind;
 	if (kind && t->access_kind == kind && t->access_more) {
-		credit_access(t, 0, 0, 1);
+		access_reaches_vmm(t);
 		t->vmm_wants = 0;
 	}
-	if (!t->entered)
+	if (!t->in_exit)
 		t->access_kind = 0;
 	return PASS;
 }

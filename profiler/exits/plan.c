@@ -187,7 +187,7 @@ static void add_event(const struct making *m, const struct tracefs_event *e)
 		snprintf(generic, sizeof(generic), "event_%03o", (unsigned)index);
 		program = generic;
 	}
-	add_hook(plan, e, program, program == generic);
+	add_hook(plan, e, program, program == generic || strcmp(program, "on_entry") == 0);
 }
 
 /* Events that are no kvm:* ones, or that two programs count. */
@@ -201,7 +201,8 @@ static void add_hooks_of(const struct making *m, const char *system, const char 
 	for (size_t i = 0; i < list.count; i++) {
 		for (size_t k = 0; k < count; k++) {
 			if (events[k] && strcmp(list.list[i].name, events[k]) == 0)
-				add_hook(m->plan, &list.list[i], programs[k], false);
+				add_hook(m->plan, &list.list[i], programs[k],
+					 strcmp(programs[k], "on_entry") == 0);
 		}
 	}
 	tracefs_events_deinit(&list);

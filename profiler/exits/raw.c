@@ -250,34 +250,44 @@ static void take_times(const struct exits_raw *raw, const struct exits_raw *befo
 	ret->entered = ret->entered || th->t.entered;
 }
 
-/* An exit that is still being handled counts, as it does for perf; its time is not known yet. */
-static int take_unfinished(const struct exits_raw *raw, const struct exits_raw_thread *th,
-			   uint32_t tgid, struct exits *ret)
+static int take_one_more(const struct exits_key *key, uint32_t userspace, struct exits *ret)
 {
-	struct exits_raw_row r = {.key = {.what = th->t.reason,
-					  .more = th->t.isa,
-					  .kind = EXITS_REASON,
-					  .tgid = tgid}};
-	struct exits_list *l = &ret->lists[EXITS_REASON];
+	const struct exits_row row = {.sums = {.count = 1, .userspace = userspace ? 1 : 0}};
+	struct exits_list *l = &ret->lists[key->kind];
 	struct exits_line *line;
 
-	(void)raw;
-	if (!th->t.in_exit)
-		return 0;
-	r.row.sums.count = 1;
-	r.row.sums.userspace = th->t.userspace ? 1 : 0;
 	for (size_t i = 0; i < l->count; i++) {
-		if (same_thing(&l->lines[i].key, &r.key)) {
-			add(&l->lines[i].row, &r.row);
+		if (same_thing(&l->lines[i].key, key)) {
+			add(&l->lines[i].row, &row);
 			return 0;
 		}
 	}
 	line = append(l);
 	if (!line)
 		return -ENOMEM;
-	line->key = r.key;
-	line->row = r.row;
+	line->key = *key;
+	line->row = row;
 	return 0;
+}
+
+/* An exit that is still being handled counts, as it does for perf, and so does its access; their
+ * time is not known yet. */
+static int take_unfinished(const struct exits_thread *t, struct exits *ret)
+{
+	const struct exits_key exit = {
+		.what = t->reason, .more = t->isa, .kind = EXITS_REASON, .tgid = t->tgid};
+	const struct exits_key access = {.what = t->access_what,
+					 .more = t->access_more,
+					 .kind = t->access_kind,
+					 .tgid = t->tgid};
+	int r;
+
+	if (!t->in_exit)
+		return 0;
+	r = take_one_more(&exit, t->userspace, ret);
+	if (r == 0 && access.kind >= EXITS_MMIO && access.kind <= EXITS_FAST_MMIO)
+		r = take_one_more(&access, t->access_userspace, ret);
+	return r;
 }
 
 static bool was_unfinished(const struct exits_raw *before, const struct exits_raw_thread *th)
@@ -326,7 +336,7 @@ static int take_threads(const struct exits_raw *raw, const struct exits_raw *bef
 		if (!th->t.vcpu)
 			continue;
 		take_times(raw, before, th, ret);
-		if (!was_unfinished(before, th) && take_unfinished(raw, th, th->t.tgid, ret) < 0)
+		if (!was_unfinished(before, th) && take_unfinished(&th->t, ret) < 0)
 			return -ENOMEM;
 	}
 	return 0;

@@ -175,6 +175,25 @@ static void test_from_exit_to_entry(void **state)
 	assert_int_equal(event_count("kvm_entry"), 4);
 }
 
+/* What is read while an exit is being handled has its accesses, once. */
+static void test_accesses_of_an_unfinished_exit(void **state)
+{
+	(void)state;
+	happens("on_entry", 0, (struct event){0});
+	happens("on_exit", 100, (struct event){.reason = 0x7b});
+	happens("on_pio", 10, (struct event){.write = 1, .what = 0x80});
+	happens("on_pio", 10, (struct event){.write = 1, .what = 0x81});
+	happens("on_userspace", 20, (struct event){.vmm_reason = 2});
+	for (int i = 0; i < 2; i++) {
+		show(GUEST);
+		assert_int_equal(count_of(EXITS_PIO, "0x0080:W"), 1);
+		assert_int_equal(count_of(EXITS_PIO, "0x0081:W"), 1);
+		assert_int_equal(shown.lists[EXITS_PIO].lines[0].row.sums.userspace, 0);
+		assert_int_equal(shown.lists[EXITS_PIO].lines[1].row.sums.userspace, 1);
+		happens("on_entry", 270, (struct event){0});
+	}
+}
+
 static void test_sleep_and_waiting(void **state)
 {
 	(void)state;
@@ -350,6 +369,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(test_from_exit_to_entry),	  TEST(test_accesses_of_an_unfinished_exit),
 		TEST(test_from_exit_to_entry),	  TEST(test_sleep_and_waiting),
 		TEST(test_nobody_takes_all_rows), TEST(test_others_are_forgotten),
 		TEST(test_whose_interrupts),	  TEST(test_only_counted),
