@@ -23,7 +23,7 @@ say    = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 LIBS := fuse3:3.14:libfuse3-dev libssh:0.10:libssh-dev libelf:0.188:libelf-dev libzstd:1.5.2:libzstd-dev \
 	libbpf:1.1:libbpf-dev libtraceevent:1.7:libtraceevent-dev json-c:0.16:libjson-c-dev zlib:1.2:zlib1g-dev
 
-NEEDS_NO_LIBS := help clean uninstall deps demo check bench lint
+NEEDS_NO_LIBS := help clean uninstall deps demo check bench bench-lab lint
 ifneq ($(filter-out $(NEEDS_NO_LIBS),$(or $(MAKECMDGOALS),all)),)
 missing := $(strip $(foreach l,$(LIBS),$(shell $(PKG_CONFIG) --atleast-version=$(word 2,$(subst :, ,$(l))) \
 	$(word 1,$(subst :, ,$(l))) || echo $(word 3,$(subst :, ,$(l))))))
@@ -124,7 +124,7 @@ $(foreach r,$(ROOMS),$(eval $(call unit_rule,$(r))))
 
 $(BUILD)/tests/unit/symsrc/test_virtio_guest: | $(BUILD)/kvmprofs-guest
 
-.PHONY: unit-tests check check-unit demo bench deps fuzz lint
+.PHONY: unit-tests check check-unit demo bench bench-lab deps fuzz lint
 unit-tests: $(unit_bin)
 
 # What the tests and the demo need, from Debian's packages; does nothing when all is there.
@@ -149,6 +149,11 @@ demo:
 bench:
 	@tests/install-deps
 	@tests/bench/run --build '$(BUILD)'
+
+# What wants a KVM whose exits are traced, in the lab's.
+bench-lab:
+	@tests/install-deps
+	@tests/bench/run --build '$(BUILD)' --lab
 
 lint:
 	@tests/install-deps
@@ -179,8 +184,12 @@ bench_bin := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(libs_of_fs)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+# A guest that is nothing but a storm of exits; libc is all it needs.
+$(BUILD)/tests/bench/storm: $(BUILD)/tests/bench/storm.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 .PHONY: bench-bin
-bench-bin: $(bench_bin)
+bench-bin: $(bench_bin) $(BUILD)/tests/bench/storm
 
 # ---- install ------------------------------------------------------------------------------------
 .PHONY: install uninstall clean help
@@ -200,7 +209,7 @@ help:
 	@echo 'make                the program, as build/kvmprofs'
 	@echo 'make demo           everything on a fresh Debian machine: install, build, a guest of its own, a look'
 	@echo 'make check          all tests, installing what they need; FLOORS="unit fs" for some of them'
-	@echo 'make bench          speed beside the peers'
+	@echo 'make bench          speed beside the peers; make bench-lab: with the exits of the lab'"'"'s KVM, in minutes'
 	@echo 'make lint           clang-format, clang-tidy, cppcheck, the include direction, function length'
 	@echo 'make fuzz           the fuzzers, as build-fuzz/fuzz_*'
 	@echo 'make guest-helper   the program for guests without an agent, as build/kvmprofs-guest (see examples/)'
