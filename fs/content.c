@@ -69,6 +69,13 @@ static uint64_t resident_bytes(void)
 	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static bool is_paused(const struct rooms *rooms, uint64_t serial)
+{
+	struct profiler_counts counts;
+
+	return profiler_counts(rooms->profiler, serial, &counts) == 0 && counts.paused;
+}
+
 static void get_status(const struct rooms *rooms, const struct guest_set *set,
 		       struct render_status *s)
 {
@@ -80,6 +87,8 @@ static void get_status(const struct rooms *rooms, const struct guest_set *set,
 				    .guests = set->count,
 				    .rss_bytes = resident_bytes()};
 	profiler_totals(rooms->profiler, &s->totals);
+	for (size_t i = 0; i < set->count; i++)
+		s->guests_paused += is_paused(rooms, set->entries[i].guest->serial);
 	if (getrusage(RUSAGE_SELF, &usage) == 0) {
 		s->cpu_user_ns = timeval_ns(&usage.ru_utime);
 		s->cpu_system_ns = timeval_ns(&usage.ru_stime);
@@ -114,7 +123,9 @@ static int make_utilization(const struct rooms *rooms, const struct guest_set *s
 		list[n].guest = set->entries[i].guest;
 		/* A guest that the profiler does not know yet has no samples. */
 		if (profiler_shares(rooms->profiler, list[n].guest->serial, &list[n].shares) < 0)
-			list[n].shares = (struct profiler_shares){.total = host.total};
+			list[n].shares = (struct profiler_shares){.total = host.total,
+								  .no_perf = host.no_perf};
+		list[n].paused = is_paused(rooms, list[n].guest->serial);
 		n++;
 	}
 	return render_utilization(&host, list, n, out);
@@ -208,7 +219,7 @@ static int make_info(const struct rooms *rooms, const struct guest_entry *e, str
 
 	guests_doubt(symsrc_guests(rooms->symsrc), e->guest->serial);
 	symsrc_status(rooms->symsrc, e->guest->serial, &status);
-	return render_info(e, &status, symbols, &when, out);
+	return render_info(e, &status, symbols, is_paused(rooms, e->guest->serial), &when, out);
 }
 
 /* An empty profile for a guest that the profiler does not know yet: a file in a format is one
@@ -341,13 +352,13 @@ static int make_vcpus(const struct rooms *rooms, const struct guest_entry *e, st
 		threads[i] = profiler_recording(rooms->profiler)
 				     ? (struct render_thread){.cpu = -1}
 				     : thread_now(e->guest->pid, vcpus[i].tid);
-	return render_vcpus(vcpus, threads, (size_t)n, out);
+	return render_vcpus(vcpus, threads, (size_t)n, is_paused(rooms, e->guest->serial), out);
 }
 
 static int make_guest_utilization(const struct rooms *rooms, const struct guest_entry *e,
 				  struct buf *out)
 {
-	struct render_share s = {.guest = e->guest};
+	struct render_share s = {.guest = e->guest, .paused = is_paused(rooms, e->guest->serial)};
 
 	profiler_shares(rooms->profiler, e->guest->serial, &s.shares);
 	return render_utilization(NULL, &s, 1, out);

@@ -65,6 +65,13 @@ int render_word(struct buf *out, const char *text)
 	return out->err;
 }
 
+int render_paused(struct buf *out, const struct guest *guest)
+{
+	buf_printf(out, "# paused: %d ", (int)guest->pid);
+	render_text(out, guest->name);
+	return buf_append_char(out, '\n');
+}
+
 /* Where the quoting of c is told; NULL: it stands for itself. */
 static const char *quote_of(char c, const struct render_quote *list)
 {

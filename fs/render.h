@@ -40,6 +40,8 @@ int render_line(struct buf *out, const char *key, const char *value);
 int render_line_u64(struct buf *out, const char *key, uint64_t value);
 /* One column: as render_text(), and blanks are escaped too; "-" when empty. */
 int render_word(struct buf *out, const char *text);
+/* "# paused: PID NAME": a guest whose samples are not counted now. */
+int render_paused(struct buf *out, const struct guest *guest);
 
 /* What a format writes in the place of a character; a list of them ends with c 0. */
 struct render_quote {
@@ -82,6 +84,7 @@ struct render_status {
 	size_t guests;
 	uint64_t cpu_user_ns, cpu_system_ns; /* of the daemon itself */
 	uint64_t rss_bytes, rss_peak_bytes;
+	size_t guests_paused;
 };
 int render_status(const struct render_status *s, const struct render_when *when, struct buf *out);
 
@@ -100,6 +103,7 @@ int render_metrics(const struct render_status *s, const struct render_metrics_gu
 struct render_share {
 	const struct guest *guest;
 	struct profiler_shares shares;
+	bool paused;
 };
 /* host: the whole machine, or NULL to leave its line out (a guest's own file). */
 int render_utilization(const struct profiler_shares *host, const struct render_share *guests,
@@ -151,7 +155,8 @@ int render_events(const struct guest *guest, const struct exits *e, const struct
 
 /* symbols: of the current epoch, or NULL. */
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
-		const struct symbols *symbols, const struct render_when *when, struct buf *out);
+		const struct symbols *symbols, bool paused, const struct render_when *when,
+		struct buf *out);
 
 int render_buildids(const struct symbols *symbols, struct buf *out);
 
@@ -166,6 +171,6 @@ struct render_thread {
 };
 /* threads: one for each of vcpus. */
 int render_vcpus(const struct profiler_vcpu *vcpus, const struct render_thread *threads,
-		 size_t count, struct buf *out);
+		 size_t count, bool paused, struct buf *out);
 
 #endif

@@ -152,9 +152,11 @@ static void modules_lines(const struct symsrc_status *st, struct buf *out)
 }
 
 int render_info(const struct guest_entry *entry, const struct symsrc_status *status,
-		const struct symbols *symbols, const struct render_when *when, struct buf *out)
+		const struct symbols *symbols, bool paused, const struct render_when *when,
+		struct buf *out)
 {
 	guest_lines(entry, when, out);
+	render_line(out, "paused", paused ? "yes" : "no");
 	symbol_lines(symbols, out);
 	source_lines(status, symbols, when, out);
 	modules_lines(status, out);

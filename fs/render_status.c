@@ -69,6 +69,21 @@ static void recording(const struct recording *r, struct buf *out)
 	render_line_u64(out, "samples_left_out", r->strange);
 }
 
+/* Without perf zeros would look as if something had been measured. A recording's samples count. */
+static bool has_samples(const struct profiler_totals *t)
+{
+	return t->perf_running || t->samples;
+}
+
+static void perf_line(const struct profiler_totals *t, const char *key, uint64_t value,
+		      struct buf *out)
+{
+	if (has_samples(t))
+		render_line_u64(out, key, value);
+	else
+		render_line(out, key, "");
+}
+
 static void sampling(const struct profiler_totals *t, struct buf *out)
 {
 	if (t->recording)
@@ -79,16 +94,16 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 	render_line(out, "event_reason", t->event_reason);
 	render_line_u64(out, "frequency", t->freq);
 	render_line_u64(out, "cpus", t->cpus);
-	render_line_u64(out, "samples", t->samples);
-	render_line_u64(out, "samples_guest", t->guest_samples);
+	perf_line(t, "samples", t->samples, out);
+	perf_line(t, "samples_guest", t->guest_samples, out);
 	render_line_u64(out, "samples_qmp", t->qmp_samples);
-	render_line_u64(out, "samples_host_kernel", t->host_kernel);
-	render_line_u64(out, "samples_host_user", t->host_user);
-	render_line_u64(out, "samples_host_idle", t->host_idle);
-	render_line_u64(out, "samples_unknown_guest", t->stranger_guest);
-	render_line_u64(out, "lost", t->lost);
-	render_line(out, "lost_is", t->lost_exact ? "exact" : "at least");
-	render_line_u64(out, "throttled", t->throttled);
+	perf_line(t, "samples_host_kernel", t->host_kernel, out);
+	perf_line(t, "samples_host_user", t->host_user, out);
+	perf_line(t, "samples_host_idle", t->host_idle, out);
+	perf_line(t, "samples_unknown_guest", t->stranger_guest, out);
+	perf_line(t, "lost", t->lost, out);
+	render_line(out, "lost_is", !has_samples(t) ? "" : t->lost_exact ? "exact" : "at least");
+	perf_line(t, "throttled", t->throttled, out);
 	render_line(out, "exits_engine", t->exits.engine);
 	if (!t->exits.runs)
 		return;
@@ -114,6 +129,7 @@ int render_status(const struct render_status *s, const struct render_when *when,
 	render_line_u64(out, "pid", (uint64_t)s->pid);
 	line_seconds(out, "uptime", uptime);
 	render_line_u64(out, "guests", s->guests);
+	render_line_u64(out, "guests_paused", s->guests_paused);
 	render_line(out, "sampler", choice_name(s->sampler));
 	sampling(&s->totals, out);
 	render_line_u64(out, "snapshots", s->totals.snapshots);

@@ -67,6 +67,14 @@ static void share(const char *what, uint64_t part, uint64_t total, struct buf *o
 static void headline(const struct profiler_shares *host, const struct render_when *when,
 		     struct buf *out)
 {
+	if (host->no_perf) {
+		buf_append_str(out,
+			       "# host kernel -, host user -, guest kernel -, guest user -: not "
+			       "measured, perf does not run; status says why; at ");
+		render_date(out, when, when->now_ns);
+		buf_append_char(out, '\n');
+		return;
+	}
 	buf_append_str(out, "# ");
 	share("host kernel", host->host_kernel, host->total, out);
 	share(", host user", host->host_user, host->total, out);
@@ -116,7 +124,12 @@ int render_top(const struct profiler_shares *host, const struct render_profile *
 		n += collect(&guests[i], rows + n);
 	qsort(rows, n, sizeof(*rows), hotter_first);
 	headline(host, when, out);
-	buf_printf(out, "# lost: %" PRIu64 "\n", host->lost);
+	if (!host->no_perf)
+		buf_printf(out, "# lost: %" PRIu64 "\n", host->lost);
+	for (size_t i = 0; i < count; i++) {
+		if (guests[i].profile->paused)
+			render_paused(out, guests[i].guest);
+	}
 	buf_printf(out, "# guests: %zu\n# OVERHEAD SAMPLES TYPE SYMBOL OBJECT PID NAME\n", count);
 	for (size_t i = 0; i < n && i < RENDER_TOP_ROWS; i++)
 		row(&rows[i], whole, out);

@@ -3,20 +3,33 @@
 
 #include <inttypes.h>
 
+static void percent(int width, bool is_known, uint64_t part, uint64_t total, struct buf *out)
+{
+	if (is_known)
+		render_percent(out, width, part, total);
+	else
+		buf_printf(out, "%*s", width, "-");
+}
+
+/* Without perf the registers of guests are all that is known. */
 static void row(const struct profiler_shares *s, pid_t pid, const char *name, struct buf *out)
 {
-	render_percent(out, 7, s->host_kernel, s->total);
-	render_percent(out, 7, s->host_user, s->total);
-	render_percent(out, 10, s->guest_kernel, s->total);
-	render_percent(out, 9, s->guest_user, s->total);
+	bool guest = !s->no_perf || (pid && s->total);
+
+	percent(7, !s->no_perf, s->host_kernel, s->total, out);
+	percent(7, !s->no_perf, s->host_user, s->total, out);
+	percent(10, guest, s->guest_kernel, s->total, out);
+	percent(9, guest, s->guest_user, s->total, out);
 	buf_printf(out, " %7d ", (int)pid);
 	render_text(out, name);
 	buf_append_char(out, '\n');
 }
 
-static void lost(const struct profiler_shares *s, struct buf *out)
+static void header(const struct profiler_shares *s, struct buf *out)
 {
-	if (s->lost)
+	if (s->no_perf)
+		buf_append_str(out, "# -: not measured, perf does not run; status says why\n");
+	else if (s->lost)
 		buf_printf(out, "# lost: %" PRIu64 "\n", s->lost);
 }
 
@@ -24,9 +37,13 @@ int render_utilization(const struct profiler_shares *host, const struct render_s
 		       size_t count, struct buf *out)
 {
 	if (host)
-		lost(host, out);
+		header(host, out);
 	else if (count)
-		lost(&guests[0].shares, out);
+		header(&guests[0].shares, out);
+	for (size_t i = 0; i < count && !out->err; i++) {
+		if (guests[i].paused)
+			render_paused(out, guests[i].guest);
+	}
 	buf_append_str(out, "#  SYS     US GUEST_SYS GUEST_US     PID NAME\n");
 	if (host)
 		row(host, 0, "[host]", out);

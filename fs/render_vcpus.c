@@ -18,8 +18,10 @@ static void row(const struct profiler_vcpu *v, const struct render_thread *t, st
 }
 
 int render_vcpus(const struct profiler_vcpu *vcpus, const struct render_thread *threads,
-		 size_t count, struct buf *out)
+		 size_t count, bool paused, struct buf *out)
 {
+	if (paused)
+		buf_append_str(out, "# paused: samples are not counted now\n");
 	buf_append_str(out, "# INDEX TID CPU STATE SAMPLES EXITS\n");
 	for (size_t i = 0; i < count && !out->err; i++)
 		row(&vcpus[i], &threads[i], out);

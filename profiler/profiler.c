@@ -313,6 +313,7 @@ static void host_shares(struct profiler *p, struct profiler_shares *ret)
 		.guest_user = p->totals.guest_user,
 		.total = p->totals.door.samples,
 		.lost = p->totals.door.lost,
+		.no_perf = !p->totals.door.perf_running && !p->totals.door.samples,
 	};
 	mutex_unlock(&p->totals.lock);
 }
@@ -337,6 +338,7 @@ static int guest_shares(struct profiler *p, struct tally *t, struct profiler_sha
 		.elapsed_ns = clock_now_ns() - copy.since_ns,
 	};
 	shares_make(&copy, &host, ret);
+	ret->no_perf = !totals.perf_running && !totals.samples;
 	tally_copy_deinit(&copy);
 	return 0;
 }

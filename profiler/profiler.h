@@ -90,6 +90,7 @@ struct profiler_shares {
 	uint64_t guest_user;
 	uint64_t total; /* all samples of all CPUs in that time, idle ones too */
 	uint64_t lost;	/* of all CPUs that the kernel could not write, not in total */
+	bool no_perf;	/* host_* and lost are not known: no samples of perf, live or recorded */
 };
 /* serial 0: the host as a whole (guest_* are sums). -ESRCH when there is no such guest. */
 int profiler_shares(struct profiler *p, uint64_t serial, struct profiler_shares *ret);

@@ -12,6 +12,7 @@
 #include "profiler/cpus.h"
 #include "profiler/exits/tables.h"
 #include "profiler/record.h"
+#include "profiler/ringmerge.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/lock.h"
@@ -35,12 +36,6 @@ struct place {
 	struct cpugroup groups[SETS];
 };
 
-/* The next event of a ring. */
-struct head {
-	uint64_t time;
-	struct cpugroup *group;
-};
-
 struct exits_rings {
 	struct exits_source source;
 	/* Constant. */
@@ -54,9 +49,9 @@ struct exits_rings {
 	size_t place_count;	    /* lock */
 	struct place **places;	    /* lock */
 	uint64_t lost[SETS];	    /* lock; of rings that are closed */
-	size_t head_count;	    /* lock */
-	struct head *heads; /* lock; a heap, the earliest first; room for all rings of all places */
-	struct ring_scratch scratch; /* lock */
+	size_t ring_count;	    /* lock */
+	struct ring **rings;	    /* lock; all of the places' */
+	struct ringmerge merge;	    /* lock */
 };
 
 static struct exits_rings *of(struct exits_source *s)
@@ -65,14 +60,11 @@ static struct exits_rings *of(struct exits_source *s)
 }
 
 /* ---- counting ----------------------------------------------------------------------------------
- *
- * A thread's events lie in the rings of all CPUs that it ran on, so those of all rings are taken in
- * the order of their times, up to a moment before the rings were looked at: what a thread did after
- * that may be seen in one ring while what it did before is not yet in another.
  */
 
-static void count_one(struct exits_rings *r, const struct perf_event_header *h)
+static void count_one(void *ctx, const struct perf_event_header *h)
 {
+	struct exits_rings *r = ctx;
 	struct trace_sample s;
 	uint16_t id;
 
@@ -83,96 +75,29 @@ static void count_one(struct exits_rings *r, const struct perf_event_header *h)
 		exits_tables_count(&r->tables, &r->hooks[i - 1].counting, &s);
 }
 
-static bool is_event(struct cpugroup *g, const struct perf_event_header *h)
+static bool time_of(void *ctx, struct ring *ring, const struct perf_event_header *h, uint64_t *ret)
 {
+	struct cpugroup *g = (struct cpugroup *)((char *)ring - offsetof(struct cpugroup, ring));
+	struct trace_sample s;
 	struct record record;
 
-	if (h->type == PERF_RECORD_SAMPLE)
+	(void)ctx;
+	if (h->type == PERF_RECORD_SAMPLE && trace_sample_decode(h, &s) == 0) {
+		*ret = s.time;
 		return true;
+	}
 	if (!g->exact_lost && record_decode(h, &record) == 0 && record.kind == RECORD_LOST)
 		g->lost += record.lost;
 	return false;
 }
 
-/* The time of the ring's next event, which stays there. False: there is none. */
-static bool peek(struct exits_rings *r, struct cpugroup *g, uint64_t *ret)
-{
-	const struct perf_event_header *h;
-	struct trace_sample s;
-
-	while ((h = ring_next(&g->ring, &r->scratch))) {
-		if (!is_event(g, h) || trace_sample_decode(h, &s) < 0)
-			continue;
-		*ret = s.time;
-		ring_put_back(&g->ring, h);
-		return true;
-	}
-	return false;
-}
-
-/* Moves the head at i, whose time may have grown, to where it belongs. */
-static void sift_down(struct exits_rings *r, size_t i)
-{
-	struct head moving = r->heads[i];
-
-	for (;;) {
-		size_t child = 2 * i + 1;
-
-		if (child >= r->head_count)
-			break;
-		if (child + 1 < r->head_count && r->heads[child + 1].time < r->heads[child].time)
-			child++;
-		if (moving.time <= r->heads[child].time)
-			break;
-		r->heads[i] = r->heads[child];
-		i = child;
-	}
-	r->heads[i] = moving;
-}
-
-static void begin(struct exits_rings *r, struct cpugroup *g, uint64_t until)
-{
-	uint64_t time;
-
-	if (g->count == 0)
-		return;
-	ring_begin(&g->ring);
-	if (peek(r, g, &time) && time < until)
-		r->heads[r->head_count++] = (struct head){time, g};
-}
-
-static void take_first(struct exits_rings *r, uint64_t until)
-{
-	struct head *first = &r->heads[0];
-	struct cpugroup *g = first->group;
-
-	count_one(r, ring_next(&g->ring, &r->scratch));
-	if (!peek(r, g, &first->time) || first->time >= until)
-		*first = r->heads[--r->head_count];
-	if (r->head_count)
-		sift_down(r, 0);
-}
-
 /* Returns the moment up to which all has been counted. */
 static uint64_t with_lock__drain(struct exits_rings *r)
 {
+	static const struct ringmerge_ops merging = {time_of, count_one};
 	uint64_t until = clock_now_ns();
 
-	r->head_count = 0;
-	for (size_t i = 0; i < r->place_count; i++) {
-		for (int set = 0; set < SETS; set++)
-			begin(r, &r->places[i]->groups[set], until);
-	}
-	for (size_t i = r->head_count / 2; i > 0; i--)
-		sift_down(r, i - 1);
-	while (r->head_count)
-		take_first(r, until);
-	for (size_t i = 0; i < r->place_count; i++) {
-		for (int set = 0; set < SETS; set++) {
-			if (r->places[i]->groups[set].count)
-				ring_end(&r->places[i]->groups[set].ring);
-		}
-	}
+	ringmerge_run(&r->merge, r->rings, r->ring_count, until, &merging, r);
 	return until;
 }
 
@@ -209,16 +134,28 @@ static int make_room(struct exits_rings *r)
 {
 	size_t n = r->place_count + 1;
 	struct place **places = reallocarray(r->places, n, sizeof(struct place *));
-	struct head *heads;
+	struct ring **rings;
 
 	if (!places)
 		return -ENOMEM;
 	r->places = places;
-	heads = reallocarray(r->heads, n * SETS, sizeof(*heads));
-	if (!heads)
+	rings = reallocarray(r->rings, n * SETS, sizeof(struct ring *));
+	if (!rings)
 		return -ENOMEM;
-	r->heads = heads;
-	return 0;
+	r->rings = rings;
+	return ringmerge_init(&r->merge, n * SETS);
+}
+
+/* After each change of the places. */
+static void list_rings(struct exits_rings *r)
+{
+	r->ring_count = 0;
+	for (size_t i = 0; i < r->place_count; i++) {
+		for (int set = 0; set < SETS; set++) {
+			if (r->places[i]->groups[set].count)
+				r->rings[r->ring_count++] = &r->places[i]->groups[set].ring;
+		}
+	}
 }
 
 static int add_place(struct exits_rings *r, unsigned cpu)
@@ -277,6 +214,7 @@ static void with_lock__follow_cpus(struct exits_rings *r)
 		if (cpus_has(&online, cpu) && !has_place(r, cpu) && add_place(r, cpu) < 0)
 			log_debug("exits: no events on CPU %u", cpu);
 	}
+	list_rings(r);
 }
 
 static void with_lock__read_lost(struct exits_rings *r, struct exits_lost *ret)
@@ -371,7 +309,8 @@ static void release(struct exits_source *s)
 	while (r->place_count)
 		close_place(r, r->places[--r->place_count]);
 	free(r->places);
-	free(r->heads);
+	free(r->rings);
+	ringmerge_deinit(&r->merge);
 	exits_tables_deinit(&r->tables);
 	mutex_deinit(&r->lock);
 	close_keep_errno(s->fd);
@@ -463,6 +402,7 @@ static int open_all(struct exits_rings *r, const struct cpus *online, struct err
 						  ? " (it takes CAP_PERFMON, and no lockdown)"
 						  : "");
 	}
+	list_rings(r);
 	return 0;
 }
 

@@ -60,6 +60,8 @@ row_is() { [ "$(row "$1" "$2" 2)" = "$3" ]; }
 event() { awk -v n="kvm:$2" '$2 == n { v = $1 } END { print v + 0 }' "$1/events"; }
 # stat_of FILE EVENT: what `perf stat -x,` has
 stat_of() { awk -F, -v e="kvm:$2" '$3 == e { print $1 }' "$1"; }
+# all_of NAME COUNTED WANTED LOST: nothing is missing but, at most, what is lost
+all_of() { check "$1" test "$2" -le "$3" -a $(($2 + $4)) -ge "$3" || echo "# $2 of $3, $4 lost"; }
 # near NAME A B: within 1%, or one of few
 near() {
 	check "$1" awk -v a="$2" -v b="$3" 'BEGIN { d = a > b ? a - b : b - a; exit !(b > 0 && (d <= b / 100 || d <= 2)) }'

@@ -70,6 +70,12 @@ check "control: without a newline" bash -c 'printf reset >"$1"' - "$g/control"
 check "control: several lines" bash -c 'printf "pause\nreset\nresume\n" >"$1"' - "$g/control"
 check "control: appending" bash -c 'echo reset >>"$1"' - "$g/control"
 check "control: pause is seen at once" bash -c 'cat "$1/profile" >/dev/null; echo pause >"$1/control"; grep -q paused "$1/profile"' - "$g"
+echo pause >"$g/control"
+check "a paused guest is told by info" grep -q '^paused yes$' "$g/info"
+for f in "$g/vcpus" "$g/utilization" "$mnt/top" "$mnt/utilization"; do
+	check "and by ${f#"$mnt"/}" grep -q '^# paused: ' "$f"
+done
+check "and by status" grep -q '^guests_paused 1$' "$mnt/status"
 check "control: resume too" bash -c 'echo resume >"$1/control"; ! grep -q paused "$1/profile"' - "$g"
 check "control: anything else is refused" bash -c '! echo explode >"$1" 2>/dev/null' - "$g/control"
 check "control: half a command too" bash -c '! printf res >"$1" 2>/dev/null' - "$g/control"

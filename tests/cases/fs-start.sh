@@ -57,8 +57,11 @@ check "a session of its own" test "$(ps -o sid= -p "$bg" | tr -d ' ')" = "$bg"
 check "keeps no directory busy" test "$(readlink "/proc/$bg/cwd")" = /
 check "keeps no stream of the caller" test "$(readlink "/proc/$bg/fd/"{0,1,2} | sort -u)" = /dev/null
 check "all descriptors are its own after exec" bash -c 'for f in /proc/$1/fdinfo/*; do case ${f##*/} in 0|1|2) continue;; esac; read -r _ flags < <(grep ^flags "$f" 2>/dev/null) || continue; (( 0$flags & 02000000 )) || { readlink /proc/$1/fd/${f##*/}; exit 1; }; done' - "$bg"
-check "no guests: an empty, working tree" test "$(ls "$mnt")" = "$(printf 'by-name\nmetrics\nstatus\ntop\nutilization')"
+check "no guests: an empty, working tree" test "$(ls "$mnt")" = "$(printf 'by-name\nmetrics\nrecord\nstatus\ntop\nutilization')"
 check "top of nothing" grep -q '^# guests: 0' "$mnt/top"
+check "without perf: top has no zeros for the host" grep -q '^# host kernel -, ' "$mnt/top"
+check "nor has utilization" grep -q '^ *- *- *- *- *0 \[host\]$' "$mnt/utilization"
+check "nor has status" grep -q '^samples_host_kernel -$' "$mnt/status"
 refuse "a second one on the same directory" 1 "another kvmprofs serves it" "${run[@]}" "$mnt"
 check "the first one lives on" grep -q '^version' "$mnt/status"
 fusermount3 -u "$mnt"

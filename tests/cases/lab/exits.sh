@@ -21,10 +21,15 @@ for g in "$one" "$two"; do
 	wait_for $patience test -e "$mnt/$g/exits" || give_up "the guests are there" "$(tail -n 3 "$work/vmm.log")"
 done
 within "the BPF engine runs" $patience grep -q '^# engine: bpf$' "$mnt/$two/exits"
+# The other engine at the same time.
+bpf=$daemon
+start_daemon "$work/rings" -F 49 --exits perf
+within "perf's rings are there, too" $patience grep -q '^# engine: perf$' "$work/rings/$two/exits"
 
 # Its last port write is the last thing that a guest does.
 cat >"$work/window" <<-'END'
 	echo reset >"$1/control"
+	echo reset >"$3/control"
 	echo cont >"$2"
 	for i in $(seq 300); do
 		grep -q '^0x009b:W ' "$1/exits" && break
@@ -32,15 +37,18 @@ cat >"$work/window" <<-'END'
 	done
 END
 events=kvm:kvm_exit,kvm:kvm_entry,kvm:kvm_pio,kvm:kvm_mmio,kvm:kvm_msr,kvm:kvm_userspace_exit
-perf stat -x, -o "$work/stat" -e $events -p "$one" -- bash "$work/window" "$mnt/$one" "$work/one.monitor" >"$work/stat.log" 2>&1 &
+perf stat -x, -o "$work/stat" -e $events -p "$one" -- bash "$work/window" "$mnt/$one" "$work/one.monitor" "$work/rings/$one" >"$work/stat.log" 2>&1 &
 stat=$!
-perf kvm stat record -p "$two" -o "$work/kvm.data" -- bash "$work/window" "$mnt/$two" "$work/two.monitor" >"$work/perf.log" 2>&1 ||
+perf kvm stat record -p "$two" -o "$work/kvm.data" -- bash "$work/window" "$mnt/$two" "$work/two.monitor" "$work/rings/$two" >"$work/perf.log" 2>&1 ||
 	not_ok "perf kvm stat record" "$(tail -n 1 "$work/perf.log")"
 wait $stat || not_ok "perf stat" "$(tail -n 1 "$work/stat.log")"
 for n in one two; do # one moment of each; a read takes long here
-	mkdir "$work/$n.files"
+	mkdir "$work/$n.files" "$work/$n.rings"
 	cp "$mnt/${!n}"/{exits,events,vcpus} "$work/$n.files/"
+	cp "$work/rings/${!n}"/{exits,events} "$work/$n.rings/"
 done
+stop_daemon "$work/rings"
+daemon=$bpf
 stop_daemon "$mnt"
 
 near "VM exits as perf stat counts them" "$(event "$work/one.files" kvm_exit)" "$(stat_of "$work/stat" kvm_exit)"
@@ -64,6 +72,21 @@ for n in one two; do
 	# shellcheck disable=SC2016
 	check "guest $n: it halts in the end, and that counts" \
 		awk '/^# halted: / { sub(/%/, "", $3); h = $3 } END { exit !(h > 0) }' "$g/exits"
+done
+
+# Perf's rings have the same, but for what they say that they have lost.
+for n in one two; do
+	r=$work/$n.rings
+	lost=$(sed -n 's/^# lost: //p' "$r/exits")
+	head -n 16 "$r/exits" | sed "s/^/# $n, rings: /"
+	all_of "guest $n, rings: VM exits" "$(event "$r" kvm_exit)" "$(event "$work/$n.files" kvm_exit)" "$lost"
+	all_of "guest $n, rings: known port writes" "$(row "$r" 0x0099:W 2)" "$WRITES" "$lost"
+	all_of "guest $n, rings: all reached the VMM" "$(row "$r" 0x0099:W 10)" "$WRITES" "$lost"
+	all_of "guest $n, rings: known MSR reads" "$(row "$r" 0x2a:R 2)" $MSRS "$lost"
+	if [ "$lost" = 0 ]; then
+		check "guest $n, rings: the time of port accesses is BPF's" \
+			awk -v a="$(row "$r" io 6)" -v b="$(row "$work/$n.files" io 6)" 'BEGIN { exit !(b > 0 && a / b < 1.6 && b / a < 1.6) }'
+	fi
 done
 
 # Times as well. perf's are from event to event and so are ours, but what each costs is in the other's: hence the bound.

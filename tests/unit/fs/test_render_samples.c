@@ -193,6 +193,36 @@ static void test_top_shows_no_address(void **state)
 	buf_deinit(&b);
 }
 
+/* Zeros would look as if they had been measured. */
+static void test_without_perf(void **state)
+{
+	struct profiler_shares host = {.total = 100, .no_perf = true};
+	struct profile p = {.paused = true};
+	struct render_profile profiles[] = {{&web, &p}};
+	struct render_share list[] = {
+		{&web, {.guest_user = 4, .total = 8, .no_perf = true}, .paused = true},
+		{&odd, {.no_perf = true}, .paused = false}};
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 10000);
+	render_top(&host, profiles, 1, &when, &b);
+	assert_memory_equal(b.data, "# host kernel -, host user -, ", 30);
+	assert_null(strstr(b.data, "0.00%"));
+	assert_null(strstr(b.data, "# lost"));
+	assert_non_null(strstr(b.data, "\n# paused: 4242 web1\n"));
+	buf_clear(&b);
+	render_utilization(&host, list, 2, &b);
+	assert_string_equal(b.data,
+			    "# -: not measured, perf does not run; status says why\n"
+			    "# paused: 4242 web1\n"
+			    "#  SYS     US GUEST_SYS GUEST_US     PID NAME\n"
+			    "      -      -         -        -       0 [host]\n"
+			    "      -      -      0.00    50.00    4242 web1\n"
+			    "      -      -         -        -    5000 evil\\x0a# guest: x\n");
+	buf_deinit(&b);
+}
+
 static void test_top_of_nothing(void **state)
 {
 	struct profiler_shares host = {0};
@@ -209,8 +239,8 @@ static void test_top_of_nothing(void **state)
 static void test_utilization(void **state)
 {
 	struct profiler_shares host = {.host_kernel = 3, .guest_kernel = 1, .total = 8};
-	struct render_share list[] = {{&web, {.guest_user = 4, .host_user = 8, .total = 8}},
-				      {&odd, {0}}};
+	struct render_share list[] = {{&web, {.guest_user = 4, .host_user = 8, .total = 8}, false},
+				      {&odd, {0}, false}};
 	struct buf b;
 
 	(void)state;
@@ -245,10 +275,13 @@ static void test_vcpus(void **state)
 
 	(void)state;
 	buf_init(&b, 10000);
-	assert_int_equal(render_vcpus(v, t, 2, &b), 0);
+	assert_int_equal(render_vcpus(v, t, 2, false, &b), 0);
 	assert_string_equal(b.data, "# INDEX TID CPU STATE SAMPLES EXITS\n"
 				    "    0      77    3     R       11     -\n"
 				    "    1      78    -     -        0     -\n");
+	buf_clear(&b);
+	render_vcpus(v, t, 2, true, &b);
+	assert_non_null(strstr(b.data, "# paused: "));
 	buf_deinit(&b);
 }
 
@@ -263,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_top),
 		cmocka_unit_test(test_top_shows_no_address),
 		cmocka_unit_test(test_top_of_nothing),
+		cmocka_unit_test(test_without_perf),
 		cmocka_unit_test(test_utilization),
 		cmocka_unit_test(test_vcpus),
 	};
