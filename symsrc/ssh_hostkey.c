@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "symsrc/ssh_link_impl.h"
 
@@ -73,18 +74,55 @@ static int unknown_by_vsock(struct ssh_link *l, const char *key, const char *fil
 			  key, l->uri.cid, l->uri.port, l->uri.port, file, l->uri.host);
 }
 
+/* As ssh-keyscan's -t wants it; NULL: it finds out. */
+static const char *type_to_scan(struct ssh_link *l)
+{
+	enum ssh_keytypes_e type;
+	ssh_key key = NULL;
+
+	if (ssh_get_server_publickey(l->session, &key) != SSH_OK)
+		return NULL;
+	type = ssh_key_type(key);
+	ssh_key_free(key);
+	switch (type) {
+	case SSH_KEYTYPE_ED25519: return "ed25519";
+	case SSH_KEYTYPE_RSA: return "rsa";
+	case SSH_KEYTYPE_ECDSA_P256:
+	case SSH_KEYTYPE_ECDSA_P384:
+	case SSH_KEYTYPE_ECDSA_P521: return "ecdsa";
+	default: return NULL;
+	}
+}
+
+/* "mkdir -p ~/.ssh && " where the file's directory is missing. */
+static void show_mkdir(const char *file, char *buf, size_t size)
+{
+	const char *slash = strrchr(file, '/');
+	char dir[SSH_FILE_MAX];
+
+	buf[0] = '\0';
+	if (!slash || slash == file)
+		return;
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - file), file);
+	if (access(dir, F_OK) < 0 && errno == ENOENT)
+		snprintf(buf, size, "mkdir -p %s && ", dir);
+}
+
 static int unknown(struct ssh_link *l, const char *key, const char *file, struct errmsg *why)
 {
-	char port[16] = "";
+	char port[16] = "", make[SSH_FILE_MAX + 32];
+	const char *type = type_to_scan(l);
 
 	if (l->uri.cid)
 		return unknown_by_vsock(l, key, file, why);
 	if (l->uri.port != 22)
 		snprintf(port, sizeof(port), "-p %u ", l->uri.port);
+	show_mkdir(file, make, sizeof(make));
 	return errmsg_set(why, -EKEYREJECTED,
 			  "unknown host key %s; if that is the guest's, accept it by: "
-			  "ssh-keyscan %s%s >> %s",
-			  key, port, l->uri.host, file);
+			  "%sssh-keyscan %s%s%s%s%s >> %s",
+			  key, make, type ? "-t " : "", type ? type : "", type ? " " : "", port,
+			  l->uri.host, file);
 }
 
 static int changed(const struct ssh_link *l, const char *key, const char *file, struct errmsg *why)
