@@ -139,6 +139,24 @@ static void stop_and_free_all(struct life *l)
 	free(l->mountpoint);
 }
 
+/* They may come: but a wrong number would only show nothing. */
+static void warn_of_missing(const struct life *l)
+{
+	const struct options *o = l->options;
+	const struct guest_set *set;
+
+	if (o->pid_count == 0 || l->input->recording)
+		return;
+	symsrc_await_guests(l->rooms.symsrc);
+	set = guests_acquire(symsrc_guests(l->rooms.symsrc));
+	for (size_t i = 0; i < o->pid_count; i++) {
+		if (!guest_set_find_pid(set, o->pids[i]))
+			log_warn("-p %d: no guest now; it is shown once it is one",
+				 (int)o->pids[i]);
+	}
+	guest_set_put(set);
+}
+
 /* Everything after the fork. Returns the exit status. */
 static int live(const struct options *o, struct input *input, int ready_fd)
 {
@@ -154,6 +172,8 @@ static int live(const struct options *o, struct input *input, int ready_fd)
 	r = make_all(&l, &why);
 	if (r == 0)
 		r = start_all(&l, &why);
+	if (r == 0)
+		warn_of_missing(&l);
 	if (r == 0 && !o->foreground)
 		daemon_detach();
 	if (r == 0) {

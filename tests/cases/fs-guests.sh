@@ -70,6 +70,8 @@ check "control: without a newline" bash -c 'printf reset >"$1"' - "$g/control"
 check "control: several lines" bash -c 'printf "pause\nreset\nresume\n" >"$1"' - "$g/control"
 check "control: appending" bash -c 'echo reset >>"$1"' - "$g/control"
 check "control: pause is seen at once" bash -c 'cat "$1/profile" >/dev/null; echo pause >"$1/control"; grep -q paused "$1/profile"' - "$g"
+man=$(dirname "$(readlink -f "$0")")/../../fs/kvmprofs.8
+check "the man page has each key of info" bash -c 'while read -r key _; do grep -q "^\.It Cm .*\b$key\b" "$2" || exit; done <"$1"' - "$g/info" "$man"
 echo pause >"$g/control"
 check "a paused guest is told by info" grep -q '^paused yes$' "$g/info"
 for f in "$g/vcpus" "$g/utilization" "$mnt/top" "$mnt/utilization"; do
