@@ -192,9 +192,14 @@ echo resume >"$c/control"
 part "perf kvm --guestmount"
 # --no-buildid-mmap where perf has it: newer ones stamp the host's build-id on the guest's kernel otherwise
 mmap_option=$(perf record -h 2>&1 | grep -q -- --buildid-mmap && echo --no-buildid-mmap)
+# Our own recording of the same seconds.
+cat "$mnt/record" >"$work/record.data" &
+recorder=$!
 # shellcheck disable=SC2086
 perf kvm --guest --guestmount="$mnt" record $mmap_option -e cpu-clock -F $FREQUENCY -a -o "$work/kvm.data" -- sleep 4 \
 	>"$work/kvm.log" 2>&1 || not_ok "perf kvm record" "$(tail -n 1 "$work/kvm.log")"
+kill $recorder
+wait $recorder 2>/dev/null
 perf kvm --guest --guestmount="$mnt" -i "$work/kvm.data" report --stdio --percent-limit 1 >"$work/report" 2>>"$work/kvm.log" ||
 	not_ok "perf kvm report" "$(tail -n 1 "$work/kvm.log")"
 grep -v '^#\|^$' "$work/report" | head -n 6 | sed 's/^/# /'
@@ -203,6 +208,24 @@ check "perf kvm --guestmount names the syscall guest's function" grep -q " $HOT_
 # maps__split_kallsyms: `loaded` is looked at where the module begins only). Here that is $HOT_CRYPTO itself, so its
 # neighbour will do.
 check "perf kvm --guestmount names the crypto guest's functions" grep -qE "\[rmd160\] .* ($HOT_CRYPTO|rmd160_update)\$" "$work/report"
+
+part "record"
+# rows FILE: `SHARE SYMBOL` of the guests' samples, in per cent of these: perf's recording has the host's, too
+rows() {
+	perf kvm --guestmount="$mnt" -i "$1" report --stdio --sort sym 2>>"$work/kvm.log" |
+		awk '$1 ~ /%$/ && $2 ~ /g|u/ { sum += $1; p[NR] = $1 + 0; s[NR] = $3 } END { for (i in s) print 100 * p[i] / sum, s[i] }'
+}
+share_in() { awk -v s="$2" '$2 == s { p = $1 } END { print p + 0 }' "$work/$1.rows"; }
+rows "$work/record.data" >"$work/record.rows"
+rows "$work/kvm.data" >"$work/kvm.rows"
+perf kvm --guestmount="$mnt" -i "$work/record.data" report --stdio --sort comm,sym --percent-limit 1 2>&1 | grep -v '^#\|^$' | sed 's/^/# /'
+check "record: perf names both guests' functions" test "$(share_in record $HOT_SYSCALL | cut -d. -f1)" -ge 1 -a \
+	"$(share_in record $HOT_CRYPTO | cut -d. -f1)" -ge 10
+# Four seconds of each, by different timers.
+check "record: what perf kvm records has the same share" awk -v a="$(share_in record $HOT_SYSCALL)" -v b="$(share_in kvm $HOT_SYSCALL)" \
+	'BEGIN { print "# " a "%, perf kvm record: " b "%"; d = a > b ? a - b : b - a; exit d > 10 }'
+check "record: next to nothing is without a name" awk '$2 ~ /^0x0*ffffffff/ { n += $1 } END { print "# " n + 0 "% are numbers"; exit n > 5 }' \
+	"$work/record.rows"
 
 # ---- events and counters -------------------------------------------------------------------------------
 part "trace and stats"
