@@ -147,6 +147,18 @@ bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t 
 	return true;
 }
 
+void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	size_t i;
+
+	if (!c->slot_count)
+		return;
+	i = hash(c, ip, vcpu) & (c->slot_count - 1);
+	__builtin_prefetch(&c->slots[i]);
+	if (c->weights)
+		__builtin_prefetch(&c->weights[i]);
+}
+
 size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights)
 {
 	size_t n = 0;

@@ -53,6 +53,9 @@ bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu);
 /* The same for n samples of that weight in all, of a table with weights. */
 bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t n, uint64_t weight);
 
+/* Has the processor fetch what counts_add() of the same would wait for. */
+void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu);
+
 /* Copies the entries, in no order, to where c->used of them fit; and their weights where weights is
  * not NULL. Returns their number. */
 size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights);

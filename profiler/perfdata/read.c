@@ -10,7 +10,7 @@
 #include "profiler/perfdata/order.h"
 #include "symsrc/base/cleanup.h"
 
-#define WINDOW_SIZE  PERFDATA_STEP
+#define WINDOW_SIZE  (256u << 10) /* what a processor keeps near; a record has 64 KiB at most */
 #define HEADER_SIZE  sizeof(struct perf_event_header)
 #define FEATURE_MAX  (16u << 20) /* a larger one is left out */
 #define ATTR_MAX     4096
@@ -55,13 +55,11 @@ static int fill(struct reader *r)
 }
 
 /* Sees that n bytes (WINDOW_SIZE at most) are in the window, unless there are no more. */
-static int want(struct reader *r, size_t n)
+static int want_more(struct reader *r, size_t n)
 {
 	struct window *w = &r->w;
 	int err = 0;
 
-	if (w->to - w->from >= n)
-		return 0;
 	memmove(w->buf, w->buf + w->from, w->to - w->from);
 	w->to -= w->from;
 	w->from = 0;
@@ -73,6 +71,11 @@ static int want(struct reader *r, size_t n)
 static size_t have(const struct reader *r)
 {
 	return r->w.to - r->w.from;
+}
+
+static int want(struct reader *r, size_t n)
+{
+	return have(r) >= n ? 0 : want_more(r, n);
 }
 
 /* False: it ended before that. */
@@ -260,6 +263,10 @@ static int next_record(struct reader *r)
 		err = hand_record(r, &rec);
 	if (err)
 		return err;
+	if (rec.type < PERFDATA_HEADER_ATTR) {
+		r->w.from += rec.size;
+		return 0;
+	}
 	behind = bytes_behind(&rec);
 	err = skip(r, rec.size + behind, &whole);
 	if (err == 0 && !whole)

@@ -40,12 +40,10 @@ struct perfdata_handler {
 	int (*feature)(void *ctx, unsigned feature, const uint8_t *bytes, size_t n, bool swapped);
 	/* All records but those that carry the above, or other records. */
 	int (*record)(void *ctx, const struct perfdata_record *r);
-	/* So many bytes have been read; called every PERFDATA_STEP bytes or so. */
+	/* So many bytes have been read; called every some 100 KiB. */
 	int (*progress)(void *ctx, uint64_t bytes);
 	void *ctx;
 };
-
-#define PERFDATA_STEP (1u << 20)
 
 enum perfdata_end {
 	PERFDATA_WHOLE,

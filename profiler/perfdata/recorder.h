@@ -19,12 +19,22 @@ struct recorder_name {
 	char name[16];
 };
 
+/* A sample that waits for its place in the table to come out of memory. */
+struct recorder_sample {
+	struct recording_guest *guest; /* NULL: none */
+	uint64_t ip, weight;
+	unsigned vcpu;
+};
+#define RECORDER_AHEAD 16
+
 struct recorder {
 	const struct recording_config *config;
 	uint64_t size;		     /* of the recording; 0: not known */
 	struct recorder_task *tasks; /* hash tables */
 	struct recorder_name *names;
 	size_t task_count, name_count;
+	struct recorder_sample waiting[RECORDER_AHEAD]; /* a circle */
+	unsigned next;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
 	struct errmsg *why;
 };

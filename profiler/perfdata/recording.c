@@ -37,14 +37,36 @@ static void count_user(struct recording_guest *g, struct recording_vcpu *v, cons
 	}
 }
 
-static void count_kernel(struct recording_guest *g, struct recording_vcpu *v, unsigned vcpu,
-			 const struct facts *f)
+/* Takes its place, and counts the one that has waited there. */
+static void count_later(struct recorder *to, const struct recorder_sample *s)
 {
+	struct recorder_sample *place = &to->waiting[to->next++ % RECORDER_AHEAD];
+	struct recording_guest *g = place->guest;
+
+	if (g && !counts_add_weighted(&g->table, place->ip, place->vcpu, 1, place->weight))
+		g->table_full++;
+	*place = *s;
+}
+
+/* Addresses are all over the table, and each look at one would wait for memory. */
+static void count_kernel(struct recorder *to, struct recording_guest *g, struct recording_vcpu *v,
+			 unsigned vcpu, const struct facts *f)
+{
+	const struct recorder_sample s = {g, f->ip, f->weight, vcpu};
+
 	g->kernel++;
 	if (v)
 		v->kernel++;
-	if (!counts_add_weighted(&g->table, f->ip, vcpu, 1, f->weight))
-		g->table_full++;
+	counts_prefetch(&g->table, f->ip, vcpu);
+	count_later(to, &s);
+}
+
+static void count_waiting(struct recorder *to)
+{
+	static const struct recorder_sample none;
+
+	for (unsigned i = 0; i < RECORDER_AHEAD; i++)
+		count_later(to, &none);
 }
 
 static void guest_sample(struct recording *r, const struct facts *f)
@@ -60,7 +82,7 @@ static void guest_sample(struct recording *r, const struct facts *f)
 	if (!g)
 		r->left_out++;
 	else if (f->mode == SAMPLE_GUEST_KERNEL)
-		count_kernel(g, v, t->vcpu, f);
+		count_kernel(r->recorder, g, v, t->vcpu, f);
 	else
 		count_user(g, v, f);
 }
@@ -282,6 +304,7 @@ static int collect(struct recording *r, const struct perfdata_bytes *bytes, stru
 
 	r->recorder->why = why;
 	err = perfdata_read(bytes, &handler, &r->facts, why);
+	count_waiting(r->recorder);
 	if (err == 0)
 		err = check_event(r, why);
 	if (err < 0)
