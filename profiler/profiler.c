@@ -21,6 +21,7 @@
 #include "profiler/trace.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/base/log.h"
 
 #define QMP_EVENT_NAME "registers over QMP"
 
@@ -214,6 +215,18 @@ static int start_livedata(struct profiler *p, struct errmsg *why)
 	return livedata_start(p->livedata, why);
 }
 
+static void log_sampling(struct profiler *p)
+{
+	struct profiler_totals t;
+
+	profiler_totals(p, &t);
+	if (t.perf_running)
+		log_debug("perf: %s at %u Hz on %u CPUs%s%s", t.event, t.freq, t.cpus,
+			  t.event_reason[0] ? ": " : "", t.event_reason);
+	else
+		log_debug("perf does not run: %s", t.perf_error[0] ? t.perf_error : "off");
+}
+
 int profiler_start(struct profiler *p, struct errmsg *why)
 {
 	int r = p->recording ? 0 : qmpsampler_start(p->qmp, why);
@@ -223,6 +236,7 @@ int profiler_start(struct profiler *p, struct errmsg *why)
 
 	if (r < 0)
 		return r;
+	log_sampling(p);
 	r = engine_start(p->engine, why);
 	if (r == 0)
 		r = start_livedata(p, why);

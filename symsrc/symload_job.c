@@ -304,6 +304,20 @@ static void log_outcome(const struct job *job)
 		log_info("guest %d: symbols from %s", pid, job->req.used);
 }
 
+/* Of fetches, not of the looks every few seconds. */
+static void log_attempts(const struct job *job)
+{
+	const struct source_attempts *tried = &job->req.tried;
+
+	for (size_t i = 0; job->whole && i < tried->count; i++) {
+		const struct source_attempt *a = &tried->list[i];
+
+		log_debug("guest %d: symbols by %s: %s%s, after %.3f s", (int)job->req.target.pid,
+			  a->way, a->why.code ? "failed: " : "ok", a->why.text,
+			  (double)a->took_ns / 1e9);
+	}
+}
+
 /* A guest that lets us wait and hangs up at the last moment is as slow as one that times out. */
 static bool was_slow(const struct job *job)
 {
@@ -376,6 +390,7 @@ static void do_job(struct symload *sl, struct job *job)
 	mutex_lock(&sl->lock);
 	news = with_lock__finish(sl, job);
 	mutex_unlock(&sl->lock);
+	log_attempts(job);
 	if (news)
 		log_outcome(job);
 	serial_ear_destroy(job->req.ear);

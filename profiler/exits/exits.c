@@ -149,8 +149,11 @@ static void load_once(struct exits_counter *c)
 	mutex_unlock(&c->lock);
 	if (r < 0)
 		exits_plan_free(plan);
-	if (why.text[0])
-		log_debug("exits: %s", why.text);
+	if (r == 0)
+		log_debug("exits: counted by %s%s%s", source->ops->name,
+			  why.text[0] ? ", not by BPF: " : "", why.text);
+	else
+		log_debug("exits: not counted: %s", why.text);
 }
 
 /* The engine or NULL, and the reason (may be NULL). */

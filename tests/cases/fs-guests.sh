@@ -6,7 +6,7 @@
 # This daemon sees all guests of the host, also those of other tests: no two have one name.
 files=$work/files name=fixture$$
 make_guest_files "$files" 20000
-start_daemon "$mnt" -F 49 -o allow_other -s "$name*=dir:$files" -s "nosym=dir:$work/none" -s '*=dir:/nonexistent'
+start_daemon "$mnt" -d -F 49 -o allow_other -s "$name*=dir:$files" -s "nosym=dir:$work/none" -s '*=dir:/nonexistent'
 
 # -- they come
 # comes NAME: a new guest is there within a second after its VMM
@@ -23,6 +23,10 @@ within "its name is known" $patience test "$(readlink "$mnt/by-name/$name")" = "
 within "its symbols come" $patience has_symbols "$g"
 start_vmm "$name"
 second=$vmm
+logged() { grep -q "^kvmprofs: $1" "$work/daemon.log"; }
+check "-d tells how samples are taken" logged 'perf'
+check "-d tells of each try for symbols" logged "guest $first: symbols by dir:$files: ok, after"
+within "-d tells how a guest is sampled" $patience logged "guest $first is sampled"
 within "a second one of the same name" $patience test -L "$mnt/by-name/$name.$second"
 start_vmm "evil$$"$'\n# x/../\e[2J'
 evil=$vmm
