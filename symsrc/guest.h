@@ -151,9 +151,10 @@ int guests_publish(struct guests *gs, const struct guest *const *list, size_t co
  * there is no such guest, -ENOMEM. */
 int guests_new_epoch(struct guests *gs, uint64_t serial, uint32_t seen_epoch, const char *reason);
 
-/* What QMP said of this guest may not hold any more (its memory could not be read by that, it does
- * not run as its state says, somebody wants to know): discovery asks again soon. Dropped when
- * GUESTS_DOUBTS_MAX others wait: it asks once a minute anyway. */
+/* What QMP said of this guest may not hold any more (its memory could not be read by that, nobody
+ * answers where its ports were, it does not run as its state says, somebody wants to know):
+ * discovery asks again soon. Dropped when GUESTS_DOUBTS_MAX others wait: it asks once a minute
+ * anyway. */
 #define GUESTS_DOUBTS_MAX 64
 void guests_doubt(struct guests *gs, uint64_t serial);
 /* The next of them, which is taken off the list. False: there is none. For discovery only. */

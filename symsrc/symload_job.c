@@ -387,6 +387,9 @@ static void do_job(struct symload *sl, struct job *job)
 	job->cpu_ns = sl->cpu_is_free ? 0 : thread_cpu_ns() - cpu_ns;
 	if (job->symbols)
 		snprintf(job->req.used, sizeof(job->req.used), "%s", job->symbols->used);
+	/* A port may have been plugged in that is known by QMP alone. */
+	if (job->whole && job->result < 0 && job->result != -EAGAIN && job->result != -ECANCELED)
+		guests_doubt(sl->gs, job->guest->serial);
 	mutex_lock(&sl->lock);
 	news = with_lock__finish(sl, job);
 	mutex_unlock(&sl->lock);

@@ -131,6 +131,29 @@ static bool find_monitor(struct vmm *v, const struct vmmscan *s, char *path, siz
 	return false;
 }
 
+/* By the command line, else by QMP: it may have been plugged in since. */
+static void find_port(const struct vmm *v, const struct vmmscan *s, const struct vmm_socket *given,
+		      const struct vmm_socket *told, char path[static GUEST_PATH_MAX])
+{
+	struct vmm_socket later = {.fd = -1};
+
+	if (vmmscan_socket_path(s, v->pid, given, path, GUEST_PATH_MAX))
+		return;
+	memcpy(later.path, told->path, sizeof(later.path));
+	if (!vmmscan_socket_path(s, v->pid, &later, path, GUEST_PATH_MAX))
+		path[0] = '\0';
+}
+
+/* Whether the command line tells of both. */
+static bool ports_are_given(const struct vmm *v, const struct vmmscan *s)
+{
+	const struct vmm_args *args = &v->facts.args;
+	char unused[GUEST_PATH_MAX];
+
+	return vmmscan_socket_path(s, v->pid, &args->agent, unused, sizeof(unused)) &&
+	       vmmscan_socket_path(s, v->pid, &args->port, unused, sizeof(unused));
+}
+
 static void find_links(struct vmm *v, const struct vmmscan *s)
 {
 	const struct vmm_args *args = &v->facts.args;
@@ -139,10 +162,8 @@ static void find_links(struct vmm *v, const struct vmmscan *s)
 	memset(l, 0, sizeof(*l));
 	if (!find_monitor(v, s, l->qmp_path, sizeof(l->qmp_path)))
 		l->qmp_path[0] = '\0';
-	if (!vmmscan_socket_path(s, v->pid, &args->agent, l->agent_path, sizeof(l->agent_path)))
-		l->agent_path[0] = '\0';
-	if (!vmmscan_socket_path(s, v->pid, &args->port, l->port_path, sizeof(l->port_path)))
-		l->port_path[0] = '\0';
+	find_port(v, s, &args->agent, &v->info.agent, l->agent_path);
+	find_port(v, s, &args->port, &v->info.port, l->port_path);
 	l->vsock_cid = args->vsock_cid;
 	if (args->ssh_port == 0 || !vmmscan_shares_network(s, v->pid))
 		return;
@@ -348,6 +369,9 @@ void vmm_session_hasten(struct vmm *v, uint64_t now_ns)
 
 bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
 {
+	const struct vmm_wanted wanted = {.known_bytes =
+						  v->info.block_count ? v->info.memory_bytes : 0,
+					  .ports = !ports_are_given(v, s)};
 	char path[GUEST_PATH_MAX];
 	struct errmsg why;
 
@@ -356,8 +380,7 @@ bool vmm_session_start(struct vmm *v, const struct vmmscan *s, uint64_t now_ns)
 		plan_after_failure(v, now_ns);
 		return false;
 	}
-	if (vmm_query_start(path, v->info.block_count ? v->info.memory_bytes : 0, &v->session,
-			    &why) < 0) {
+	if (vmm_query_start(path, &wanted, &v->session, &why) < 0) {
 		log_debug("guest %d: %s", (int)v->pid, why.text);
 		plan_after_failure(v, now_ns);
 		return false;

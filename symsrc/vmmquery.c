@@ -9,6 +9,7 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/qmp.h"
 #include "symsrc/vmmblocks.h"
+#include "symsrc/vmmports.h"
 
 struct question {
 	const char *command;
@@ -31,7 +32,8 @@ struct vmm_query {
 	uint64_t known_bytes;
 	size_t device_count;
 	struct vmm_range devices[DEVICES_MAX];
-	size_t located; /* blocks whose place in the VMM was asked for */
+	struct vmmports *ports; /* NULL: they are not asked for */
+	size_t located;		/* blocks whose place in the VMM was asked for */
 };
 
 /* -- answers ------------------------------------------------------------------------------ */
@@ -266,7 +268,7 @@ static int ask_all(struct vmm_query *s)
 	return r;
 }
 
-int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **ret,
+int vmm_query_start(const char *path, const struct vmm_wanted *wanted, struct vmm_query **ret,
 		    struct errmsg *why)
 {
 	struct vmm_query *s = calloc(1, sizeof(*s));
@@ -274,7 +276,7 @@ int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **r
 
 	if (!s)
 		return errmsg_set(why, -ENOMEM, "QMP: out of memory");
-	s->known_bytes = known_bytes;
+	s->known_bytes = wanted->known_bytes;
 	r = qmp_connect(path, on_event, s, &s->q, why);
 	if (r == 0 && ask_all(s) < 0)
 		r = errmsg_set(why, -ENOMEM, "QMP: out of memory");
@@ -282,6 +284,8 @@ int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **r
 		vmm_query_destroy(s);
 		return r;
 	}
+	if (wanted->ports)
+		s->ports = vmmports_ask(s->q, &s->info.agent, &s->info.port);
 	*ret = s;
 	return 0;
 }
@@ -291,6 +295,7 @@ void vmm_query_destroy(struct vmm_query *s)
 	if (!s)
 		return;
 	qmp_destroy(s->q);
+	vmmports_destroy(s->ports);
 	vmm_answers_deinit(&s->info);
 	free(s);
 }

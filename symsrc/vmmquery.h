@@ -22,6 +22,9 @@ struct vmm_answers {
 	bool blocks_told;      /* all of these are as it says now; else it was not asked */
 	size_t block_count;
 	struct guest_ram_block blocks[GUEST_RAM_BLOCKS_MAX];
+	/* The ports of the agent and of our own program; no path: there is none, or nobody asked.
+	 */
+	struct vmm_socket agent, port;
 	unsigned resets; /* RESET events that came in between */
 	size_t vcpu_count;
 	struct guest_vcpu *vcpus; /* by index; thread ids as the VMM's pid namespace has them */
@@ -32,10 +35,16 @@ void vmm_answers_deinit(struct vmm_answers *info);
 
 struct vmm_query;
 
-/* Connects and asks. 0 or what qmp_connect() says.
- * known_bytes: where RAM lies is known for as much memory as this, and not asked again while
- * there is neither more nor less; 0: it is not known. */
-int vmm_query_start(const char *path, uint64_t known_bytes, struct vmm_query **ret,
+/* What is asked beside what always is. */
+struct vmm_wanted {
+	/* Where RAM lies is known for as much memory as this, and not asked again while there is
+	 * neither more nor less; 0: it is not known. */
+	uint64_t known_bytes;
+	bool ports; /* which sockets lead to them */
+};
+
+/* Connects and asks. 0 or what qmp_connect() says. */
+int vmm_query_start(const char *path, const struct vmm_wanted *wanted, struct vmm_query **ret,
 		    struct errmsg *why);
 void vmm_query_destroy(struct vmm_query *s); /* accepts NULL */
 

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <cmocka.h>
 
 #include "symsrc/base/clock.h"
+#include "symsrc/vmmports.h"
 #include "symsrc/vmmquery.h"
 #include "tests/unit/lib/fakeqmp.h"
 
@@ -38,10 +40,12 @@ static char *answer(void *ctx, const char *command, const char *line)
 {
 	const char *const *pairs = ctx;
 
-	/* "gpa2hva 0x0" and the like stand for the commands of the human monitor. */
+	/* "gpa2hva 0x0" and the like stand for the commands of the human monitor, what ends in a
+	 * quote for arguments. */
 	for (; *pairs; pairs += 2) {
-		if (strcmp(command, pairs[0]) == 0 ||
-		    (strcmp(command, "human-monitor-command") == 0 && strstr(line, pairs[0])))
+		bool part = strcmp(command, "human-monitor-command") == 0 || strchr(pairs[0], '"');
+
+		if (strcmp(command, pairs[0]) == 0 || (part && strstr(line, pairs[0])))
 			return strdup(pairs[1]);
 	}
 	return NULL;
@@ -61,13 +65,15 @@ static int run(struct vmm_query *q)
 	return r;
 }
 
-static struct vmm_answers ask_known(const char *const *pairs, uint64_t known_bytes)
+static const struct vmm_wanted little;
+
+static struct vmm_answers ask_wanted(const char *const *pairs, const struct vmm_wanted *wanted)
 {
 	struct fakeqmp *server = fakeqmp_start(path, FAKEQMP_OK, answer, (void *)pairs);
 	struct vmm_query *q = NULL;
 	struct vmm_answers a;
 
-	assert_int_equal(vmm_query_start(path, known_bytes, &q, NULL), 0);
+	assert_int_equal(vmm_query_start(path, wanted, &q, NULL), 0);
 	assert_int_equal(run(q), 1);
 	a = vmm_query_take(q);
 	vmm_query_destroy(q);
@@ -77,7 +83,7 @@ static struct vmm_answers ask_known(const char *const *pairs, uint64_t known_byt
 
 static struct vmm_answers ask(const char *const *pairs)
 {
-	return ask_known(pairs, 0);
+	return ask_wanted(pairs, &little);
 }
 
 static void test_answers(void **state)
@@ -160,7 +166,8 @@ static void test_where_memory_lies(void **state)
 
 static void test_memory_is_known(void **state)
 {
-	struct vmm_answers a = ask_known(memory_pairs, 3221225472);
+	struct vmm_answers a =
+		ask_wanted(memory_pairs, &(const struct vmm_wanted){.known_bytes = 3221225472});
 
 	(void)state;
 	assert_false(a.blocks_told);
@@ -273,18 +280,153 @@ static void test_long_answers_are_cut(void **state)
 	free(cpus);
 }
 
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+static struct vmm_answers ask_ports(const char *const *pairs)
+{
+	return ask_wanted(pairs, &(const struct vmm_wanted){.ports = true});
+}
+
+#define CHARDEVS                                                                     \
+	"[{\"label\": \"mon\", \"filename\": \"unix:/run/qmp,server=on\"}, 5, {},"   \
+	" {\"label\": \"charchannel0\", \"filename\": \"unix:/run/a,b,server=on\"}," \
+	" {\"label\": \"late\", \"filename\": \"disconnected:unix:rel/own,server=on\"}]"
+#define NAMED                                                             \
+	"[{\"name\": \"type\", \"type\": \"string\"}, 7,"                 \
+	" {\"name\": \"disk\", \"type\": \"child<virtio-blk-pci>\"},"     \
+	" {\"name\": \"channel0\", \"type\": \"child<virtserialport>\"}," \
+	" {\"name\": \"other\", \"type\": \"child<virtserialport>\"}]"
+#define UNNAMED "[{\"name\": \"device[1]\", \"type\": \"child<virtserialport>\"}]"
+
+/* The agent's has an id and was there; our own was plugged in, without one. */
+static void test_ports(void **state)
+{
+	static const char *const pairs[] = {"query-chardev",
+					    CHARDEVS,
+					    "peripheral\"",
+					    NAMED,
+					    "peripheral-anon\"",
+					    UNNAMED,
+					    "channel0\",\"property\":\"name\"",
+					    "\"org.qemu.guest_agent.0\"",
+					    "channel0\",\"property\":\"chardev\"",
+					    "\"charchannel0\"",
+					    "other\",\"property\":\"name\"",
+					    "\"com.redhat.spice.0\"",
+					    "device[1]\",\"property\":\"name\"",
+					    "\"org.kvmprofs.0\"",
+					    "device[1]\",\"property\":\"chardev\"",
+					    "\"late\"",
+					    NULL};
+	struct vmm_answers a = ask_ports(pairs);
+
+	(void)state;
+	assert_string_equal(a.agent.path, "/run/a,b");
+	assert_string_equal(a.port.path, "rel/own");
+	vmm_answers_deinit(&a);
+	a = ask(pairs); /* nobody wants to know */
+	assert_string_equal(a.agent.path, "");
+	vmm_answers_deinit(&a);
+}
+
+static void test_no_ports(void **state)
+{
+	static const char *const none[] = {NULL};
+	static const char *const odd[] = {
+		"query-chardev", CHARDEVS, "peripheral\"", "{\"a\": 1}", "peripheral-anon\"",
+		"[[], 5]",	 NULL};
+	static const char *const odder[] = {"query-chardev",
+					    CHARDEVS,
+					    "peripheral\"",
+					    NAMED,
+					    "channel0\",\"property\":\"name\"",
+					    "\"org.qemu.guest_agent.0\"",
+					    "channel0\",\"property\":\"chardev\"",
+					    "7",
+					    "other\",\"property\":\"name\"",
+					    "{}",
+					    NULL};
+	static const char *const *const all[] = {none, odd, odder};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct vmm_answers a = ask_ports(all[i]);
+
+		assert_string_equal(a.agent.path, "");
+		assert_string_equal(a.port.path, "");
+		vmm_answers_deinit(&a);
+	}
+}
+
+/* As many as there may be are looked at, and that is all. */
+static void test_many_ports(void **state)
+{
+	char list[16384];
+	size_t n = (size_t)sprintf(list, "[");
+
+	(void)state;
+	for (int i = 0; i < 200; i++)
+		n += (size_t)sprintf(list + n,
+				     "%s{\"name\": \"p%d\", \"type\": \"child<virtserialport>\"}",
+				     i ? "," : "", i);
+	strcpy(list + n, "]");
+	const char *const pairs[] = {"query-chardev",
+				     CHARDEVS,
+				     "peripheral\"",
+				     list,
+				     "p7\",\"property\":\"name\"",
+				     "\"org.kvmprofs.0\"",
+				     "p7\",\"property\":\"chardev\"",
+				     "\"late\"",
+				     NULL};
+	struct vmm_answers a = ask_ports(pairs);
+
+	assert_string_equal(a.port.path, "rel/own");
+	vmm_answers_deinit(&a);
+}
+
+static void test_paths_of_chardevs(void **state)
+{
+	static const struct {
+		const char *filename, *path;
+	} cases[] = {
+		{"unix:/run/a,server=on", "/run/a"},
+		{"disconnected:unix:/run/a,server=on", "/run/a"},
+		{"unix:/run/a,server", "/run/a"},
+		{"unix:/run/a,server,nowait", "/run/a"},
+		{"unix:/run/a,server=on <-> ", "/run/a"},
+		{"unix:/run/,server,x,server=on", "/run/,server,x"},
+		{"unix:a,server=on", "a"},
+		{"unix:/run/a", ""},
+		{"unix:,server=on", ""},
+		{"disconnected:tcp:127.0.0.1:99,server=on", ""},
+		{"pty:/dev/pts/3", ""},
+		{"null", ""},
+		{"", ""},
+	};
+	char out[32];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		vmmports_path(cases[i].filename, out, sizeof(out));
+		assert_string_equal(out, cases[i].path);
+	}
+	vmmports_path("unix:/0123456789012345678901234567890,server=on", out, sizeof(out));
+	assert_string_equal(out, ""); /* not cut: that would be another one */
+}
+
 static void test_connection_breaks(void **state)
 {
 	struct fakeqmp *server = fakeqmp_start(path, FAKEQMP_CLOSES_LATE, NULL, NULL);
 	struct vmm_query *q = NULL;
 
 	(void)state;
-	assert_int_equal(vmm_query_start(path, 0, &q, NULL), 0);
+	assert_int_equal(vmm_query_start(path, &little, &q, NULL), 0);
 	assert_int_equal(run(q), -ECONNRESET);
 	assert_int_equal(vmm_query_error(q)->code, -ECONNRESET);
 	vmm_query_destroy(q);
 	fakeqmp_stop(server);
-	assert_int_equal(vmm_query_start(path, 0, &q, NULL), -ENOENT);
+	assert_int_equal(vmm_query_start(path, &little, &q, NULL), -ENOENT);
 	vmm_query_destroy(NULL);
 }
 
@@ -295,6 +437,10 @@ int main(void)
 		cmocka_unit_test(test_where_memory_lies),
 		cmocka_unit_test(test_memory_is_known),
 		cmocka_unit_test(test_memory_is_not_told),
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_no_ports),
+		cmocka_unit_test(test_many_ports),
+		cmocka_unit_test(test_paths_of_chardevs),
 		cmocka_unit_test(test_nothing_is_known),
 		cmocka_unit_test(test_answers_of_the_wrong_kind),
 		cmocka_unit_test(test_long_answers_are_cut),
