@@ -63,6 +63,13 @@ static void recovered(void *ctx, uint64_t serial)
 	symsrc_refresh(p->symsrc, serial);
 }
 
+static void port_opened(void *ctx, uint64_t serial)
+{
+	struct profiler *p = ctx;
+
+	symsrc_look(p->symsrc, serial);
+}
+
 static unsigned count_known(const struct symbols *s, const struct stalewatch *w)
 {
 	struct symtab_hit hit;
@@ -118,6 +125,7 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 		.livedata = p->livedata,
 		.has_symbols = has_symbols,
 		.recovered = recovered,
+		.port_opened = port_opened,
 		.look_for_names = look_for_names,
 		.ctx = p,
 		.freq = config->freq,

@@ -220,6 +220,7 @@ static int init(struct qmpsampler *q, const struct qmpsampler_config *config)
 					     .livedata = config->livedata,
 					     .has_symbols = config->has_symbols,
 					     .recovered = config->recovered,
+					     .port_opened = config->port_opened,
 					     .look_for_names = config->look_for_names,
 					     .ctx = config->ctx,
 					     .freq = config->freq};

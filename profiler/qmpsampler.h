@@ -42,6 +42,9 @@ struct qmpsampler_config {
 	/* The monitor answers again: what happened meanwhile, a reset among it, was not seen.
 	 * May be NULL; called by the thread. */
 	void (*recovered)(void *ctx, uint64_t serial);
+	/* A program in the guest has opened one of its serial ports: its agent is back, say. May be
+	 * NULL; called by the thread. */
+	void (*port_opened)(void *ctx, uint64_t serial);
 	/* As in struct engine_config. */
 	void (*look_for_names)(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w);
 	void *ctx;

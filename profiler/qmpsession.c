@@ -114,17 +114,29 @@ static void set_running(struct qmpsession *s, bool running)
 		guests_doubt(s->owner->guests, s->serial);
 }
 
+/* Which port it is does not matter: what comes of it is a look. */
+static void on_port_change(const struct qmpsession *s, struct json_object *data)
+{
+	const struct qmpsession_owner *o = s->owner;
+	struct json_object *open;
+
+	if (o->port_opened && json_object_is_type(data, json_type_object) &&
+	    json_object_object_get_ex(data, "open", &open) && json_object_get_boolean(open))
+		o->port_opened(o->ctx, s->serial);
+}
+
 static void on_event(void *ctx, const char *event, struct json_object *data)
 {
 	struct qmpsession *s = ctx;
 
-	(void)data;
 	if (strcmp(event, "STOP") == 0) {
 		set_running(s, false);
 	} else if (strcmp(event, "RESUME") == 0) {
 		set_running(s, true);
 	} else if (strcmp(event, "RESET") == 0) {
 		on_reset(s);
+	} else if (strcmp(event, "VSERPORT_CHANGE") == 0) {
+		on_port_change(s, data);
 	}
 }
 

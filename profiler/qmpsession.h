@@ -22,7 +22,8 @@ struct qmpsession_owner {
 	struct livedata *livedata; /* may be NULL */
 	/* Whether a guest's boot has symbols; may be NULL. */
 	bool (*has_symbols)(void *ctx, uint64_t serial, uint32_t epoch);
-	void (*recovered)(void *ctx, uint64_t serial); /* may be NULL */
+	void (*recovered)(void *ctx, uint64_t serial);	 /* may be NULL */
+	void (*port_opened)(void *ctx, uint64_t serial); /* likewise */
 	/* A stalewatch is full: to be judged. May be NULL. */
 	void (*look_for_names)(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w);
 	void *ctx;

@@ -83,6 +83,7 @@ void symload_destroy(struct symload *sl); /* accepts NULL; after symload_stop() 
 const struct symbols *symload_symbols(struct symload *sl, uint64_t serial, uint32_t epoch);
 void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *ret);
 int symload_refresh(struct symload *sl, uint64_t serial);
+int symload_look(struct symload *sl, uint64_t serial);
 void symload_offer_addresses(struct symload *sl, uint64_t serial, uint32_t epoch,
 			     const uint64_t *ips, size_t n);
 int symload_subscribe(struct symload *sl, int wake_fd);

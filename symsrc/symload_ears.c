@@ -2,6 +2,7 @@
 #include <sys/epoll.h>
 
 #include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
 #include "symsrc/symload_impl.h"
 
 #define EVENTS_MAX 64
@@ -16,17 +17,37 @@ void with_lock__listen(const struct symload *sl, struct load *l, struct serial_e
 		epoll_ctl(sl->ears_fd, EPOLL_CTL_ADD, serial_ear_fd(ear), &e);
 }
 
-/* An ear serves once; the look will bring the next one. A guest that never falls silent must not
- * keep us busy. */
+/* A guest that never falls silent must not keep us busy. */
+static void with_lock__look_soon(struct load *l)
+{
+	uint64_t now = clock_now_ns(), when = l->ended_ns + SYMLOAD_NEWS_MS * NSEC_PER_MSEC;
+
+	when = load_when_affordable(l, when > now ? when : now);
+	if (!l->by && when < l->next_ns)
+		with_lock__schedule(l, when, false);
+}
+
+/* An ear serves once; the look will bring the next one. */
 static void with_lock__heard(const struct symload *sl, struct load *l)
 {
 	bool news = serial_ear_has_heard(l->ear);
-	uint64_t now = clock_now_ns(), when = l->ended_ns + SYMLOAD_NEWS_MS * NSEC_PER_MSEC;
 
 	with_lock__listen(sl, l, NULL);
-	when = load_when_affordable(l, when > now ? when : now);
-	if (news && !l->by && when < l->next_ns)
-		with_lock__schedule(l, when, false);
+	if (news)
+		with_lock__look_soon(l);
+}
+
+int symload_look(struct symload *sl, uint64_t serial)
+{
+	struct load *l;
+
+	mutex_lock(&sl->lock);
+	l = with_lock__find(sl, serial);
+	if (l && !symload_is_memory(l->used))
+		with_lock__look_soon(l);
+	mutex_unlock(&sl->lock);
+	io_wake(sl->wake_fd);
+	return l ? 0 : -ESRCH;
 }
 
 void symload_hear(struct symload *sl)

@@ -144,6 +144,11 @@ int symsrc_refresh(struct symsrc *s, uint64_t serial)
 	return symload_refresh(s->loader, serial);
 }
 
+int symsrc_look(struct symsrc *s, uint64_t serial)
+{
+	return symload_look(s->loader, serial);
+}
+
 void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, const uint64_t *ips,
 			    size_t n)
 {

@@ -101,6 +101,10 @@ int symsrc_module_file(struct symsrc *s, uint64_t serial, uint64_t key, uint64_t
 /* Fetch again now. -ESRCH when the guest is gone. */
 int symsrc_refresh(struct symsrc *s, uint64_t serial);
 
+/* Somebody has begun to answer in the guest: look at it now, unless that was done a moment ago, or
+ * its memory tells all. Costs little. -ESRCH when the guest is gone. */
+int symsrc_look(struct symsrc *s, uint64_t serial);
+
 /* Addresses that were sampled in the kernel of this boot of the guest. They are taken where its
  * source wants them: it has the kernel's file alone, and knows by nothing else where that runs.
  * Offer them while samples have no names. Waits for nothing. */

@@ -42,6 +42,15 @@ static void clock_of(void *ctx, struct tally_clock *ret)
 	totals_clock(ctx, ret);
 }
 
+static atomic_uint ports_opened;
+
+static void port_opened(void *ctx, uint64_t serial)
+{
+	assert_null(ctx);
+	assert_int_equal(serial, 1);
+	ports_opened++;
+}
+
 static void begin(struct world *w)
 {
 	struct qmpsampler_config config = {0};
@@ -56,6 +65,7 @@ static void begin(struct world *w)
 	config.guests = w->guests;
 	config.tallies = w->tallies;
 	config.totals = &w->totals;
+	config.port_opened = port_opened;
 	assert_int_equal(qmpsampler_create(&config, &w->sampler, &why), 0);
 	assert_int_equal(qmpsampler_start(w->sampler, &why), 0);
 }
@@ -269,6 +279,32 @@ static void test_reset_begins_an_epoch(void **state)
 	fakeqmp_stop(f);
 }
 
+/* Its agent comes back. */
+static void test_port_is_opened(void **state)
+{
+	struct fakeqmp *f;
+	struct world w;
+
+	(void)state;
+	paused = false;
+	ports_opened = 0;
+	begin(&w);
+	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(&w);
+	wait_for(&w, 5);
+	fakeqmp_send(
+		f, "{\"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": false, \"id\": \"c\"}}");
+	fakeqmp_send(f, "{\"event\": \"VSERPORT_CHANGE\"}");
+	fakeqmp_send(f, "{\"event\": \"VSERPORT_CHANGE\", \"data\": []}");
+	fakeqmp_send(f,
+		     "{\"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": true, \"id\": \"c\"}}");
+	wait_until(ports_opened > 0);
+	wait_for(&w, 20);
+	assert_int_equal(ports_opened, 1);
+	end(&w);
+	fakeqmp_stop(f);
+}
+
 /* A guest that ends, and one that changes to perf: the connection goes. */
 static void test_end_of_sampling(void **state)
 {
@@ -460,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_paused_guest_is_left_alone),
 		cmocka_unit_test(test_paused_profile_asks_nothing),
 		cmocka_unit_test(test_reset_begins_an_epoch),
+		cmocka_unit_test(test_port_is_opened),
 		cmocka_unit_test(test_end_of_sampling),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_another_architecture),

@@ -444,6 +444,24 @@ static void test_reboot_seen_by_boot_id(void **state)
 	guest_set_put(set);
 }
 
+/* Somebody says that the guest may have news: that is looked at long before it is due. */
+static void test_look_now(void **state)
+{
+	(void)state;
+	start(2);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	assert_int_equal(status_of(1).looks, 0);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(symload_look(sl, 1), 0);
+	wait_until(status_of(1).looks == 1);
+	usleep(50000);
+	assert_int_equal(status_of(1).looks, 1);
+	assert_int_equal(status_of(1).attempts, 1);
+	assert_int_equal(symload_look(sl, 2), -ESRCH);
+}
+
 static void test_old_boots_are_forgotten(void **state)
 {
 	(void)state;
@@ -940,6 +958,7 @@ int main(void)
 		TEST(test_reboot_seen_by_discovery),
 		TEST(test_false_alarm),
 		TEST(test_reboot_seen_by_boot_id),
+		TEST(test_look_now),
 		TEST(test_old_boots_are_forgotten),
 		TEST(test_old_boots_go_when_memory_is_short),
 		TEST(test_who_takes_most_goes_without),
