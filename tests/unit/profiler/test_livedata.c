@@ -57,8 +57,8 @@ static void publish(struct world *w, size_t count)
 	struct guest *list[] = {guestmaker_create(1, 100, 2), guestmaker_create(2, 200, 1)};
 
 	guestmaker_publish(w->guests, list, count);
-	if (count < 2)
-		guest_put(list[1]);
+	for (size_t i = count; i < 2; i++)
+		guest_put(list[i]);
 }
 
 static void begin(struct world *w)
