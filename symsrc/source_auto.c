@@ -429,12 +429,17 @@ struct files_order {
 	struct buf *to;
 };
 
+/* -ENOENT of a guest that nobody has reached is the host's: the socket is gone. */
 static int order(struct source *s, const struct files_order *o, struct errmsg *why)
 {
+	int r;
+
 	if (o->to)
 		buf_clear(o->to); /* of what another way has begun */
-	return o->path ? s->ops->read(s, o->release, o->path, o->limits, o->to, why)
-		       : s->ops->list(s, o->release, o->limits, o->list, why);
+	s->used[0] = '\0';
+	r = o->path ? s->ops->read(s, o->release, o->path, o->limits, o->to, why)
+		    : s->ops->list(s, o->release, o->limits, o->list, why);
+	return r == -ENOENT && !s->used[0] ? -EHOSTUNREACH : r;
 }
 
 static int order_by(struct source_auto *a, const struct way *w, const char *shown,

@@ -135,6 +135,24 @@ static void test_ways_in_their_order(void **state)
 	assert_tried(0, second, NULL);
 }
 
+/* A socket that is gone is not the guest's word that it has no files: the other ways have theirs,
+ * and all of them are told. */
+static void test_files_by_the_ways_that_are_left(void **state)
+{
+	const struct modtree *tree = NULL;
+	struct fetch_files *f = NULL;
+
+	(void)state;
+	snprintf(req.target.links.agent_path, GUEST_PATH_MAX, "/nonexistent/agent");
+	snprintf(req.target.links.port_path, GUEST_PATH_MAX, "/nonexistent/port");
+	req.limits.deadline_ns = clock_now_ns() + PATIENCE_S * NSEC_PER_SEC;
+	assert_int_equal(fetch_files_open("auto", &req.target, &f, &why), 0);
+	assert_true(fetch_files_list(f, "6.1.0", &req.limits, &tree, &why) < 0);
+	assert_non_null(strstr(why.text, "/nonexistent/agent"));
+	assert_non_null(strstr(why.text, "/nonexistent/port"));
+	fetch_files_close(f);
+}
+
 static void test_all_ways_fail(void **state)
 {
 	(void)state;
@@ -253,6 +271,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_ways_in_their_order),
 		TEST(test_all_ways_fail),
+		TEST(test_files_by_the_ways_that_are_left),
 		TEST(test_a_way_that_spoils_what_it_began),
 		TEST(test_a_way_that_breaks_off),
 		TEST(test_a_silent_way_costs_seconds),
