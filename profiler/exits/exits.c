@@ -181,7 +181,7 @@ void exits_state(struct exits_counter *c, struct exits_state *ret)
 	}
 	source->ops->lost(source, &ret->lost);
 	if (why.text[0])
-		snprintf(ret->engine, sizeof(ret->engine), "%s (%s)", source->ops->name, why.text);
+		snprintf(ret->engine, sizeof(ret->engine), "%s: %s", source->ops->name, why.text);
 	else
 		snprintf(ret->engine, sizeof(ret->engine), "%s", source->ops->name);
 }

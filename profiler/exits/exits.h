@@ -47,7 +47,7 @@ bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t
  * counted or kvm_exit does not fire. */
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret);
 
-/* For `status`: "bpf", "perf (why not bpf)", or "none: why"; and the events that were not counted,
+/* For `status`: "bpf", "perf: why not bpf", or "none: why"; and the events that were not counted,
  * of all guests since the engine runs, KVM's and the scheduler's. */
 struct exits_state {
 	char engine[352];

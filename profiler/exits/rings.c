@@ -117,8 +117,8 @@ static void close_place(struct exits_rings *r, struct place *p)
 
 static int open_set(struct exits_rings *r, struct place *p, enum set set)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct cpugroup *g = &p->groups[set];
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = g};
 	int err;
 
 	if (r->id_count[set] == 0)
@@ -293,11 +293,25 @@ static void look(struct exits_source *s, exits_keep_fn *keep, void *ctx)
 	mutex_unlock(&r->lock);
 }
 
+/* Of a CPU that has gone offline: it would go on waking us. look() sees to the rest. */
+static void with_lock__drop_hung_up(struct exits_rings *r)
+{
+	struct epoll_event events[16];
+	int n = epoll_wait(r->source.fd, events, ARRAY_SIZE(events), 0);
+
+	for (int i = 0; i < n; i++) {
+		if (events[i].events & (EPOLLHUP | EPOLLERR))
+			epoll_ctl(r->source.fd, EPOLL_CTL_DEL, cpugroup_fd(events[i].data.ptr),
+				  NULL);
+	}
+}
+
 static void work(struct exits_source *s)
 {
 	struct exits_rings *r = of(s);
 
 	mutex_lock(&r->lock);
+	with_lock__drop_hung_up(r);
 	with_lock__drain(r);
 	mutex_unlock(&r->lock);
 }
