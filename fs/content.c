@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs/render.h"
+#include "profiler/perfdata/recording.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
@@ -472,6 +473,18 @@ static int buildids(const struct symbols *s, struct blob **ret)
 	return blob_of(&b, ret);
 }
 
+/* Those that stand in the recording, whatever the symbols came from. False: there are none. */
+static bool recorded_buildids(const struct rooms *rooms, const struct place *p, struct buf *out)
+{
+	CLEANUP_GUEST_SET const struct guest_set *set =
+		guests_acquire(symsrc_guests(rooms->symsrc));
+	const struct recording *r = profiler_recording(rooms->profiler);
+	const struct guest_entry *e = guest_set_find_serial(set, p->serial);
+	const struct recording_guest *g = r && e ? recording_find(r, e->guest->pid) : NULL;
+
+	return g && render_recorded_buildids(g, out);
+}
+
 static int line(const char *text, struct blob **ret)
 {
 	*ret = blob_from_bytes(text, strlen(text));
@@ -519,10 +532,14 @@ static int why_not(const struct rooms *rooms, uint64_t serial)
 int content_make(const struct rooms *rooms, const struct place *p, struct blob **ret)
 {
 	CLEANUP_SYMBOLS const struct symbols *symbols = NULL;
+	CLEANUP_BUF struct buf b;
 	enum node_class class = tree_node(p->node)->class;
 
+	buf_init(&b, CONTENT_MAX);
 	if (class == CLASS_SNAPSHOT)
 		return snapshot(rooms, p, ret);
+	if (p->node == NODE_BUILDIDS && recorded_buildids(rooms, p, &b))
+		return blob_of(&b, ret);
 	symbols = symsrc_symbols(rooms->symsrc, p->serial, 0);
 	if (class == CLASS_SYMBOLS && !symbols)
 		return why_not(rooms, p->serial);

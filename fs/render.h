@@ -18,6 +18,8 @@
 #include "symsrc/symbols.h"
 #include "symsrc/symsrc.h"
 
+struct recording_guest; /* profiler/perfdata/recording.h */
+
 /* One moment on both clocks, so that monotonic times can be shown as dates. */
 struct render_when {
 	uint64_t now_ns;  /* clock_now_ns() */
@@ -159,6 +161,8 @@ int render_info(const struct guest_entry *entry, const struct symsrc_status *sta
 		struct buf *out);
 
 int render_buildids(const struct symbols *symbols, struct buf *out);
+/* The same of a recording, which knows them itself; false: it has none of this guest. */
+bool render_recorded_buildids(const struct recording_guest *guest, struct buf *out);
 
 /* stats: of profiler_stats(). */
 int render_stats(const struct guest *guest, const struct profiler_stats *stats,

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "profiler/perfdata/recording.h"
+
 static size_t row(const struct build_id *id, const char *object, struct buf *out)
 {
 	char hex[BUILD_ID_HEX_SIZE];
@@ -28,4 +30,17 @@ int render_buildids(const struct symbols *s, struct buf *out)
 	if (rows == 0)
 		buf_append_str(out, "# no build-ids: the symbol source has no ELF notes\n");
 	return out->err;
+}
+
+bool render_recorded_buildids(const struct recording_guest *g, struct buf *out)
+{
+	for (size_t i = 0; i < g->build_id_count; i++) {
+		char hex[BUILD_ID_HEX_SIZE];
+
+		build_id_to_hex(&g->build_ids[i].id, hex);
+		buf_printf(out, "%s ", hex);
+		render_word(out, g->build_ids[i].name);
+		buf_append_char(out, '\n');
+	}
+	return g->build_id_count > 0;
 }

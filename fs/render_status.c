@@ -130,7 +130,7 @@ int render_status(const struct render_status *s, const struct render_when *when,
 	line_seconds(out, "uptime", uptime);
 	render_line_u64(out, "guests", s->guests);
 	render_line_u64(out, "guests_paused", s->guests_paused);
-	render_line(out, "sampler", choice_name(s->sampler));
+	render_line(out, "sampler", s->totals.recording ? "recording" : choice_name(s->sampler));
 	sampling(&s->totals, out);
 	render_line_u64(out, "snapshots", s->totals.snapshots);
 	render_line_u64(out, "snapshots_memory", s->totals.snapshot_bytes);

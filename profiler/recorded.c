@@ -35,7 +35,6 @@ static struct guest *make_guest(const struct recording_guest *from, uint64_t ser
 		return NULL;
 	to->serial = serial;
 	to->pid = from->pid;
-	to->accel = GUEST_ACCEL_KVM;
 	snprintf(to->name, sizeof(to->name), "%s", from->pid ? from->name : RECORDED_DEFAULT_NAME);
 	snprintf(to->vmm, sizeof(to->vmm), "%.31s", from->name);
 	snprintf(to->state, sizeof(to->state), "recorded");
@@ -129,6 +128,7 @@ static void fill_tally(struct tally *t, const struct recording *r, struct record
 
 	mutex_lock(&t->lock);
 	t->sampler = SAMPLER_KIND_RECORDING;
+	snprintf(t->choice_note, sizeof(t->choice_note), "%.150s", r->path);
 	t->since_ns = span.since_ns;
 	t->ended_ns = span.ended_ns;
 	t->weight = r->weight;

@@ -89,11 +89,20 @@ unserve
 check "--pid shows some of them" serve "$work/both.data" -p "$two"
 check "and no others" test "$(echo "$in"/[0-9]*)" = "$in/$two"
 check "without symbols info says what to do" grep -q '^source_error .* -s ' "$in/$two/info"
+check "build-ids are those of the recording" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms\]$" "$in/$two/buildids"
 check "addresses are told by where they lie" grep -q '\[g\] 0xffffffff8.* \[guest.kernel.kallsyms\]$' "$in/$two/profile"
 check "which top does not tell" bash -c "! grep -q 0xffffffff '$in/top'"
 unserve
 
 size=$(stat -c %s "$work/both.data")
+if have "progress" script; then
+	mkfifo "$work/slow"
+	{ head -c 1000 "$work/both.data"; sleep 1; tail -c +1001 "$work/both.data"; } >"$work/slow" &
+	script -qec "'$KVMPROFS' --input '$work/slow' '$in'" "$work/typescript" >/dev/null </dev/null
+	check "a terminal is told how far it is" grep -q 'kvmprofs: reading .*/slow: [0-9]* MB' "$work/typescript"
+	check "it is mounted when that ends" has_state whole
+	unserve
+fi
 check "by a pipe" serve - -p "$two" <"$work/both.data"
 check "it is all there" has_state whole
 unserve
@@ -156,6 +165,11 @@ both_say() {
 	unserve
 }
 both_say "a file"
+if have "the other byte order" python3; then
+	cp "$work/perf.data" "$work/plain.data"
+	"$(dirname "$0")/swap-recording" "$work/plain.data" "$work/perf.data" || give_up "the file is swapped"
+	both_say "the other byte order"
+fi
 record --guest --host record
 both_say "host and guest"
 record --guest record -z -F 4000
