@@ -28,7 +28,7 @@ start_daemon "$mnt" --sampler auto -s "hot=dir:$work/hot.files" -s "late=dir:$wo
 within "a guest with names" $patience has_symbols "$mnt/$hot"
 within "a guest with samples" $patience has_samples "$mnt/$hot" 5
 
-# One reader of the guest, two of all guests; a second guest without any names, and a third that comes now.
+# One reader of the guest, two of all guests; a second guest without any names, and never a build-id, and a third that comes now.
 declare -A reads
 for f in one all again; do
 	path=$mnt/record
@@ -46,7 +46,7 @@ start_loops more -accel tcg
 more=$vmm
 echo reset >"$mnt/$hot/control"
 within "samples of one without names" $patience has_samples "$mnt/$late" 20
-make_loop_files "$work/late.files"
+make_loop_files "$work/late.files" no-build-id
 echo refresh >"$mnt/$late/control"
 within "its names come late" $patience has_symbols "$mnt/$late"
 within "enough samples" $patience has_samples "$mnt/$hot" 150
