@@ -16,9 +16,9 @@
 #include "symsrc/base/lock.h"
 #include "symsrc/base/thread.h"
 
-#define EVENTS_MAX     4 /* registers, and what perf had to change to */
-#define REGISTERS      0 /* index of that event */
-#define REGISTERS_NAME "registers over QMP"
+#define EVENTS_MAX     4	       /* registers, and what perf had to change to */
+#define REGISTERS      0	       /* index of that event */
+#define REGISTERS_NAME "qmp-registers" /* a word, since tools take names apart at blanks */
 #define BEGIN_MAX      (16u << 10)
 
 /* What a queue keeps free, so that the rest finds its place however slow the reader is: the last

@@ -265,6 +265,21 @@ void events_name(struct recording_events *e, const uint8_t *desc, size_t size, b
 	}
 }
 
+void events_update(struct recording_events *e, const uint8_t *record, size_t size, bool swapped)
+{
+	const size_t update = offsetof(struct perfdata_event_update, update);
+	const size_t id = offsetof(struct perfdata_event_update, id);
+	const size_t name = sizeof(struct perfdata_event_update);
+	const struct recording_event_id *found;
+
+	if (size < name || order_u64(record + update, swapped) != PERFDATA_UPDATE_NAME ||
+	    !e->id_slots)
+		return;
+	found = find_id(e, order_u64(record + id, swapped));
+	if (found->id)
+		set_name(&e->list[found->event], (const char *)record + name, size - name);
+}
+
 /* ---- samples ------------------------------------------------------------------------------- */
 
 struct recording_event *events_of_sample(struct recording_events *e, const uint8_t *record,

@@ -57,6 +57,9 @@ int events_add(struct recording_events *e, const uint8_t *attr, size_t size, con
 /* Names for events out of PERFDATA_FEATURE_EVENT_DESC. What is malformed names nothing more. */
 void events_name(struct recording_events *e, const uint8_t *desc, size_t size, bool swapped);
 
+/* The same for one event, out of a record PERFDATA_EVENT_UPDATE. */
+void events_update(struct recording_events *e, const uint8_t *record, size_t size, bool swapped);
+
 /* Of which event this sample record is; NULL: nobody can tell. */
 struct recording_event *events_of_sample(struct recording_events *e, const uint8_t *record,
 					 size_t size, bool swapped);

@@ -167,24 +167,6 @@ static void on_lost(struct recording *r, const struct perfdata_record *rec, size
 		r->lost += order_u64(rec->bytes + at, rec->swapped);
 }
 
-static int on_record(void *ctx, const struct perfdata_record *rec)
-{
-	struct recording *r = ctx;
-
-	switch (rec->type) {
-	case PERF_RECORD_SAMPLE: on_sample(r, rec); break;
-	case PERF_RECORD_LOST: on_lost(r, rec, HEADER_SIZE + 8); break; /* behind the id */
-	case PERF_RECORD_LOST_SAMPLES: on_lost(r, rec, HEADER_SIZE); break;
-	case PERF_RECORD_THROTTLE: r->throttled++; break;
-	case PERF_RECORD_COMM: recorder_name(r, rec); break;
-	case PERF_RECORD_MMAP:
-	case PERF_RECORD_MMAP2: recorder_map(r, rec); break;
-	case PERFDATA_HEADER_BUILD_ID: recorder_build_id(r, rec); break;
-	default: break;
-	}
-	return 0;
-}
-
 /* ---- events -------------------------------------------------------------------------------- */
 
 /* The one that was asked for, else the first that can be shown. In a pipe events come one by one.
@@ -203,6 +185,33 @@ static void choose_event(struct recording *r)
 	}
 	if (r->recorder->preferred < r->events.count)
 		r->shown = r->recorder->preferred;
+}
+
+static void on_update(struct recording *r, const struct perfdata_record *rec)
+{
+	events_update(&r->events, rec->bytes, rec->size, rec->swapped);
+	choose_event(r);
+}
+
+/* ---- all that comes ------------------------------------------------------------------------ */
+
+static int on_record(void *ctx, const struct perfdata_record *rec)
+{
+	struct recording *r = ctx;
+
+	switch (rec->type) {
+	case PERF_RECORD_SAMPLE: on_sample(r, rec); break;
+	case PERF_RECORD_LOST: on_lost(r, rec, HEADER_SIZE + 8); break; /* behind the id */
+	case PERF_RECORD_LOST_SAMPLES: on_lost(r, rec, HEADER_SIZE); break;
+	case PERF_RECORD_THROTTLE: r->throttled++; break;
+	case PERF_RECORD_COMM: recorder_name(r, rec); break;
+	case PERF_RECORD_MMAP:
+	case PERF_RECORD_MMAP2: recorder_map(r, rec); break;
+	case PERFDATA_HEADER_BUILD_ID: recorder_build_id(r, rec); break;
+	case PERFDATA_EVENT_UPDATE: on_update(r, rec); break;
+	default: break;
+	}
+	return 0;
 }
 
 static int on_attr(void *ctx, const uint8_t *attr, size_t size, const uint8_t *ids, size_t id_bytes,

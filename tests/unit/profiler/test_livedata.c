@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "profiler/livedata.h"
+#include "profiler/perfdata/recording.h"
 #include "profiler/perfdata/write.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
@@ -351,6 +352,60 @@ static void test_readers_are_bounded(void **state)
 	end(&w);
 }
 
+static ssize_t read_buf(void *ctx, uint64_t offset, void *to, size_t n)
+{
+	const struct buf *b = ctx;
+	size_t left = offset < b->len ? b->len - (size_t)offset : 0;
+
+	n = n < left ? n : left;
+	memcpy(to, b->data + offset, n);
+	return (ssize_t)n;
+}
+
+/* What --input makes of a stream. */
+static void read_again(struct buf *b, const char *event, struct recording **ret)
+{
+	const struct perfdata_bytes bytes = {.read = read_buf, .ctx = b};
+	const struct recording_config config = {.path = "a stream", .event = event};
+
+	assert_int_equal(recording_read_bytes(&config, &bytes, 0, ret, NULL), 0);
+}
+
+static void test_what_is_read_again(void **state)
+{
+	const struct recording_guest *g;
+	struct recording *r;
+	CLEANUP_BUF struct buf b;
+	struct world w;
+	struct feed *f;
+
+	(void)state;
+	begin(&w);
+	buf_init(&b, 1 << 20);
+	f = open_feed(&w, 0);
+	add(&w, 1, 30, false);
+	add(&w, 2, 40, true);
+	livedata_add_lost(w.live, 5);
+	wait_until((livedata_end_round(w.live), count_in(f, &b, BUILD_ID) == 2));
+	read_again(&b, "cpu-clock", &r);
+	assert_true(r->facts.pipe);
+	assert_int_equal(r->facts.end, PERFDATA_WHOLE);
+	assert_int_equal(r->guest_kernel, 30);
+	assert_int_equal(r->lost, 5);
+	assert_int_equal(r->strange, 0);
+	g = recording_find(r, 100);
+	assert_non_null(g);
+	assert_string_equal(g->name, "g1");
+	assert_int_equal(g->kernel, 30);
+	assert_int_equal(recording_map_at(g, KERNEL)->symbol_at, KERNEL);
+	recording_free(r);
+	read_again(&b, "qmp-registers", &r);
+	assert_int_equal(recording_find(r, 200)->kernel, 40);
+	recording_free(r);
+	close_feed(f);
+	end(&w);
+}
+
 static void *sample_always(void *arg)
 {
 	struct world *w = arg;
@@ -402,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_a_guest_that_comes_later),
 		cmocka_unit_test(test_the_end_of_a_guest),
 		cmocka_unit_test(test_readers_are_bounded),
+		cmocka_unit_test(test_what_is_read_again),
 		cmocka_unit_test(test_all_at_once),
 	};
 
