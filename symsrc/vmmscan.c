@@ -711,11 +711,11 @@ static bool find_passed_path(const struct vmmscan *s, pid_t pid, int fd, char *d
 	unsigned long long inode;
 	int r;
 
+	buf_init(&b, NET_UNIX_MAX);
 	snprintf(what, sizeof(what), "fd/%d", fd);
 	if (read_link(s, rel(pid, what).path, link, sizeof(link)) < 0 ||
 	    sscanf(link, "socket:[%llu]", &inode) != 1)
 		return false;
-	buf_init(&b, NET_UNIX_MAX);
 	r = io_read_file(s->proc_fd, rel(pid, "net/unix").path, &b);
 	if (r < 0 && r != -EFBIG)
 		return false;
