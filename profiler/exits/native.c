@@ -96,6 +96,8 @@ static inline int field_in_place(const char *ctx, struct exits_field f, __u64 *r
 }
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define NOT_KERNEL \
+	UINT32_MAX /* in kernel_threads: somebody else, who need not be asked about again */
 
 /* text: of /proc/TID/stat, "TID (comm) state ppid pgrp session tty_nr tpgid flags ...". */
 static bool parse_kernel_thread(char *text, char *comm)
@@ -127,16 +129,21 @@ static int is_kernel_thread(__u32 *ret_tgid)
 {
 	__u32 tid = here->now.tid;
 	const __u32 *known = exits_hash_find(&here->kernel_threads, &tid);
+	__u32 works_for_tgid = NOT_KERNEL;
 	char comm[16] = "";
 
 	/* Each is a process of its own. */
 	if (here->now.pid != tid)
 		return 0;
-	if (!known && tid != 0 && !read_kernel_thread(tid, comm))
-		return 0;
-	*ret_tgid = known ? *known : works_for(comm);
+	if (known)
+		works_for_tgid = *known;
+	else if (tid == 0 || read_kernel_thread(tid, comm))
+		works_for_tgid = works_for(comm);
 	if (!known)
-		exits_hash_add(&here->kernel_threads, &tid, ret_tgid);
+		exits_hash_add(&here->kernel_threads, &tid, &works_for_tgid);
+	if (works_for_tgid == NOT_KERNEL)
+		return 0;
+	*ret_tgid = works_for_tgid;
 	return 1;
 }
 

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define KERNEL_THREADS                                                            \
-	4096 /* kernel workers that are known; more of them are asked about again \
-	      */
+#define KERNEL_THREADS 4096 /* threads that are known; others are asked about each time */
 
 int exits_tables_init(struct exits_tables *t, const struct exits_fields *fields,
 		      const struct exits_sizes *sizes, const char *proc)

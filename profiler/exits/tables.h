@@ -12,7 +12,8 @@
 struct exits_tables {
 	struct exits_constants constants;
 	struct exits_hash threads, processes, rows[EXITS_MAPS];
-	struct exits_hash kernel_threads; /* tid: the process that it works for */
+	struct exits_hash
+		kernel_threads; /* tid: the process that it works for, as native.c knows */
 	uint32_t pools[EXITS_MAPS];
 	uint64_t lost; /* events for which there was no room */
 	const char *proc;

@@ -53,20 +53,20 @@ rings_run() { grep -q '^# engine: perf$' "$rings/exits"; }
 within "perf's rings are the other engine" $patience rings_run
 check "status says which engine, and why" grep -q "^exits_engine perf: $why" "$work/rings/status"
 
-cat >"$work/window" <<-'END'
-	echo reset >"$1/control"
-	echo reset >"$4/control"
-	echo cont >"$2"
-	for i in $(seq "$3"); do
-		grep -q '^0x009b:W ' "$1/exits" && exit
-		sleep 0.2
-	done
-END
-perf_stat() {
-	"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- "$@"
-}
-perf_stat bash "$work/window" "$g" "$work/counted.monitor" $((patience * 5)) "$rings" 2>"$work/stat.err" ||
-	give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
+# perf has its own mount namespace, where our files are not: so it counts from one word of ours to the next.
+mkfifo "$work/begin" "$work/end"
+# shellcheck disable=SC2016
+"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- \
+	sh -c 'echo >"$1"; read -r _ <"$2"' sh "$work/begin" "$work/end" 2>"$work/stat.err" &
+stat=$!
+timeout $patience head -n 1 "$work/begin" >/dev/null || give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
+echo reset >"$g/control"
+echo reset >"$rings/control"
+go counted
+done_once() { grep -q '^0x009b:W ' "$g/exits"; }
+within "it does a number of things" $patience done_once
+timeout $patience sh -c 'echo >"$1"' sh "$work/end"
+wait $stat || give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
 cp "$g/exits" "$work/exits.text"
 cp "$g/events" "$work/events.text"
 mkdir "$work/perf.files"
