@@ -610,10 +610,11 @@ static void hasten_doubted(struct discover *d, uint64_t now)
 
 /* -- ticks -------------------------------------------------------------------------------- */
 
-/* Where no list tells it: a VM may be closed, and a process may exec(2) something else. */
+/* Where no list tells it: a VM may be closed, and a process may exec(2) something else. A VM that
+ * was never seen, since this process's descriptors are hidden from us, is no sign of that. */
 static bool has_lost_its_machine(const struct discover *d, const struct vmm *v)
 {
-	if (v->facts.accel != GUEST_ACCEL_KVM)
+	if (v->facts.accel != GUEST_ACCEL_KVM || v->facts.vm_fd < 0)
 		return !vmmscan_is_qemu(&d->scan, v->pid);
 	if (d->has_debugfs && v->facts.dir.pid != 0)
 		return false;

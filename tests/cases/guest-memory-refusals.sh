@@ -73,3 +73,18 @@ cat >"$work/may-not" <<-END
 END
 chmod +x "$work/may-not"
 guest start closed --kernel none --no-net && KVMPROFS=$work/may-not refused closed "no permission" 'CAP_SYS_PTRACE'
+
+# A VM is hidden with its process's descriptors: that its guest runs under KVM must not make it come and go.
+if [ -w /dev/kvm ]; then
+	mkdir -p "$GUESTS/hidden"
+	qemu-system-x86_64 -name hidden,debug-threads=on -machine pc -accel kvm -m 16 -nodefaults -display none -daemonize \
+		-pidfile "$GUESTS/hidden/pid" 2>"$work/hidden.log" || give_up "a guest under KVM starts" "$(cat "$work/hidden.log")"
+	: >"$work/daemon.log"
+	KVMPROFS=$work/may-not start_daemon "$mnt" -p "$(pid_of hidden)"
+	sleep 2 # a few looks
+	check "no permission, KVM: the guest stays" test "$(grep -c ' gone: hidden$' "$work/daemon.log")" = 0
+	within "no permission, KVM: info says why there are no symbols" 30 grep -q 'CAP_SYS_PTRACE' "$mnt/$(pid_of hidden)/info"
+	stop_daemon "$mnt"
+else
+	echo "skip memory, no permission, KVM: /dev/kvm cannot be opened"
+fi
