@@ -45,9 +45,11 @@ static void recorded_event(const struct recording_event *e, bool shown, struct b
 {
 	if (e->is_dummy)
 		return;
-	buf_printf(out, "recording_event %s: %" PRIu64 " samples, %" PRIu64 " in guests%s\n",
+	buf_printf(out, "recording_event %s: %" PRIu64 " samples, %" PRIu64 " in guests%s%s\n",
 		   e->name, e->samples, e->guest_samples,
-		   shown ? ", shown here" : "; --event shows it");
+		   shown ? ", shown here" : "; --event shows it",
+		   e->reads ? "; perf report weighs its samples by a counter (:S), here by periods"
+			    : "");
 }
 
 static void recording(const struct recording *r, struct buf *out)

@@ -195,6 +195,7 @@ int events_add(struct recording_events *e, const uint8_t *attr, size_t size, con
 	event->by_freq = first_flags(attr + ATTR_FLAGS, swapped) & FLAG_FREQ;
 	event->is_dummy = event->type == PERF_TYPE_SOFTWARE && event->config == PERF_COUNT_SW_DUMMY;
 	event->at = places_of(order_u64(attr + ATTR_SAMPLE_TYPE, swapped));
+	event->reads = order_u64(attr + ATTR_SAMPLE_TYPE, swapped) & PERF_SAMPLE_READ;
 	name_by_numbers(event);
 	for (size_t i = 0; r == 0 && i + 8 <= id_bytes; i += 8)
 		r = add_id(e, order_u64(ids + i, swapped), (uint32_t)(e->count - 1));
