@@ -14,8 +14,71 @@
 #include "symsrc/vmmscan.h"
 
 #define HEADER_SIZE sizeof(struct perf_event_header)
-#define TASK_SLOTS  ((size_t)4 * RECORDING_PROCESSES_MAX)
-#define NAME_SLOTS  ((size_t)2 * RECORDING_THREADS_MAX)
+#define SLOTS_FIRST 256
+
+/* ---- tables -------------------------------------------------------------------------------- */
+
+/* Never 0: no pid is -1. */
+static uint64_t key_of(uint32_t pid, uint32_t tid)
+{
+	return ((uint64_t)pid << 32 | tid) + 1;
+}
+
+static uint64_t *slot_at(const struct recorder_table *t, size_t i)
+{
+	return (uint64_t *)(t->slots + i * t->element);
+}
+
+/* Where it is or belongs; only of a table that has slots. */
+static uint64_t *place_of(const struct recorder_table *t, uint64_t key)
+{
+	size_t mask = t->slot_count - 1;
+	size_t i = (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & mask;
+
+	while (*slot_at(t, i) && *slot_at(t, i) != key)
+		i = (i + 1) & mask;
+	return slot_at(t, i);
+}
+
+/* NULL: there is none. */
+static void *table_find(const struct recorder_table *t, uint64_t key)
+{
+	uint64_t *place = t->slot_count ? place_of(t, key) : NULL;
+
+	return place && *place ? place : NULL;
+}
+
+static bool grow(struct recorder_table *t)
+{
+	struct recorder_table bigger = *t;
+
+	bigger.slot_count = t->slot_count ? 2 * t->slot_count : SLOTS_FIRST;
+	bigger.slots = calloc(bigger.slot_count, t->element);
+	if (!bigger.slots)
+		return false;
+	for (size_t i = 0; i < t->slot_count; i++) {
+		if (*slot_at(t, i))
+			memcpy(place_of(&bigger, *slot_at(t, i)), slot_at(t, i), t->element);
+	}
+	free(t->slots);
+	*t = bigger;
+	return true;
+}
+
+/* All zero but the key, unless it is there. NULL: no room. */
+static void *table_add(struct recorder_table *t, uint64_t key)
+{
+	uint64_t *place = table_find(t, key);
+
+	if (place)
+		return place;
+	if (t->used >= t->most || (t->used >= t->slot_count / 2 && !grow(t)))
+		return NULL;
+	place = place_of(t, key);
+	*place = key;
+	t->used++;
+	return place;
+}
 
 struct recorder *recorder_create(const struct recording_config *config, uint64_t size)
 {
@@ -26,44 +89,23 @@ struct recorder *recorder_create(const struct recording_config *config, uint64_t
 	to->config = config;
 	to->preferred = SIZE_MAX;
 	to->size = size;
-	to->tasks = calloc(TASK_SLOTS, sizeof(to->tasks[0]));
-	to->names = calloc(NAME_SLOTS, sizeof(to->names[0]));
-	if (to->tasks && to->names)
-		return to;
-	recorder_destroy(to);
-	return NULL;
+	to->tasks.element = sizeof(struct recorder_task);
+	to->tasks.most = RECORDING_PROCESSES_MAX;
+	to->names.element = sizeof(struct recorder_name);
+	to->names.most = RECORDING_THREADS_MAX;
+	return to;
 }
 
 void recorder_destroy(struct recorder *to)
 {
 	if (!to)
 		return;
-	free(to->tasks);
-	free(to->names);
+	free(to->tasks.slots);
+	free(to->names.slots);
 	free(to);
 }
 
 /* ---- tasks --------------------------------------------------------------------------------- */
-
-/* Never 0: no pid is -1. */
-static uint64_t key_of(uint32_t pid, uint32_t tid)
-{
-	return ((uint64_t)pid << 32 | tid) + 1;
-}
-
-static size_t slot_of(uint64_t key, size_t slots)
-{
-	return (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & (slots - 1);
-}
-
-static struct recorder_task *find_task(const struct recorder *to, uint64_t key)
-{
-	size_t i = slot_of(key, TASK_SLOTS);
-
-	while (to->tasks[i].key && to->tasks[i].key != key)
-		i = (i + 1) & (TASK_SLOTS - 1);
-	return &to->tasks[i];
-}
 
 /* The place of that thread in the guest's list; GUEST_VCPUS_MAX: no room. */
 static unsigned add_vcpu(struct recording_guest *g, pid_t tid)
@@ -80,28 +122,14 @@ static unsigned add_vcpu(struct recording_guest *g, pid_t tid)
 	return (unsigned)g->vcpu_count++;
 }
 
-static struct recorder_task *task_of(struct recording *r, uint32_t pid, uint32_t tid)
-{
-	struct recorder *to = r->recorder;
-	struct recorder_task *t = find_task(to, key_of(pid, tid));
-
-	if (t->key)
-		return t;
-	if (to->task_count >= TASK_SLOTS / 2)
-		return NULL;
-	to->task_count++;
-	*t = (struct recorder_task){.key = key_of(pid, tid)};
-	return t;
-}
-
 struct recorder_task *recorder_process(struct recording *r, uint32_t pid)
 {
-	return task_of(r, pid, 0);
+	return table_add(&r->recorder->tasks, key_of(pid, 0));
 }
 
 struct recorder_task *recorder_thread(struct recording *r, uint32_t pid, uint32_t tid)
 {
-	struct recorder_task *t = task_of(r, pid, tid);
+	struct recorder_task *t = table_add(&r->recorder->tasks, key_of(pid, tid));
 
 	if (!t || t->is_thread)
 		return t;
@@ -160,20 +188,10 @@ struct recording_guest *recorder_guest(struct recording *r, pid_t pid)
 
 /* ---- names of threads ---------------------------------------------------------------------- */
 
-static struct recorder_name *find_name(const struct recorder *to, uint64_t key)
-{
-	size_t i = slot_of(key, NAME_SLOTS);
-
-	while (to->names[i].key && to->names[i].key != key)
-		i = (i + 1) & (NAME_SLOTS - 1);
-	return &to->names[i];
-}
-
 /* pid, tid, comm. The newest name wins: a thread begins with its maker's. */
 void recorder_name(struct recording *r, const struct perfdata_record *rec)
 {
 	const char *comm = (const char *)rec->bytes + HEADER_SIZE + 8;
-	struct recorder *to = r->recorder;
 	struct recorder_name n = {0};
 	struct recorder_name *place;
 	uint32_t pid, tid;
@@ -187,11 +205,9 @@ void recorder_name(struct recording *r, const struct perfdata_record *rec)
 	if (pid == UINT32_MAX || (pid != tid && vmmscan_vcpu_of_comm(n.name) < 0))
 		return;
 	n.key = key_of(pid, tid);
-	place = find_name(to, n.key);
-	if (!place->key && to->name_count >= RECORDING_THREADS_MAX)
-		return;
-	to->name_count += !place->key;
-	*place = n;
+	place = table_add(&r->recorder->names, n.key);
+	if (place)
+		*place = n;
 }
 
 /* ---- maps and build-ids -------------------------------------------------------------------- */
@@ -379,7 +395,8 @@ static bool index_by_names(const struct recorder *from, struct recording_guest *
 
 	for (size_t i = 0; taken && i < g->vcpu_count; i++) {
 		uint64_t key = key_of((uint32_t)g->pid, (uint32_t)g->vcpus[i].tid);
-		long index = vmmscan_vcpu_of_comm(find_name(from, key)->name);
+		const struct recorder_name *name = table_find(&from->names, key);
+		long index = name ? vmmscan_vcpu_of_comm(name->name) : -1;
 
 		if (index < 0 || index >= GUEST_VCPUS_MAX || taken[index])
 			return false;
@@ -433,13 +450,13 @@ static bool is_in_order(const struct recording_guest *g)
 
 static int finish_guest(struct recording *r, struct recording_guest *g)
 {
-	const struct recorder_name *name =
-		find_name(r->recorder, key_of((uint32_t)g->pid, (uint32_t)g->pid));
-	const struct recorder_task *t = find_task(r->recorder, key_of((uint32_t)g->pid, 0));
+	uint32_t pid = (uint32_t)g->pid;
+	const struct recorder_name *name = table_find(&r->recorder->names, key_of(pid, pid));
+	const struct recorder_task *t = table_find(&r->recorder->tasks, key_of(pid, 0));
 
-	snprintf(g->name, sizeof(g->name), "%s", g->pid ? name->name : "");
-	g->host_kernel = t->host_kernel;
-	g->host_user = t->host_user;
+	snprintf(g->name, sizeof(g->name), "%s", g->pid && name ? name->name : "");
+	g->host_kernel = t ? t->host_kernel : 0;
+	g->host_user = t ? t->host_user : 0;
 	if (g->map_count)
 		qsort(g->maps, g->map_count, sizeof(g->maps[0]), by_start);
 	if (!index_by_names(r->recorder, g) && index_by_tids(g) < 0)

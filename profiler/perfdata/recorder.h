@@ -19,6 +19,14 @@ struct recorder_name {
 	char name[16];
 };
 
+/* A hash table of things that begin with a key. */
+struct recorder_table {
+	char *slots;
+	size_t element; /* bytes */
+	size_t slot_count, used;
+	size_t most;
+};
+
 /* A sample that waits for its place in the table to come out of memory. */
 struct recorder_sample {
 	struct recording_guest *guest; /* NULL: none */
@@ -29,10 +37,9 @@ struct recorder_sample {
 
 struct recorder {
 	const struct recording_config *config;
-	uint64_t size;		     /* of the recording; 0: not known */
-	struct recorder_task *tasks; /* hash tables */
-	struct recorder_name *names;
-	size_t task_count, name_count;
+	uint64_t size;					/* of the recording; 0: not known */
+	struct recorder_table tasks;			/* of struct recorder_task */
+	struct recorder_table names;			/* of struct recorder_name */
 	struct recorder_sample waiting[RECORDER_AHEAD]; /* a circle */
 	unsigned next;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
