@@ -47,6 +47,18 @@ for n in one two; do # one moment of each; a read takes long here
 	cp "$mnt/${!n}"/{exits,events,vcpus} "$work/$n.files/"
 	cp "$work/rings/${!n}"/{exits,events} "$work/$n.rings/"
 done
+# The last seconds: one of the guests has done all; it does it again.
+r=$mnt/$one/recent
+done_long_ago() { row_is "$r" 0x0099:W 0 && row_is "$r" 0x009b:W 0; }
+within "recent/exits forgets" $patience done_long_ago
+cp "$r/exits" "$work/recent.idle"
+echo system_reset >"$work/one.monitor"
+mkdir "$work/recent.busy"
+busy_again() {
+	cp "$r/exits" "$work/recent.busy/exits"
+	row_is "$work/recent.busy" 0x009b:W 1
+}
+within "recent/exits has what comes" $patience busy_again
 stop_daemon "$work/rings"
 daemon=$bpf
 stop_daemon "$mnt"
@@ -73,6 +85,17 @@ for n in one two; do
 	check "guest $n: it halts in the end, and that counts" \
 		awk '/^# halted: / { sub(/%/, "", $3); h = $3 } END { exit !(h > 0) }' "$g/exits"
 done
+
+head -n 24 "$work/recent.idle" "$work/recent.busy/exits" | sed 's/^/# recent: /'
+check "recent: the guest was halted" awk '/^# halted: / { exit !($3 + 0 > 90) }' "$work/recent.idle"
+for f in recent.idle recent.busy/exits; do
+	check "$f: its vCPU's time is the window's" awk '/^# since: / { all = $5 }
+		/^# [a-z A-Z]*: [0-9.]*% \([0-9.]* s\)$/ { sub(/.*\(/, ""); sum += $1 }
+		END { exit !(all >= 10 && sum > all * 0.95 && sum < all * 1.05) }' "$work/$f"
+done
+check "recent: times are in their order" awk '!/^#/ && $5 != "-" && ($5 > $7 || $7 > $8 || $8 > $9) { bad = 1 }
+	!/^#/ { n++ } END { exit bad || !n }' "$work/recent.busy/exits"
+check "recent: no more than was done" test "$(row "$work/recent.busy" 0x0099:W 2)" -le "$WRITES"
 
 # Perf's rings have the same, but for what they say that they have lost.
 for n in one two; do
