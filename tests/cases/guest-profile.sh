@@ -84,6 +84,19 @@ if command -v perf >/dev/null; then
 	check "record: perf kvm report has the hash function first" grep -q "\[rmd160\] .* $HOT_CRYPTO\$" <(grep -m 1 '[0-9]%' "$work/report")
 	check "record: which has most of the samples" test "$(awk -v s=$HOT_CRYPTO '$NF == s { print int($1) }' "$work/report")" -ge 50
 	check "record: perf has nothing to complain of" test "$(grep -cE '^Warning|^Error|no symbols' "$work/report")" = 0
+	# The same recording, mounted.
+	in=$work/in
+	mkdir "$in"
+	check "--input: it is mounted" "$KVMPROFS" --input "$work/record.data" -s "$pid=dir:$g" "$in"
+	within "--input: names" 60 has_symbols "$in/$pid"
+	HOME=$work perf kvm --guestmount="$mnt" report --stdio --sort sym -i "$work/record.data" 2>/dev/null |
+		awk '$2 == "[g]" { print $1, $3 }' | sort >"$work/perf.rows"
+	awk '$3 == "[g]" { print $1, $4 }' "$in/$pid/profile" | sort >"$work/our.rows"
+	diff "$work/perf.rows" "$work/our.rows" | sed 's/^/# /' | head
+	echo "# --input: $(wc -l <"$work/our.rows") rows"
+	check "--input: the rows of perf kvm report, to the last digit" cmp -s "$work/perf.rows" "$work/our.rows"
+	check "--input: the hash function is among them" grep -q " $HOT_CRYPTO\$" "$work/our.rows"
+	umount "$in"
 else
 	echo "skip record: no perf here"
 fi
