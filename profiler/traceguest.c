@@ -384,15 +384,23 @@ static void keep_rest(struct traceguest *g, size_t n)
 	g->bytes = rest;
 }
 
-static void count_lost(struct traceguest *g)
+/* Who has no room for the line hears of them together with those that it was too slow for. */
+static void say_lost(struct traceguest *g, uint64_t lost)
 {
 	char line[FEED_RESERVE];
+	int n = snprintf(line, sizeof(line), "# %llu events lost: the kernel's buffer was full\n",
+			 (unsigned long long)lost);
 
-	if (g->kernel_lost) {
-		snprintf(line, sizeof(line), "# %llu events lost: the kernel's buffer was full\n",
-			 (unsigned long long)g->kernel_lost);
-		say(g, line);
+	for (size_t i = 0; i < g->reader_count; i++) {
+		if (feed_write(g->readers[i].feed, line, (size_t)n) < 0)
+			g->readers[i].lost += lost;
 	}
+}
+
+static void count_lost(struct traceguest *g)
+{
+	if (g->kernel_lost)
+		say_lost(g, g->kernel_lost);
 	g->kernel_lost = 0;
 	for (size_t i = 0; i < g->reader_count; i++)
 		catch_up(&g->readers[i], TRACE_FEED_BYTES / 2);
