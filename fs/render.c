@@ -9,13 +9,26 @@
 
 #define SHOWN_MAX 1024 /* bytes of one escaped text; longer ones are cut */
 
-/* As perf calculates and prints it (tools/perf/ui/hist.c, __hpp__fmt()), which tells how halves
- * are rounded: 1 of 800 is 0.12. */
-int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole)
+/* As perf calculates it (tools/perf/ui/hist.c, __hpp__fmt()), in doubles, and rounded as printf(3)
+ * rounds its "%.2f": by what the double holds, a half to the even side. 1 of 800 is 0.12. The
+ * product is exact where a long double has 11 bits more than a double. */
+static uint64_t hundredths(uint64_t part, uint64_t whole)
 {
 	double percent = whole ? 100.0 * (double)part / (double)whole : 0;
+	long double exact = (long double)percent * 100;
+	uint64_t n = (uint64_t)exact;
+	long double rest = exact - (long double)n;
 
-	return buf_printf(out, "%*.2f", width, percent);
+	return n + (rest > 0.5L || (rest == 0.5L && n % 2));
+}
+
+/* No locale has a say in this. */
+int render_percent(struct buf *out, int width, uint64_t part, uint64_t whole)
+{
+	uint64_t h = hundredths(part, whole);
+
+	return buf_printf(out, "%*" PRIu64 ".%02u", width > 3 ? width - 3 : 0, h / 100,
+			  (unsigned)(h % 100));
 }
 
 uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns)

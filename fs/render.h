@@ -2,7 +2,7 @@
  * arguments, so that a test can make everything up.
  *
  * Every function appends to out, whose maximum and sticky error bound it; the return value is
- * out->err. Nobody here sets a locale, which could change numbers. All text
+ * out->err. Numbers are printed as integers only, so that no locale changes them. All text
  * that comes from a guest or a VMM is escaped on the way.
  */
 #ifndef KVMPROFS_RENDER_H

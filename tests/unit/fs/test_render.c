@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
@@ -38,6 +39,23 @@ static void test_percent(void **state)
 	assert_percent(7, 12, 100, "  12.00");
 	/* No overflow, however long it has been counting. */
 	assert_percent(0, UINT64_MAX / 2, UINT64_MAX, "50.00");
+}
+
+/* As perf prints them. */
+static void test_percent_is_rounded_as_printf_does(void **state)
+{
+	char want[32];
+
+	(void)state;
+	assert_percent(0, 1, 800, "0.12");
+	assert_percent(0, 3, 800, "0.38");
+	assert_percent(0, 3, 20000, "0.01"); /* 0.015, of which the double is below */
+	for (uint64_t whole = 1; whole < 30000; whole += 7) {
+		for (uint64_t part = 1; part < whole; part += whole / 9 + 1) {
+			snprintf(want, sizeof(want), "%.2f", 100.0 * (double)part / (double)whole);
+			assert_percent(0, part, whole, want);
+		}
+	}
 }
 
 static void test_percent_is_the_same_in_every_locale(void **state)
@@ -122,6 +140,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_percent),
+		cmocka_unit_test(test_percent_is_rounded_as_printf_does),
 		cmocka_unit_test(test_percent_is_the_same_in_every_locale),
 		cmocka_unit_test(test_date),
 		cmocka_unit_test(test_seconds),

@@ -91,6 +91,34 @@ static void test_profile_says_what_is_missing(void **state)
 	buf_deinit(&b);
 }
 
+/* What rows are shares of is the weight then. */
+static void test_profile_of_a_recording(void **state)
+{
+	struct profile_row row = {5, 'g', "f", PROFILE_OBJECT_KERNEL, 0, 300, false};
+	struct profile p = made();
+	struct profiler_shares host = {.total = 1000};
+	struct render_profile of_web = {&web, &p};
+	struct buf b;
+
+	(void)state;
+	p.sampler = SAMPLER_KIND_RECORDING;
+	p.weight = 4000;
+	p.freq = 0;
+	p.rows = &row;
+	p.row_count = 1;
+	buf_init(&b, 10000);
+	render_profile(&web, &p, &when, &b);
+	assert_non_null(strstr(b.data, "# sampler: recording\n"));
+	assert_non_null(strstr(b.data, "# frequency: by events, not by time\n"));
+	assert_non_null(strstr(b.data, "# overhead: of 4000 events, those of all samples"));
+	assert_non_null(strstr(b.data, "\n  7.50%        5 [g] f [guest.kernel.kallsyms]\n"));
+	buf_clear(&b);
+	render_top(&host, &of_web, 1, &when, &b);
+	assert_non_null(
+		strstr(b.data, "\n  7.50%        5 [g] f [guest.kernel.kallsyms] 4242 web1\n"));
+	buf_deinit(&b);
+}
+
 static size_t lines_without_hash(const char *text)
 {
 	size_t n = 0;
@@ -289,6 +317,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_profile),
+		cmocka_unit_test(test_profile_of_a_recording),
 		cmocka_unit_test(test_profile_says_what_is_missing),
 		cmocka_unit_test(test_a_name_cannot_forge_a_line),
 		cmocka_unit_test(test_an_empty_profile),

@@ -454,12 +454,28 @@ static void test_permissions(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 
+/* Of a recording. */
+static void test_the_default_guest(void **state)
+{
+	struct fixture *f = *state;
+	struct place at;
+
+	publish(f, (const struct guest *[]){guest(1, 100, "web"), guest(9, 0, "guest-0")}, 2);
+	assert_int_equal(walk(f, "guest-0/profile", &at), 0);
+	assert_int_equal(at.serial, 9);
+	assert_int_equal(walk(f, "by-name/guest-0", &at), 0);
+	assert_int_equal(walk(f, "0", &at), -ENOENT);
+	publish(f, (const struct guest *[]){guest(1, 100, "web")}, 1);
+	assert_int_equal(walk(f, "guest-0", &at), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_paths),
 		TEST(test_what_is_not_there),
 		TEST(test_guests_are_listed_by_pid),
+		TEST(test_the_default_guest),
 		TEST(test_a_name_that_two_have),
 		TEST(test_a_name_that_is_in_the_way),
 		TEST(test_names_cannot_be_taken_from_others),
