@@ -57,7 +57,7 @@ when_gone() {
 processes_of() {
 	local pid
 	for pid in $(pgrep -f -- "$1/"); do
-		case $(cat "/proc/$pid/comm" 2>/dev/null) in qemu-system-* | kvmprofs | kp-*) echo "$pid";; esac
+		case $(cat "/proc/$pid/comm" 2>/dev/null) in qemu-system-* | kvmprofs | kp-* | libvirtd | virtlogd) echo "$pid";; esac
 	done
 }
 none_of() { [ -z "$(processes_of "$1")" ]; }
