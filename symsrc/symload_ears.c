@@ -11,7 +11,10 @@ void with_lock__listen(const struct symload *sl, struct load *l, struct serial_e
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.u64 = l->serial};
 
-	serial_ear_destroy(l->ear); /* which takes it out of the epoll, too */
+	/* Closing alone would not do while a child that was just forked has it open, too. */
+	if (l->ear)
+		epoll_ctl(sl->ears_fd, EPOLL_CTL_DEL, serial_ear_fd(l->ear), NULL);
+	serial_ear_destroy(l->ear);
 	l->ear = ear;
 	if (ear)
 		epoll_ctl(sl->ears_fd, EPOLL_CTL_ADD, serial_ear_fd(ear), &e);
