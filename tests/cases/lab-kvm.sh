@@ -2,4 +2,5 @@
 # Guests on a real KVM host (the nested lab).
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/lib.sh"
+"$LAB/setup" && "$LAB/vsock-initrd" || { echo "not ok lab: an initrd with vsock"; exit 1; }
 case_in_l1 900 "$LAB/../cases/lab/kvm.sh"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs in L1 (tests/lab/run): three guests under KVM, all with KASLR: `syscall` (generic kernel), `crypto` (cloud
-# kernel), and `mute`, which has neither network nor agent. All have their symbols out of their memory: `crypto` because
-# it is told so, the others by `auto`. What the first two should have is read over ssh.
+# kernel), and `mute`, which has neither network nor agent, but a vsock. All have their symbols out of their memory:
+# `crypto` because it is told so, the others by `auto`; other daemons reach `mute` by ssh over its vsock. What the first
+# two should have is read over ssh.
 # shellcheck source=tests/cases/memory-lib.sh
 . "$(dirname "$(readlink -f "$0")")/../memory-lib.sh"
 [ -n "${IN_L1-}" ] || give_up "lab" "this is for tests/lab/run"
@@ -23,7 +24,9 @@ part "the guests appear"
 : >"$work/known_hosts"
 start_daemon "$mnt" -F $FREQUENCY -s crypto=memory -s "*=auto?identity=$SSH_KEY&known_hosts=$work/known_hosts"
 check "without guests the tree is empty and works" test "$(ls "$mnt/by-name" | wc -l)" = 0
-start mute --kernel cloud --no-net
+CID=42
+modprobe vhost_vsock || give_up "this host has vsock"
+start mute --kernel cloud --no-net --reboot -- -initrd "$KVMPROFS_CACHE/cloud/vsock.cpio" -device vhost-vsock-pci,guest-cid=$CID
 start syscall --kernel generic --reboot
 start crypto --kernel cloud
 for n in syscall crypto; do
@@ -53,6 +56,58 @@ check "guest mute: while modules come and go, the kernel's symbols stay" test $t
 guest ask mute 'while [ ! -e /run/done ]; do sleep 0.1; done; cat /proc/modules; grep "\[msr\]$" /proc/kallsyms' >"$work/mute.msr"
 has_msr() { cmp -s <(cat "$m/modules"; grep '\[msr\]$' "$m/kallsyms") "$work/mute.msr"; }
 within "guest mute: in the end the last module is there" $FOLLOWS has_msr
+
+# Daemons of their own, that see this guest alone, one by its vsock and one by what `auto` finds.
+part "ssh over a vsock"
+# shellcheck disable=SC2016
+run_sshd='for m in vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do insmod /extra/$m.ko*; done;
+	/usr/sbin/dropbear -E -s -p 127.0.0.1:22 2>/run/dropbear.log; guest-vsock'
+open_vsock() { guest ask mute "$(tr -d '\n\t' <<<"$run_sshd")" >/dev/null || give_up "guest mute has an sshd behind its vsock"; }
+main=$daemon v=$work/vsock/$(pid_of mute)
+hosts=$work/vsock_hosts
+: >"$hosts"
+attach_vsock() { start_daemon "$work/vsock" -F 10 -p "$(pid_of mute)" -s "*=vsock:$CID?identity=$SSH_KEY&known_hosts=$hosts"; }
+detach_vsock() {
+	stop_daemon "$work/vsock"
+	daemon=$main
+}
+says() { grep -qE "$1" <<<"$(info "$v" source_error)"; }
+same_by_vsock() { cmp -s "$work/mute.truth/kallsyms" "$v/kallsyms"; }
+own_by_vsock() { within "$1: kallsyms by vsock is the guest's own" $FOLLOWS same_by_vsock; }
+attach_vsock
+within "vsock: where nothing listens info says so" 60 says "refused: nothing in the guest listens on its vsock port 22|no answer to the vsock"
+echo "# $(info "$v" source_error)"
+open_vsock
+guest truth mute "$work/mute.truth" >/dev/null || give_up "guest mute tells the truth"
+again() { echo refresh >"$v/control"; }
+unknown() { again; wait_for 5 says 'unknown host key'; }
+within "vsock: a host key that is not known is refused" 60 unknown
+echo "# $(info "$v" source_error)"
+check "vsock: there are no symbols then" test "$(cat "$v/proc/kallsyms" | wc -c)" = 0
+accept=$(info "$v" source_error | sed -n "s/.*accept it by: \(echo '[^']*' >>[^ ]*\)\$/\1/p")
+check "vsock: info says how to accept it" test -n "$accept"
+eval "$accept"
+again
+began=$SECONDS
+within "vsock: accepted as told, symbols come" 60 has_symbols "$v"
+echo "# after $((SECONDS - began)) s"
+check "vsock: info names it" test "$(info "$v" source_used)" = "vsock:root@$CID"
+own_by_vsock "guest mute"
+detach_vsock
+
+cat >"$work/may-not" <<-END
+	#!/bin/sh
+	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+END
+chmod +x "$work/may-not"
+KVMPROFS=$work/may-not start_daemon "$work/vsock" -F 10 -p "$(pid_of mute)" -s "*=auto?identity=$SSH_KEY&known_hosts=$hosts"
+within "auto, without memory: symbols come" 60 has_symbols "$v"
+check "auto, without memory: by vsock" test "$(info "$v" source_used)" = "vsock:root@$CID"
+own_by_vsock "auto, without memory"
+grep '^attempt ' "$v/info" | sed 's/^/# /'
+check "auto, without memory: info tells of both" \
+	eval "grep -q '^attempt memory failed .*CAP_SYS_PTRACE' '$v/info' && grep -q '^attempt vsock:root@$CID ok [0-9.]* s\$' '$v/info'"
+detach_vsock
 
 part "the files are the guests' own"
 # own_files NAME: as ssh reads them; then starts the workload, in the same session, since each takes seconds
@@ -249,7 +304,10 @@ done
 # ---- the same QEMU, another boot ------------------------------------------------------------------------
 part "a reboot"
 hold crypto
+attach_vsock
+within "by vsock: symbols, before the reboot" 60 has_symbols "$v"
 guest qmp syscall system_reset >/dev/null
+guest qmp mute system_reset >/dev/null
 within "a reset begins a new epoch" 5 epoch_is "$s" 2
 guest wait syscall 120 2 || give_up "the guest boots again"
 within "symbols of the new boot come by themselves" 120 has_symbols "$s"
@@ -260,6 +318,21 @@ same_files syscall
 echo reset >"$s/control"
 wait_for 30 has_samples "$s" 1000
 check "its profile is right again" hottest_is "$s" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+
+hold syscall
+guest wait mute 120 2 || give_up "guest mute boots again"
+open_vsock
+mv "$work/mute.truth" "$work/mute.before"
+is_true mute "guest mute, after its reboot"
+check "guest mute: the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/mute.before/kallsyms" "$work/mute.truth/kallsyms"
+own_by_vsock "guest mute, after its reboot"
+check "by vsock: a new epoch" test "$(info "$v" epoch)" -ge 2
+guest ask mute 'killall guest-vsock' >/dev/null
+again
+within "vsock: nothing listens any more: info says so" 60 says "refused: nothing in the guest listens on its vsock port 22"
+check "vsock: the symbols of before stay" same_by_vsock
+detach_vsock
+go_on syscall
 
 # ---- the end of a guest -----------------------------------------------------------------------------------
 part "a guest is killed"
