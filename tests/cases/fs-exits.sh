@@ -22,8 +22,8 @@ if [ ! -w /dev/kvm ]; then
 	skip "VM exits" "no /dev/kvm here"
 	exit
 fi
-make_counted_disk "$work/disk" || give_up "a boot sector is made" "as or ld failed"
-start_counted counted "$work/disk"
+make_counted_rom "$work/rom" || give_up "a ROM is made" "as or ld failed"
+start_counted counted "$work/rom"
 g=$mnt/$vmm
 wait_for $patience test -e "$g/exits" || give_up "the guest is there" "$(tail -n 3 "$work/vmm.log")"
 engine_runs() { grep -qE '^# engine: (bpf|perf)$' "$g/exits"; }
@@ -56,7 +56,7 @@ check "status says which engine, and why" grep -q "^exits_engine perf: $why" "$w
 # perf has its own mount namespace, where our files are not: so it counts from one word of ours to the next.
 mkfifo "$work/begin" "$work/end"
 # shellcheck disable=SC2016
-"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- \
+"$LAB/apart" perf stat -x, -o "$work/stat" -e kvm:kvm_pio,kvm:kvm_mmio,kvm:kvm_userspace_exit,kvm:kvm_cpuid,kvm:kvm_exit -p "$vmm" -- \
 	sh -c 'echo >"$1"; read -r _ <"$2"' sh "$work/begin" "$work/end" 2>"$work/stat.err" &
 stat=$!
 timeout $patience head -n 1 "$work/begin" >/dev/null || give_up "perf stat" "$(tail -n 1 "$work/stat.err")"
@@ -76,7 +76,8 @@ check "known port writes" row_is "$g" 0x0099:W "$WRITES"
 check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = "$WRITES"
 check "known port reads" row_is "$g" 0x009a:R $READS
 check "all of them reached the VMM, too" test "$(row "$g" 0x009a:R 10)" = $READS
-for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
+mmio_is '' "$g"
+for e in kvm_pio kvm_mmio kvm_userspace_exit kvm_cpuid; do
 	near "$e is what perf stat counts" "$(event "$g" $e)" "$(stat_of "$work/stat" $e)"
 done
 check "exits to the VMM are named by the kernel's own names" test "$(row "$g" IO 2)" -ge $((WRITES + READS))
@@ -86,7 +87,8 @@ lost_events=$(sed -n 's/^# lost: //p' "$work/perf.files/events")
 all_of "rings: known port writes" "$(row "$work/perf.files" 0x0099:W 2)" "$WRITES" "$lost"
 all_of "rings: all of them reached the VMM" "$(row "$work/perf.files" 0x0099:W 10)" "$WRITES" "$lost"
 all_of "rings: known port reads" "$(row "$work/perf.files" 0x009a:R 2)" $READS "$lost"
-for e in kvm_pio kvm_userspace_exit kvm_cpuid; do
+all_of "rings: known writes to MMIO" "$(row "$work/perf.files" 0x101230:W 2)" $MMIOS "$lost"
+for e in kvm_pio kvm_mmio kvm_userspace_exit kvm_cpuid; do
 	all_of "rings: $e is what BPF counts" "$(event "$work/perf.files" $e)" "$(event "$g" $e)" "$lost_events"
 done
 echo "# lost by the rings: $lost, with the events that are only counted: $lost_events"
