@@ -35,7 +35,10 @@ static struct guest *make_guest(const struct recording_guest *from, uint64_t ser
 		return NULL;
 	to->serial = serial;
 	to->pid = from->pid;
-	snprintf(to->name, sizeof(to->name), "%s", from->pid ? from->name : RECORDED_DEFAULT_NAME);
+	if (from->name[0])
+		snprintf(to->name, sizeof(to->name), "%s", from->name);
+	else
+		snprintf(to->name, sizeof(to->name), "guest-%d", (int)from->pid);
 	snprintf(to->vmm, sizeof(to->vmm), "%.31s", from->name);
 	snprintf(to->state, sizeof(to->state), "recorded");
 	if (copy_vcpus(from, to) == 0)

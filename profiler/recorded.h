@@ -16,11 +16,9 @@
 #define RECORDED_NO_RECORD   "no recording: this is one already"
 #define RECORDED_NO_RECENT   "a recording has no last 10 s: see the profile of all of it"
 
-/* Pid 0 is the default guest, of samples that do not say whose they are. */
-#define RECORDED_DEFAULT_NAME "guest-0"
-
-/* The guests of the recording, each with one reference for the caller, in a list of its own; the
- * default guest only where it has samples. Their number, or -ENOMEM. */
+/* The guests of the recording, each with one reference for the caller, in a list of its own. One
+ * whose name the recording does not have is called guest-PID. Pid 0 is the default guest, of
+ * samples that do not say whose they are: only where there are some. Their number, or -ENOMEM. */
 int recorded_guests(const struct recording *r, const struct guest ***ret);
 void recorded_guests_put(const struct guest **list, int count);
 
