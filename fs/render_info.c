@@ -102,10 +102,15 @@ static void next_try_line(const struct symsrc_status *st, const struct render_wh
 }
 
 /* Both may quote what the guest says: cleaned when they were made. */
-static void source_words(const struct symbols *s, struct buf *out)
+static void source_words(const struct symsrc_status *st, const struct symbols *s, struct buf *out)
 {
+	const char *note = s && s->note[0] ? s->note : "-";
+
+	if (st->misfit)
+		note = "hardly any sample has a name: these seem to be the symbols of another boot "
+		       "or kernel";
 	buf_printf(out, "source_how %s\n", s && s->how[0] ? s->how : "-");
-	buf_printf(out, "source_note %s\n", s && s->note[0] ? s->note : "-");
+	buf_printf(out, "source_note %s\n", note);
 }
 
 /* Both texts are clean, too. */
@@ -125,7 +130,7 @@ static void source_lines(const struct symsrc_status *st, const struct symbols *s
 {
 	render_line(out, "source", st->source_uri);
 	render_line(out, "source_used", st->used);
-	source_words(s, out);
+	source_words(st, s, out);
 	render_line(out, "source_state", state_name(st->state));
 	/* Clean already; escaping it again would double its backslashes. */
 	buf_printf(out, "source_error %s\n", st->error.code ? st->error.text : "-");

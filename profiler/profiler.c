@@ -89,6 +89,10 @@ static void look_for_names(void *ctx, uint64_t serial, uint32_t epoch, struct st
 
 	if (stalewatch_has_lost(known))
 		symsrc_offer_addresses(p->symsrc, serial, epoch, w->ips, w->count);
+	/* Where the modules' symbols are missing, they may be what runs. */
+	if (s)
+		symsrc_set_misfit(p->symsrc, serial, epoch,
+				  w->knew && !s->partial && stalewatch_has_lost(known));
 	if (!s)
 		stalewatch_drop(w);
 	else if (stalewatch_judge(w, known, clock_now_ns()))

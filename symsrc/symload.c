@@ -268,6 +268,7 @@ static void with_lock__status(const struct load *l, struct symsrc_status *ret)
 	snprintf(ret->used, sizeof(ret->used), "%s", l->used);
 	ret->error = l->error;
 	ret->tried = l->tried;
+	ret->misfit = ready && l->misfit;
 	ret->attempts = l->attempts;
 	ret->looks = l->looks;
 	ret->next_try_ns = l->by || l->next_ns == NEVER ? 0 : l->next_ns;
@@ -312,6 +313,19 @@ int symload_refresh(struct symload *sl, uint64_t serial)
 	mutex_unlock(&sl->lock);
 	io_wake(sl->wake_fd);
 	return l ? 0 : -ESRCH;
+}
+
+void symload_set_misfit(struct symload *sl, uint64_t serial, uint32_t epoch, bool misfit)
+{
+	struct load *l;
+
+	mutex_lock(&sl->lock);
+	l = with_lock__find(sl, serial);
+	if (l && l->epoch == epoch && l->misfit != misfit) {
+		l->misfit = misfit;
+		with_lock__wake_subscribers(sl);
+	}
+	mutex_unlock(&sl->lock);
 }
 
 int symload_subscribe(struct symload *sl, int wake_fd)

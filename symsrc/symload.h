@@ -84,6 +84,7 @@ const struct symbols *symload_symbols(struct symload *sl, uint64_t serial, uint3
 void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *ret);
 int symload_refresh(struct symload *sl, uint64_t serial);
 int symload_look(struct symload *sl, uint64_t serial);
+void symload_set_misfit(struct symload *sl, uint64_t serial, uint32_t epoch, bool misfit);
 void symload_offer_addresses(struct symload *sl, uint64_t serial, uint32_t epoch,
 			     const uint64_t *ips, size_t n);
 int symload_subscribe(struct symload *sl, int wake_fd);

@@ -75,6 +75,7 @@ struct load {
 	bool running_slow;	      /* it counts among the patient ones that run */
 	bool gone;		      /* the guest is; whoever fetches frees this */
 	bool young;		      /* no attempt of a boot less than YOUNG_SEC ago has worked */
+	bool misfit;		      /* symsrc_set_misfit(), of this epoch */
 	bool wants_sampled;	      /* struct source, by the last fetch */
 	struct load_sampled *sampled; /* NULL: none yet */
 	int said;		      /* the result that was logged last; NOTHING_SAID */

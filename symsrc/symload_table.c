@@ -159,6 +159,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->failures = 0;
 	l->said = NOTHING_SAID;
 	l->error = (struct errmsg){0};
+	l->misfit = false;
 	load_drop_sampled(l);
 	with_lock__bury(l);
 	with_lock__cancel(l); /* what it fetches is from the boot before */

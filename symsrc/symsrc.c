@@ -155,6 +155,11 @@ void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, c
 	symload_offer_addresses(s->loader, serial, epoch, ips, n);
 }
 
+void symsrc_set_misfit(struct symsrc *s, uint64_t serial, uint32_t epoch, bool misfit)
+{
+	symload_set_misfit(s->loader, serial, epoch, misfit);
+}
+
 int symsrc_subscribe(struct symsrc *s, int wake_fd)
 {
 	return symload_subscribe(s->loader, wake_fd);

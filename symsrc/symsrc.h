@@ -71,6 +71,7 @@ struct symsrc_status {
 	char used[256];			 /* what worked last; empty: nothing yet */
 	struct errmsg error;		 /* of the last attempt, code 0 when it worked */
 	struct source_attempts tried;	 /* by the last fetch, of this epoch or an earlier one */
+	bool misfit;			 /* symsrc_set_misfit() */
 	unsigned attempts;		 /* to fetch them, of this epoch */
 	unsigned looks;			 /* whether they still are right, likewise */
 	uint64_t next_try_ns;		 /* clock_now_ns(); 0: none is planned */
@@ -110,6 +111,10 @@ int symsrc_look(struct symsrc *s, uint64_t serial);
  * Offer them while samples have no names. Waits for nothing. */
 void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, const uint64_t *ips,
 			    size_t n);
+
+/* Whether this boot's symbols cannot be right, since hardly any sample has a name that had one
+ * before. For symsrc_status() alone: they are kept, and asked for anew by symsrc_refresh(). */
+void symsrc_set_misfit(struct symsrc *s, uint64_t serial, uint32_t epoch, bool misfit);
 
 /* wake_fd is woken whenever a state above changes. As guests_subscribe(). */
 int symsrc_subscribe(struct symsrc *s, int wake_fd);

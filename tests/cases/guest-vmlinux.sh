@@ -87,4 +87,19 @@ runs_where_it_is "sampled addresses, another boot" "$work/moved.truth"
 check "sampled addresses: one epoch a boot" epoch_is "$g" 2
 stop_daemon "$mnt"
 
+# ---- a saved copy that is of another boot ---------------------------------------------------------------------
+g=$mnt/$(pid_of moved)
+cp "$work/moved.truth/kallsyms" "$work/copy"
+start_daemon "$mnt" -p "$(pid_of moved)" -s "*=kallsyms:$work/copy"
+within "a saved copy: the profile names what runs" 60 hottest_is "$g" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+has_samples "$g" 100 || wait_for 30 has_samples "$g" 100
+cp "$work/flat.truth/kallsyms" "$work/copy"
+echo refresh >"$g/control"
+misfits() { grep -q '^source_note hardly any sample has a name' "$g/info"; }
+fits() { grep -q '^source_note -$' "$g/info"; }
+within "a saved copy of another boot: info says so" 60 misfits
+cp "$work/moved.truth/kallsyms" "$work/copy"
+echo refresh >"$g/control"
+within "the right one again: info says nothing" 60 fits
+stop_daemon "$mnt"
 guest stop flat moved

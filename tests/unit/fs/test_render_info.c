@@ -108,6 +108,10 @@ static void test_info_with_symbols(void **state)
 	assert_true(has(&b, "source_used ssh://root@127.0.0.1:2201"));
 	assert_true(has(&b, "source_how trampoline; 5 anchors"));
 	assert_true(has(&b, "source_note core symbols only: the kernel has no BTF"));
+	buf_clear(&b);
+	st.misfit = true;
+	assert_int_equal(render_info(&entry, &st, &s, false, &when, &b), 0);
+	assert_non_null(strstr(b.data, "\nsource_note hardly any sample has a name"));
 	assert_true(has(&b, "source_state ready"));
 	assert_true(has(&b, "source_error -"));
 	assert_true(has(&b, "source_age 10.000 s"));

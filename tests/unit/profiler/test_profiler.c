@@ -50,6 +50,11 @@ void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, c
 	(void)s, (void)serial, (void)epoch, (void)ips, (void)n;
 }
 
+void symsrc_set_misfit(struct symsrc *s, uint64_t serial, uint32_t epoch, bool misfit)
+{
+	(void)s, (void)serial, (void)epoch, (void)misfit;
+}
+
 int symsrc_subscribe(struct symsrc *s, int wake_fd)
 {
 	(void)s, (void)wake_fd;
