@@ -263,12 +263,9 @@ static int next_record(struct reader *r)
 		err = hand_record(r, &rec);
 	if (err)
 		return err;
-	if (rec.type < PERFDATA_HEADER_ATTR) {
-		r->w.from += rec.size;
-		return 0;
-	}
 	behind = bytes_behind(&rec);
-	err = skip(r, rec.size + behind, &whole);
+	r->w.from += rec.size;
+	err = skip(r, behind, &whole); /* not both at once: the sum may be 0 */
 	if (err == 0 && !whole)
 		return cut(r);
 	return err;

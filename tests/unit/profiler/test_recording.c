@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "profiler/perfdata/recording.h"
@@ -355,6 +356,29 @@ static void test_bytes_behind_records(void **state)
 	perfmaker_deinit(&m);
 }
 
+/* As many bytes behind a record as make a sum of 0 with its own. */
+static void test_bytes_behind_wrap(void **state)
+{
+	const uint64_t aux[5] = {0 - (uint64_t)(8 + sizeof(aux))};
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_record(&m, PERFDATA_AUXTRACE, 0, aux, sizeof(aux));
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	perfmaker_end(&m, true);
+	alarm(30);
+	r = read_out(&m, m.out.len, 0, NULL);
+	alarm(0);
+	assert_int_equal(r->facts.end, PERFDATA_CUT);
+	assert_int_equal(r->samples, 1);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
 /* Without a period each sample stands for as many events as the attribute says; without a thread
  * it is the default guest's. */
 static void test_few_fields(void **state)
@@ -444,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_bytes_behind_records),
+		cmocka_unit_test(test_bytes_behind_wrap),
 		cmocka_unit_test(test_few_fields),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_only_some_guests),
