@@ -638,6 +638,8 @@ int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words
 int profiler_trace_check(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			 struct errmsg *why)
 {
+	if (p->recording)
+		return errmsg_set(why, -EOPNOTSUPP, "%s", RECORDED_NO_EVENTS);
 	return trace_check(p->trace, serial, words, n, why);
 }
 

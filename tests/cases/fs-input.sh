@@ -78,6 +78,8 @@ for f in exits events stats trace record; do
 done
 check "so does recent" grep -q '^# sampler: recording (a recording has no last 10 s' "$in/$one/recent/profile"
 check "reset is refused" bash -c "! echo reset 2>/dev/null >'$in/$one/control'"
+check "events are refused" bash -c "! echo trace kvm_exit 2>/dev/null >'$in/$one/control'"
+check "and all is still there" test -s "$in/status"
 check "a snapshot holds the same" bash -c "mkdir '$in/$one/snapshots/s' && cmp -s <(grep -v '^#' '$in/$one/profile') <(grep -v '^#' '$in/$one/snapshots/s/profile')"
 if have "all files" tar; then
 	check "all files can be read" timeout $patience tar cf /dev/null -C "$in" --exclude trace --exclude record .
