@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profiler/secret.h"
+
 #define SLOTS_FIRST 512
 
 void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed)
@@ -49,14 +51,9 @@ void counts_deinit(struct counts *c)
 	c->slot_count = c->used = 0;
 }
 
-/* Both halves of a 128-bit product, so that every bit of the key and of the secret seed
- * reaches every bit of the result (wyhash's mixing step, by Wang Yi). */
 static uint64_t hash(const struct counts *c, uint64_t ip, unsigned vcpu)
 {
-	__extension__ typedef unsigned __int128 u128;
-	u128 m = (u128)(ip ^ c->seed) * (0x9e3779b97f4a7c15ULL ^ ((uint64_t)vcpu << 17));
-
-	return (uint64_t)m ^ (uint64_t)(m >> 64);
+	return secret_mix(ip, c->seed, (uint64_t)vcpu << 17);
 }
 
 /* The slot of the key, or the free one where it belongs. There always is a free one. */

@@ -5,6 +5,7 @@
 
 #include "profiler/perfdata/recording.h"
 #include "profiler/radix.h"
+#include "profiler/secret.h"
 #include "symsrc/base/bulk.h"
 #include "symsrc/base/text.h"
 
@@ -37,6 +38,7 @@ struct rows {
 	size_t count;
 	uint64_t *slots; /* 32 bits of the hash, and index + 1; 0: free */
 	size_t mask;
+	uint64_t seed;
 	/* The last ones that came, in a circle: their names and then their slots are there when
 	 * they are needed. */
 	struct pending {
@@ -73,13 +75,12 @@ static uint64_t hash_bytes(uint64_t h, const char *s, size_t n)
 	return mix(h, word);
 }
 
-/* The names are those of one guest, and a guest slows its own profile only: no secret here. */
-static uint64_t hash_row(const struct row *r)
+static uint64_t hash_row(const struct row *r, uint64_t seed)
 {
-	uint64_t h = r->name_len;
+	uint64_t h = r->name_len ^ seed;
 
 	if (!r->name)
-		return mix(h, r->address);
+		return secret_mix(r->address, seed, 0);
 	h = hash_bytes(h, r->name, r->name_len);
 	return r->object ? hash_bytes(h, r->object, r->object_len) : h;
 }
@@ -140,7 +141,7 @@ static void rows_add(struct rows *rows, const struct row *r)
 		__builtin_prefetch(r->name);
 	}
 	if (middle->row.samples) {
-		middle->hash = hash_row(&middle->row);
+		middle->hash = hash_row(&middle->row, rows->seed);
 		__builtin_prefetch(&rows->slots[middle->hash & rows->mask]);
 	}
 }
@@ -412,7 +413,7 @@ static int workshop_init(struct workshop *w, const struct tally_copy *copy)
 		return r;
 	w->items = bulk_take(&w->memory, items);
 	w->room = bulk_take(&w->memory, items);
-	w->rows = (struct rows){.mask = slots - 1};
+	w->rows = (struct rows){.mask = slots - 1, .seed = secret_seed()};
 	w->rows.slots = bulk_take(&w->memory, slots * sizeof(w->rows.slots[0]));
 	w->rows.list = bulk_take(&w->memory, rows);
 	return 0;

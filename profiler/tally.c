@@ -4,19 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "profiler/secret.h"
 #include "profiler/snapshots.h"
-
-static uint64_t secret_seed(void)
-{
-	uint64_t seed = 0;
-
-	/* Cannot fail on a running system; a weak seed only costs speed. */
-	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-		seed = clock_now_ns();
-	return seed;
-}
 
 struct tally *tally_create(uint64_t serial, struct tally_memory *memory,
 			   const struct tally_clock *now)

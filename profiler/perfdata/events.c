@@ -7,6 +7,7 @@
 
 #include "profiler/perfdata/format.h"
 #include "profiler/perfdata/order.h"
+#include "profiler/secret.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 
@@ -24,7 +25,7 @@ enum {
 
 void events_init(struct recording_events *e)
 {
-	*e = (struct recording_events){0};
+	*e = (struct recording_events){.seed = secret_seed()};
 }
 
 void events_deinit(struct recording_events *e)
@@ -39,7 +40,7 @@ void events_deinit(struct recording_events *e)
 static struct recording_event_id *find_id(const struct recording_events *e, uint64_t id)
 {
 	size_t mask = e->id_slots - 1;
-	size_t i = (size_t)((id * 0x9e3779b97f4a7c15ULL) >> 32) & mask;
+	size_t i = secret_mix(id, e->seed, 0) & mask;
 
 	while (e->ids[i].id && e->ids[i].id != id)
 		i = (i + 1) & mask;
@@ -65,17 +66,14 @@ static int grow_ids(struct recording_events *e)
 
 static int add_id(struct recording_events *e, uint64_t id, uint32_t event)
 {
-	struct recording_event_id *to;
-
-	if (id == 0)
-		return 0;
+	/* The same one again counts as well, so that reading them ends. */
 	if (e->id_count >= EVENT_IDS_MAX)
 		return -EFBIG;
 	if (e->id_count >= e->id_slots / 2 && grow_ids(e) < 0)
 		return -ENOMEM;
-	to = find_id(e, id);
-	e->id_count += to->id == 0;
-	*to = (struct recording_event_id){id, event};
+	e->id_count++;
+	if (id)
+		*find_id(e, id) = (struct recording_event_id){id, event};
 	return 0;
 }
 

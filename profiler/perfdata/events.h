@@ -42,7 +42,8 @@ struct recording_events {
 	size_t count;
 	struct recording_event *list;	/* in the recording's order */
 	struct recording_event_id *ids; /* hash table; id 0: free */
-	size_t id_count, id_slots;
+	size_t id_count, id_slots;	/* the former: also those that came again */
+	uint64_t seed;
 	uint64_t last_id; /* what was found last */
 	struct recording_event *last;
 };

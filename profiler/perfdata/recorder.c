@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "profiler/perfdata/format.h"
 #include "profiler/perfdata/order.h"
-#include "symsrc/base/clock.h"
+#include "profiler/secret.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/text.h"
 #include "symsrc/vmmscan.h"
@@ -33,7 +32,7 @@ static uint64_t *slot_at(const struct recorder_table *t, size_t i)
 static uint64_t *place_of(const struct recorder_table *t, uint64_t key)
 {
 	size_t mask = t->slot_count - 1;
-	size_t i = (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32) & mask;
+	size_t i = secret_mix(key, t->seed, 0) & mask;
 
 	while (*slot_at(t, i) && *slot_at(t, i) != key)
 		i = (i + 1) & mask;
@@ -89,6 +88,7 @@ struct recorder *recorder_create(const struct recording_config *config, uint64_t
 	to->config = config;
 	to->preferred = SIZE_MAX;
 	to->size = size;
+	to->tasks.seed = to->names.seed = secret_seed();
 	to->tasks.element = sizeof(struct recorder_task);
 	to->tasks.most = RECORDING_PROCESSES_MAX;
 	to->names.element = sizeof(struct recorder_name);
@@ -151,16 +151,6 @@ static bool counts_here(const struct recording_config *c, pid_t pid)
 	return c->only_count == 0 || i < c->only_count;
 }
 
-static uint64_t secret_seed(void)
-{
-	uint64_t seed = 0;
-
-	/* Cannot fail on a running system; a weak seed only costs speed. */
-	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-		seed = clock_now_ns();
-	return seed;
-}
-
 static struct recording_guest *make_guest(struct recording *r, pid_t pid)
 {
 	struct recording_guest **more =
@@ -181,7 +171,7 @@ struct recording_guest *recorder_guest(struct recording *r, pid_t pid)
 {
 	struct recording_guest *g = (struct recording_guest *)recording_find(r, pid);
 
-	if (g || r->guest_count >= RECORDING_GUESTS_MAX)
+	if (g || pid < 0 || r->guest_count >= RECORDING_GUESTS_MAX)
 		return g;
 	return counts_here(r->recorder->config, pid) ? make_guest(r, pid) : NULL;
 }
@@ -343,7 +333,8 @@ void recorder_build_id(struct recording *r, const struct perfdata_record *rec)
 		return;
 	if (rec->misc & PERFDATA_MISC_BUILD_ID_SIZE)
 		b.id.len = rec->bytes[id_at + PERFDATA_BUILD_ID_MAX];
-	if (b.id.len > PERFDATA_BUILD_ID_MAX)
+	/* Who does not know it says so with none. */
+	if (b.id.len == 0 || b.id.len > PERFDATA_BUILD_ID_MAX)
 		return;
 	memcpy(b.id.bytes, rec->bytes + id_at, b.id.len);
 	copy_name(rec, name_at, name, sizeof(name));

@@ -25,6 +25,7 @@ struct recorder_table {
 	size_t element; /* bytes */
 	size_t slot_count, used;
 	size_t most;
+	uint64_t seed;
 };
 
 /* A sample that waits for its place in the table to come out of memory. */

@@ -416,6 +416,51 @@ static void refuse(const char *bytes, size_t n, bool seekable, const char *event
 	assert_non_null(strstr(why.text, text));
 }
 
+/* No process has such a number; nor is a build-id without bytes one. */
+static void test_no_such_guest(void **state)
+{
+	const uint32_t pids[] = {100, 0x80000005, UINT32_MAX - 1};
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, true, false);
+	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	for (size_t i = 0; i < 3; i++) {
+		uint8_t id[28 + 28] = {0};
+
+		memcpy(id, &pids[i], 4);
+		strcpy((char *)id + 28, "[guest.kernel.kallsyms]");
+		perfmaker_mmap(&m, GK, (int32_t)pids[i], KERNEL, 4096, 0, "[x]");
+		perfmaker_record(&m, PERFDATA_HEADER_BUILD_ID, GK | PERFDATA_MISC_BUILD_ID_SIZE, id,
+				 sizeof(id));
+		sample(&m, GK, KERNEL, pids[i], 105, 1);
+	}
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->guest_count, 1);
+	assert_int_equal(r->guests[0]->pid, 100);
+	assert_int_equal(r->guests[0]->build_id_count, 0);
+	assert_int_equal(r->left_out, 2);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
+/* The same ids over and over would be read for long. */
+static void test_too_many_ids(void **state)
+{
+	static uint64_t ids[EVENT_IDS_MAX];
+	static const uint8_t attr[PERFDATA_ATTR_SIZE_VER0];
+	struct recording_events e;
+
+	(void)state;
+	memset(ids, 1, sizeof(ids));
+	events_init(&e);
+	assert_int_equal(events_add(&e, attr, sizeof(attr), (uint8_t *)ids, sizeof(ids), false), 0);
+	assert_int_equal(events_add(&e, attr, sizeof(attr), (uint8_t *)ids, 8, false), -EFBIG);
+	events_deinit(&e);
+}
+
 static void test_refusals(void **state)
 {
 	struct perfmaker m;
@@ -470,6 +515,8 @@ int main(void)
 		cmocka_unit_test(test_bytes_behind_records),
 		cmocka_unit_test(test_bytes_behind_wrap),
 		cmocka_unit_test(test_few_fields),
+		cmocka_unit_test(test_no_such_guest),
+		cmocka_unit_test(test_too_many_ids),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_only_some_guests),
 	};
