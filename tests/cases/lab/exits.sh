@@ -66,6 +66,26 @@ busy_again() {
 	row_is "$work/recent.busy" 0x009b:W 1
 }
 within "recent/exits has what comes" $patience busy_again
+
+# A CPU goes and comes back: its events are opened again when the next guest comes, at the latest.
+cpu=/sys/devices/system/cpu/cpu2/online
+ticks() { awk '$2 == "(kp-exits)" { print $14 + $15 }' /proc/"$daemon"/task/*/stat; }
+if echo 0 >$cpu; then
+	before=$(ticks)
+	sleep 3
+	check "nobody waits busily for a CPU that is gone" test $(($(ticks) - before)) -lt 150
+	echo 1 >$cpu
+	start_counted three "$work/disk"
+	taskset -acp 2 "$vmm" >/dev/null
+	three=$work/rings/$vmm
+	within "the third guest is there" $patience grep -q '^# engine: perf$' "$three/exits"
+	go three
+	within "it does what it does, on that CPU" $patience grep -q '^0x009b:W ' "$three/exits"
+	all_of "what happens there counts" "$(row "$three" 0x0099:W 2)" "$WRITES" "$(sed -n 's/^# lost: //p' "$three/exits")"
+	sed -n '1,6s/^/# three, rings: /p' "$three/exits"
+else
+	echo "skip a CPU goes and comes back: it cannot be taken offline"
+fi
 stop_daemon "$work/rings"
 daemon=$bpf
 stop_daemon "$mnt"
