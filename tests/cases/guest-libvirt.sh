@@ -20,12 +20,13 @@ agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
 # libvirt waits for the end of each QEMU that it has asked for what it can do, which a container's init may never see.
 reaping() { perl -e 'syscall(157, 36, 1, 0, 0, 0); fork or exec(@ARGV) or die; 1 while wait() > 0' "$@"; }
 
-# The system's, if it runs; else one that ends with this test.
+# The system's, if it runs; else one that ends with this test, and whose QEMUs, each in a mount namespace of its own,
+# keep nothing of other tests mounted.
 libvirt_is_up() { virsh list >"$work/virsh.log" 2>&1; }
 if ! libvirt_is_up; then
 	echo 'log_outputs="3:stderr"' | tee "$work/libvirtd.conf" >"$work/virtlogd.conf"
 	[ -S /run/libvirt/virtlogd-sock ] || virtlogd --config "$work/virtlogd.conf" >"$work/virtlogd.log" 2>&1 &
-	reaping libvirtd --config "$work/libvirtd.conf" >"$work/libvirtd.log" 2>&1 &
+	reaping "$LAB/apart" libvirtd --config "$work/libvirtd.conf" >"$work/libvirtd.log" 2>&1 &
 	wait_for 20 libvirt_is_up || { echo "skip ${0##*/}: libvirtd does not run here: $(tail -n 1 "$work/libvirtd.log")"; exit 0; }
 fi
 
