@@ -75,7 +75,7 @@ if echo 0 >$cpu; then
 	sleep 3
 	check "nobody waits busily for a CPU that is gone" test $(($(ticks) - before)) -lt 150
 	echo 1 >$cpu
-	start_counted three "$work/disk"
+	start_counted three "$work/rom"
 	taskset -acp 2 "$vmm" >/dev/null
 	three=$work/rings/$vmm
 	within "the third guest is there" $patience grep -q '^# engine: perf$' "$three/exits"
