@@ -335,6 +335,14 @@ static struct render_thread thread_now(pid_t pid, pid_t tid)
 	return t;
 }
 
+/* The threads of a recording are gone, and others may have their numbers. */
+static struct render_thread thread_of(const struct rooms *rooms, pid_t pid, pid_t tid)
+{
+	if (profiler_recording(rooms->profiler))
+		return (struct render_thread){.cpu = -1};
+	return thread_now(pid, tid);
+}
+
 static int make_vcpus(const struct rooms *rooms, const struct guest_entry *e, struct buf *out)
 {
 	CLEANUP_FREE struct profiler_vcpu *vcpus = NULL;
@@ -348,11 +356,8 @@ static int make_vcpus(const struct rooms *rooms, const struct guest_entry *e, st
 	threads = calloc((size_t)n + 1, sizeof(*threads));
 	if (!threads)
 		return -ENOMEM;
-	/* The threads of a recording are gone, and others may have their numbers. */
 	for (int i = 0; i < n; i++)
-		threads[i] = profiler_recording(rooms->profiler)
-				     ? (struct render_thread){.cpu = -1}
-				     : thread_now(e->guest->pid, vcpus[i].tid);
+		threads[i] = thread_of(rooms, e->guest->pid, vcpus[i].tid);
 	return render_vcpus(vcpus, threads, (size_t)n, is_paused(rooms, e->guest->serial), out);
 }
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The stream of a guest's kvm events, as tools read it, and KVM's counters. The guest is a boot sector that writes to port 0x80 for
 # ever: under KVM each write is a kvm_pio event.
-# A machine without tracefs and debugfs gets them for this test alone, in a mount namespace of its own.
-if [ ! -d /sys/kernel/tracing/events ] && [ -z "${OWN_TRACEFS-}" ]; then
+# A machine without tracefs or debugfs gets them for this test alone, in a mount namespace of its own.
+if { [ ! -d /sys/kernel/tracing/events ] || [ ! -d /sys/kernel/debug/kvm ]; } && [ -z "${OWN_TRACEFS-}" ]; then
 	export OWN_TRACEFS=1
 	lab=$(dirname "$(readlink -f "$0")")/../lab
 	"$lab/apart" true && exec "$lab/apart" bash "$0" "$@"

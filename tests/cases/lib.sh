@@ -74,6 +74,7 @@ vmm_is_up() { [ -S "$work/vmm$vmms.qmp" ]; }
 end_vmm() {
 	kill -KILL "$1"
 	wait "$1" 2>/dev/null
+	return 0
 }
 
 # end_daemon SIGNAL: the newest one must end well by itself
