@@ -89,16 +89,22 @@ static bool is_event(const struct event *e, const struct perf_event_attr *attr, 
 static void with_lock__set_perf(struct livedata *l, const struct perf_event_attr *attr,
 				const char *name, uint64_t period)
 {
-	struct event *e = &l->events[l->event_count - 1];
+	unsigned i = REGISTERS + 1;
+	struct event *e;
 
 	l->perf = REGISTERS;
 	if (!attr)
 		return;
-	if (l->event_count == 1 || (!is_event(e, attr, name) && l->event_count < EVENTS_MAX))
-		e = &l->events[l->event_count++];
+	while (i < l->event_count && !is_event(&l->events[i], attr, name))
+		i++;
+	if (i == EVENTS_MAX) /* streams that have the last one keep its name */
+		i--;
+	if (i == l->event_count)
+		l->event_count++;
+	e = &l->events[i];
 	*e = (struct event){.attr = *attr, .period = period};
 	strncpy(e->name, name, sizeof(e->name) - 1);
-	l->perf = (unsigned)(e - l->events);
+	l->perf = i;
 }
 
 void livedata_set_perf(struct livedata *l, const struct perf_event_attr *attr, const char *name,
@@ -142,6 +148,13 @@ static bool has_lost(const struct live_reader *r)
 	return lost > 0;
 }
 
+/* perf breaks off at an event that it was not told of; what is of number 0 it takes for the first
+ * one's (tools/perf/util/evlist.c, evlist__event2evsel()). */
+static uint64_t id_in(const struct live_reader *r, unsigned event)
+{
+	return r->told[event] ? id_of(event) : 0;
+}
+
 /* Writes what was lost. Each count stands in the stream once, or is kept. */
 static void with_lock__say_lost(struct livedata *l, struct live_reader *r)
 {
@@ -150,10 +163,10 @@ static void with_lock__say_lost(struct livedata *l, struct live_reader *r)
 	buf_init(&b, LOST_RESERVE);
 	for (unsigned i = 0; i < EVENTS_MAX; i++) {
 		if (r->lost[i])
-			perfdata_write_lost(&b, id_of(i), r->lost_ns, r->lost[i]);
+			perfdata_write_lost(&b, id_in(r, i), r->lost_ns, r->lost[i]);
 	}
 	if (r->kernel_lost)
-		perfdata_write_lost_samples(&b, id_of(l->perf), clock_now_ns(), r->kernel_lost);
+		perfdata_write_lost_samples(&b, id_in(r, l->perf), clock_now_ns(), r->kernel_lost);
 	if (b.err || b.len == 0 || feed_write(r->feed, b.data, b.len) < 0)
 		return;
 	memset(r->lost, 0, sizeof(r->lost));
@@ -203,6 +216,7 @@ static void with_lock__add(struct livedata *l, struct live_reader *r,
 			   const struct livedata_sample *samples, size_t n)
 {
 	size_t room = with_lock__catch_up(l, r) ? room_for(r) : 0;
+	uint64_t put[EVENTS_MAX] = {0};
 	size_t count = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -213,6 +227,7 @@ static void with_lock__add(struct livedata *l, struct live_reader *r,
 		if (count < room && with_lock__tell_event(l, r, event)) {
 			put_sample(l, &samples[i], l->scratch + count * PERFDATA_SAMPLE_SIZE);
 			count++;
+			put[event]++;
 		} else {
 			r->lost[event]++;
 			r->lost_ns = samples[i].time;
@@ -222,8 +237,12 @@ static void with_lock__add(struct livedata *l, struct live_reader *r,
 	if (count == 0)
 		return;
 	/* An event may have been told meanwhile: that was a part of the reserve at worst. */
-	feed_write(r->feed, l->scratch, count * PERFDATA_SAMPLE_SIZE);
 	r->rounds_due = 2;
+	if (feed_write(r->feed, l->scratch, count * PERFDATA_SAMPLE_SIZE) == 0)
+		return;
+	for (unsigned i = 0; i < EVENTS_MAX; i++) /* no memory */
+		r->lost[i] += put[i];
+	r->lost_ns = samples[n - 1].time;
 }
 
 void livedata_add(struct livedata *l, const struct livedata_sample *samples, size_t n)

@@ -82,8 +82,9 @@ static int list_modules(const struct symbols *s, struct livemodule **ret, size_t
 	}
 	if (l.count)
 		qsort(l.modules, l.count, sizeof(*l.modules), compare_modules);
-	for (size_t i = 0; i + 1 < l.count; i++) {
-		uint64_t most = l.modules[i + 1].base - l.modules[i].base;
+	for (size_t i = 0; i < l.count; i++) {
+		uint64_t beyond = i + 1 < l.count ? l.modules[i + 1].base : UINT64_MAX;
+		uint64_t most = beyond - l.modules[i].base;
 
 		if (l.modules[i].size > most)
 			l.modules[i].size = most;

@@ -249,6 +249,57 @@ static void test_what_the_kernel_lost(void **state)
 	end(&w);
 }
 
+/* perf reads no further than an event that the stream has not told it of. */
+static void test_lost_of_an_event_without_samples(void **state)
+{
+	const struct perf_event_header *h;
+	CLEANUP_BUF struct buf b;
+	struct pipewalk p;
+	struct world w;
+	struct feed *f;
+
+	(void)state;
+	begin(&w);
+	buf_init(&b, 1 << 20);
+	assert_int_equal(livedata_open(w.live, 2, true, -1, &f), 0);
+	add(&w, 2, 1, true);
+	livedata_add_lost(w.live, 77);
+	publish(&w, 1);
+	wait_until((take(f, &b), feed_read(f, (char[1]){0}, 1) == 0));
+	p = pipewalk_begin(b.data, b.len);
+	assert_int_equal(pipewalk_count(p, HEADER_ATTR), 1);
+	h = pipewalk_find(&p, PERF_RECORD_LOST_SAMPLES);
+	assert_non_null(h);
+	assert_int_equal(pipewalk_u64(h, 8), 77);
+	assert_int_equal(pipewalk_u64(h, -8), 0);
+	close_feed(f);
+	end(&w);
+}
+
+/* Two events in turn are two events. */
+static void test_events_in_turn(void **state)
+{
+	const struct perf_event_attr clock = {.type = PERF_TYPE_SOFTWARE, .freq = 1},
+				     cycles = {.type = PERF_TYPE_HARDWARE, .freq = 1};
+	CLEANUP_BUF struct buf b;
+	struct world w;
+	struct feed *f;
+
+	(void)state;
+	begin(&w);
+	buf_init(&b, 1 << 20);
+	f = open_feed(&w, 1);
+	for (int i = 0; i < 10; i++) {
+		livedata_set_perf(w.live, i % 2 ? &clock : &cycles, i % 2 ? "cpu-clock" : "cycles",
+				  1);
+		add(&w, 1, 1, false);
+	}
+	assert_int_equal(count_in(f, &b, PERF_RECORD_SAMPLE), 10);
+	assert_int_equal(count_in(f, &b, HEADER_ATTR), 2);
+	close_feed(f);
+	end(&w);
+}
+
 static size_t rounds(struct world *w, struct feed *f, struct buf *b)
 {
 	livedata_end_round(w->live);
@@ -453,6 +504,8 @@ int main(void)
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_a_slow_reader),
 		cmocka_unit_test(test_what_the_kernel_lost),
+		cmocka_unit_test(test_lost_of_an_event_without_samples),
+		cmocka_unit_test(test_events_in_turn),
 		cmocka_unit_test(test_rounds_wait_for_names),
 		cmocka_unit_test(test_a_guest_that_comes_later),
 		cmocka_unit_test(test_the_end_of_a_guest),
