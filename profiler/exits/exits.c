@@ -584,6 +584,7 @@ int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t ti
 	struct exits_source *source = engine_of(c, NULL);
 	struct exits_thread t;
 	const struct base *base;
+	uint64_t before;
 	int32_t event;
 
 	if (!source || c->plan->fields.exit < 0 ||
@@ -591,11 +592,11 @@ int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t ti
 	    t.tgid != (uint32_t)guest->pid)
 		return -ENODATA;
 	event = c->plan->fields.exit;
-	*ret = t.events[event];
 	mutex_lock(&c->lock);
 	base = with_lock__base_of(c, guest->serial);
-	if (base)
-		*ret -= exits_before(&base->raw, (uint32_t)tid, event);
+	before = base ? exits_before(&base->raw, (uint32_t)tid, event) : 0;
 	mutex_unlock(&c->lock);
+	/* It may have been reset since the entry was read. */
+	*ret = t.events[event] > before ? t.events[event] - before : 0;
 	return 0;
 }
