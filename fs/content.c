@@ -614,7 +614,8 @@ int content_control(const struct errmsg *refused, struct buf *out)
 {
 	if (refused) {
 		buf_append_str(out, "# refused: ");
-		render_text(out, refused->text);
+		/* Is clean already, and may have escapes that are not to be escaped again. */
+		buf_append_str(out, refused->text);
 		buf_append_char(out, '\n');
 	}
 	return buf_append_str(

@@ -89,6 +89,7 @@ check "control: the log says so" grep -q "control of pid $first: 'explode' is no
 # In one write: bash's own printf makes one of each line.
 refused() { ! env printf '%b' "$1" 2>/dev/null >"$g/control" && grep -q "^# refused: $2" "$g/control"; }
 check "control: so does reading it" refused 'explode\n' "'explode' is no command"
+check "control: what was no text is escaped once" refused '\001\n' "'\\\\x01' is no command"
 check "control: nothing is done of a write with a wrong word" refused 'pause\nexplode\n' "'explode' is no command"
 check "control: nor with a wrong event" refused 'pause\ntrace kvm_nonsense\n' ''
 check "control: the guest is not paused" bash -c '! grep -q paused "$1/profile"' - "$g"
