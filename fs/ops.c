@@ -536,16 +536,20 @@ static int control_do(struct fs *fs, uint64_t serial, const struct control_list 
 		      struct errmsg *why)
 {
 	const struct control_arguments *a = &list->arguments[i];
+	int r = -EINVAL;
 
 	switch (list->command[i]) {
-	case CONTROL_RESET: return profiler_reset(fs->rooms.profiler, serial);
-	case CONTROL_REFRESH: return symsrc_refresh(fs->rooms.symsrc, serial);
-	case CONTROL_PAUSE: return profiler_pause(fs->rooms.profiler, serial, true);
-	case CONTROL_RESUME: return profiler_pause(fs->rooms.profiler, serial, false);
+	case CONTROL_RESET: r = profiler_reset(fs->rooms.profiler, serial); break;
+	case CONTROL_REFRESH: r = symsrc_refresh(fs->rooms.symsrc, serial); break;
+	case CONTROL_PAUSE: r = profiler_pause(fs->rooms.profiler, serial, true); break;
+	case CONTROL_RESUME: r = profiler_pause(fs->rooms.profiler, serial, false); break;
 	case CONTROL_TRACE:
-		return profiler_trace_select(fs->rooms.profiler, serial, a->text, a->n, why);
+		r = profiler_trace_select(fs->rooms.profiler, serial, a->text, a->n, why);
+		break;
 	}
-	return -EINVAL;
+	if (r == -EOPNOTSUPP && !why->code)
+		errmsg_set(why, r, "a recording stays as it is: no reset, pause or resume");
+	return r;
 }
 
 /* All commands are right, or none is done: control_parse() knows but the names of events. */
