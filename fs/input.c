@@ -54,9 +54,9 @@ static int read_recording(const struct options *o, struct input *in, struct errm
 	struct progress p = {.path = o->input, .next_ns = clock_now_ns() + 2 * PROGRESS_NS};
 	const struct recording_config config = {
 		.path = o->input,
-		.event = o->event,
+		.event = o->event_of_command ? o->event : NULL,
 		.only = o->pids,
-		.only_count = o->pid_count,
+		.only_count = o->pids_of_command ? o->pid_count : 0,
 		.progress = isatty(STDERR_FILENO) ? show_progress : NULL,
 		.ctx = &p,
 	};
@@ -66,28 +66,60 @@ static int read_recording(const struct options *o, struct input *in, struct errm
 	return r;
 }
 
-/* What is not as it should be, once more in the log: status says it, too. */
-static void say_how_it_went(const struct options *o, const struct recording *r)
+static void say_how_it_ends(const struct recording *r)
 {
 	switch (r->facts.end) {
 	case PERFDATA_WHOLE: break;
 	case PERFDATA_UNFINISHED:
 		log_warn("%s was not finished: perf was killed; all that is whole in it counts",
-			 o->input);
+			 r->path);
 		break;
 	case PERFDATA_CUT:
 		log_warn("%s is cut off at byte %" PRIu64 "; all that is whole before counts",
-			 o->input, r->facts.read);
+			 r->path, r->facts.read);
 		break;
 	case PERFDATA_DAMAGED:
 		log_warn("%s is damaged at byte %" PRIu64 " (%s); what stands before counts",
-			 o->input, r->facts.read, r->facts.why);
+			 r->path, r->facts.read, r->facts.why);
 		break;
 	}
-	if (r->guest_kernel + r->guest_user == 0)
+}
+
+/* NULL: none has samples of guests. */
+static const struct recording_event *event_with_guests(const struct recording *r)
+{
+	for (size_t i = 0; i < r->events.count; i++) {
+		if (r->events.list[i].guest_samples)
+			return &r->events.list[i];
+	}
+	return NULL;
+}
+
+static void say_who_is_missing(const struct options *o, const struct recording *r)
+{
+	const struct recording_event *other = event_with_guests(r);
+
+	for (size_t i = 0; o->pids_of_command && i < o->pid_count; i++) {
+		if (!recording_find(r, o->pids[i]))
+			log_warn("-p %d: %s has no such guest", (int)o->pids[i], r->path);
+	}
+	if (r->guest_kernel + r->guest_user)
+		return;
+	if (other)
+		log_warn("%s has no samples of guests among the %" PRIu64
+			 " of %s: --event %s shows those that it has",
+			 r->path, r->samples, r->events.list[r->shown].name, other->name);
+	else
 		log_warn("%s has no samples of guests among the %" PRIu64
 			 " of %s: record with perf kvm record",
-			 o->input, r->samples, r->events.list[r->shown].name);
+			 r->path, r->samples, r->events.list[r->shown].name);
+}
+
+/* What is not as it should be, once more in the log: status says it, too. */
+static void say_how_it_went(const struct options *o, const struct recording *r)
+{
+	say_how_it_ends(r);
+	say_who_is_missing(o, r);
 }
 
 /* ---- symbols ------------------------------------------------------------------------------- */

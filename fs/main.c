@@ -212,14 +212,25 @@ static int print_help(void)
 	return fputs(b.data, stdout) < 0 || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Nobody waits for a big recording only to be told then that there is no such directory. */
+static int check_mountpoint(const struct options *o, struct errmsg *why)
+{
+	CLEANUP_FREE char *path = NULL;
+	CLEANUP_FD int lock_fd = -1;
+
+	return o->input ? mountpoint_prepare(o->mountpoint, &path, &lock_fd, why) : 0;
+}
+
 /* A recording is read before there is a mount: what is mounted is whole, and until then Ctrl-C
  * ends it as it ends any program. */
 static int serve(const struct options *o)
 {
 	struct errmsg why = {0};
-	struct input input;
-	int status, r = input_read(o, &input, &why);
+	struct input input = {0};
+	int status, r = check_mountpoint(o, &why);
 
+	if (r == 0)
+		r = input_read(o, &input, &why);
 	if (r < 0) {
 		log_error("%s", why.text);
 		return options_exit_status(r);

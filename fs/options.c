@@ -76,7 +76,7 @@ static int set_version(struct options *o, enum origin from, const char *value, s
 
 static int set_event(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
-	(void)from;
+	o->event_of_command = from == FROM_COMMAND;
 	if (!text_is_word(value, strlen(value)))
 		return errmsg_set(why, -EINVAL,
 				  "'%s' is no event: one perf event name, as perf list shows it",

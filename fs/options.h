@@ -23,6 +23,7 @@ struct options {
 	bool help;
 	bool version;
 	char *event;
+	bool event_of_command;
 	unsigned freq;
 	bool freq_given; /* else it may be less, where the kernel does not allow it */
 	enum sampler_choice sampler;

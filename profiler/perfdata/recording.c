@@ -283,6 +283,12 @@ static uint64_t wall_now_ns(void)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+/* For people. */
+static const char *name_of(const struct recording_config *config)
+{
+	return strcmp(config->path, "-") == 0 ? "standard input" : config->path;
+}
+
 static struct recording *create(const struct recording_config *config, uint64_t size)
 {
 	struct recording *r = calloc(1, sizeof(*r));
@@ -292,7 +298,7 @@ static struct recording *create(const struct recording_config *config, uint64_t 
 	events_init(&r->events);
 	atomic_init(&r->budget.left, RECORDING_MEMORY_MAX);
 	r->ended_wall_ns = wall_now_ns();
-	r->path = strdup(config->path);
+	r->path = strdup(name_of(config));
 	r->recorder = recorder_create(config, size);
 	if (r->path && r->recorder)
 		return r;
@@ -465,6 +471,10 @@ static int open_path(const char *path, struct stat *st, struct errmsg *why)
 					  "record without");
 		snprintf(inside, sizeof(inside), "%s/data", path);
 		fd = open(inside, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		if (fd < 0 && errno == ENOENT)
+			return errmsg_set(why, -EISDIR,
+					  "is a directory, and none that perf record made: it has "
+					  "no file data");
 	}
 	if (fd < 0 || fstat(fd, st) < 0) {
 		int err = -errno;
@@ -503,12 +513,10 @@ static int read_path(const struct recording_config *config, struct recording **r
 int recording_read(const struct recording_config *config, struct recording **ret,
 		   struct errmsg *why)
 {
-	bool is_stdin = strcmp(config->path, "-") == 0;
 	struct errmsg what = {0};
 	int err = read_path(config, ret, &what);
 
 	if (err < 0)
-		return errmsg_set(why, err, "cannot serve %s: it %s",
-				  is_stdin ? "standard input" : config->path, what.text);
+		return errmsg_set(why, err, "cannot serve %s: it %s", name_of(config), what.text);
 	return 0;
 }

@@ -78,6 +78,7 @@ for f in exits events stats trace record; do
 done
 check "so does recent" grep -q '^# sampler: recording (a recording has no last 10 s' "$in/$one/recent/profile"
 check "reset is refused" bash -c "! echo reset 2>/dev/null >'$in/$one/control'"
+check "and control says why" grep -q '^# refused: a recording ' "$in/$one/control"
 check "events are refused" bash -c "! echo trace kvm_exit 2>/dev/null >'$in/$one/control'"
 check "and all is still there" test -s "$in/status"
 check "a snapshot holds the same" bash -c "mkdir '$in/$one/snapshots/s' && cmp -s <(grep -v '^#' '$in/$one/profile') <(grep -v '^#' '$in/$one/snapshots/s/profile')"
@@ -108,6 +109,16 @@ if have "progress" script; then
 	check "it is mounted when that ends" has_state whole
 	unserve
 fi
+printf 'event instructions\npid 1\n' >"$work/live.conf"
+check "what the configuration says of live guests does not count" serve "$work/one.data" --config "$work/live.conf"
+check "its guest is there" test -e "$in/$one/profile"
+unserve
+serve "$work/one.data" -p 1
+check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
+unserve
+serve "$work/both.data" -e cpu-clock
+check "an event without guests: which has some" grep -q -- '--event qmp-registers shows' "$work/served"
+unserve
 check "by a pipe" serve - -p "$two" <"$work/both.data"
 check "it is all there" has_state whole
 unserve
@@ -140,6 +151,8 @@ unserve
 : >"$work/empty"
 echo hello >"$work/hello"
 refuse "no such file" 1 "cannot be opened" "$KVMPROFS" --input "$work/nothing" "$in"
+refuse "a directory" 1 "it is a directory" "$KVMPROFS" --input "$work/guests" "$in"
+refuse "a mount point that is none, before it reads" 1 "does not exist" "$KVMPROFS" --input "$work/empty" "$work/nowhere"
 refuse "an empty file" 1 "is empty" "$KVMPROFS" --input "$work/empty" "$in"
 refuse "another file" 1 "is no perf.data" "$KVMPROFS" --input "$work/hello" "$in"
 refuse "an event that is not in it" 1 "has no event cycles; it has " "$KVMPROFS" --input "$work/one.data" -e cycles "$in"
