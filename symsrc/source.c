@@ -106,11 +106,15 @@ void source_destroy(struct source *s)
 		s->ops->destroy(s);
 }
 
+static bool is_modules_query(const char *query)
+{
+	return strcmp(query, "?modules=yes") == 0 || strcmp(query, "?modules=no") == 0;
+}
+
 char *source_path_without_query(const char *path)
 {
 	const char *query = strrchr(path, '?');
-	bool ours =
-		query && (strcmp(query, "?modules=yes") == 0 || strcmp(query, "?modules=no") == 0);
+	bool ours = query && is_modules_query(query);
 
 	return strndup(path, ours ? (size_t)(query - path) : strlen(path));
 }
@@ -126,12 +130,26 @@ bool source_wants_modules(const char *uri)
 	return ssh_query_parse(query + 1, &q, NULL) == 0 && q.modules;
 }
 
+/* Of schemes whose rest is a path, which may have a '?' of its own. */
+static int check_modules(const char *uri, struct errmsg *why)
+{
+	static const char modules[] = "?modules=";
+	const char *query = strrchr(uri, '?');
+
+	if (!query || !(matches(uri, "dir:") || matches(uri, "virtio-serial:")) ||
+	    strncmp(query, modules, sizeof(modules) - 1) != 0 || is_modules_query(query))
+		return 0;
+	return errmsg_set(why, -EINVAL, "symbol source \"%s\": modules= wants yes or no", uri);
+}
+
 int source_check_uri(const char *uri, struct errmsg *why)
 {
 	static const struct source_target nobody;
 	struct source *s = NULL;
-	int r = source_create(uri, &nobody, &s, why);
+	int r = check_modules(uri, why);
 
+	if (r == 0)
+		r = source_create(uri, &nobody, &s, why);
 	if (r == 0)
 		source_destroy(s);
 	return r;

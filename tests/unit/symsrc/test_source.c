@@ -56,6 +56,8 @@ static void test_good_uris(void **state)
 		"ssh://guest?identity=/a%20b",
 		"virtio-serial:/run/guest.sock",
 		"dir:/mnt/guest",
+		"dir:/mnt/guest?modules=no",
+		"dir:/mnt/why?",
 		"kallsyms:/tmp/k",
 		"kallsyms:/tmp/k,modules:/tmp/m",
 	};
@@ -115,6 +117,8 @@ static const char *const bad_uris[] = {
 	"vsock:3?port=1",
 	"virtio-serial:",
 	"virtio-serial:relative",
+	"virtio-serial:/run/a?modules=maybe",
+	"dir:/mnt/guest?modules=",
 	"dir:",
 	"dir:relative",
 	"kallsyms:",
