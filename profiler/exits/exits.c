@@ -73,7 +73,7 @@ int exits_create(struct guests *guests, enum exits_choice choice, struct exits_c
 	c->choice = choice;
 	c->wake_fd = c->ask_fd = -1;
 	mutex_init(&c->lock);
-	errmsg_set(&c->why, -EAGAIN, NOT_YET);
+	errmsg_set(&c->why, -EINPROGRESS, NOT_YET);
 	*ret = c;
 	return 0;
 }
@@ -471,6 +471,10 @@ static int without_engine(const struct guest *guest, const struct errmsg *why, s
 	if (guest->accel == GUEST_ACCEL_TCG)
 		snprintf(e->note, sizeof(e->note),
 			 "no VM exits: the guest runs under TCG, not KVM");
+	else if (why->code == -EINPROGRESS)
+		/* Somebody reads while the programs are being loaded: this guest is one. */
+		snprintf(e->note, sizeof(e->note),
+			 "no VM exits yet: counting is just beginning; read again in a moment");
 	else
 		snprintf(e->note, sizeof(e->note), "no VM exits: %s", why->text);
 	return 0;

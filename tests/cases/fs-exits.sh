@@ -49,6 +49,7 @@ else
 fi
 KVMPROFS=$with
 rings=$work/rings/$vmm
+check "while counting begins, exits does not say that there is no guest" bash -c '! grep "no guest" "$1"' - "$rings/exits"
 rings_run() { grep -q '^# engine: perf$' "$rings/exits"; }
 within "perf's rings are the other engine" $patience rings_run
 check "status says which engine, and why" grep -q "^exits_engine perf: $why" "$work/rings/status"
