@@ -126,9 +126,9 @@ is_true() {
 	start=$(now_ms)
 	rm -rf "$truth" "$ours"
 	guest truth "$name" "$truth" || { not_ok "$what: the guest tells its truth"; return; }
-	wait_for $FOLLOWS same_kallsyms "$mnt/by-name/$name" "$truth"
+	wait_for $FOLLOWS same_kallsyms "$mnt/$(pid_of "$name")" "$truth"
 	echo "# $what: kallsyms agrees $(($(now_ms) - start)) ms after the change"
-	keep "$mnt/by-name/$name" "$ours"
+	keep "$mnt/$(pid_of "$name")" "$ours"
 	agree "$what" "$ours" "$truth"
 }
 core() { grep -v '\]$' "$1"; } # core KALLSYMS: without the modules' symbols
