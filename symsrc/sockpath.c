@@ -123,9 +123,10 @@ static void *opener_main(void *arg)
 	struct opening *o = arg;
 
 	atomic_store(&o->result, open_place(o->path, 0));
+	/* Before anybody is told: who asks for path after path has a place each time. */
+	atomic_fetch_sub(&openers, 1);
 	io_wake(o->done_fd);
 	opening_put(o);
-	atomic_fetch_sub(&openers, 1);
 	return NULL;
 }
 
