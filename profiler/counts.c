@@ -144,6 +144,44 @@ bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t 
 	return true;
 }
 
+static bool any_moves(const struct counts *c, const struct retired *r, uint32_t since)
+{
+	for (size_t i = 0; i < c->slot_count; i++) {
+		const struct counts_entry *e = &c->slots[i];
+
+		if (e->count && retired_move(r, since, e->ip) != e->ip)
+			return true;
+	}
+	return false;
+}
+
+/* The old slots go at once: the budget need not know of two. */
+bool counts_retire(struct counts *c, const struct retired *r, uint32_t since)
+{
+	struct counts to = *c;
+
+	if (!any_moves(c, r, since))
+		return true;
+	to.slots = calloc(c->slot_count, sizeof(c->slots[0]));
+	if (!to.slots)
+		return false;
+	to.used = 0;
+	for (size_t i = 0; i < c->slot_count; i++) {
+		struct counts_entry e = c->slots[i], *at;
+
+		if (!e.count)
+			continue;
+		e.ip = retired_move(r, since, e.ip);
+		at = find(&to, e.ip, e.vcpu);
+		to.used += !at->count;
+		e.count = (e.count + at->count) & ((1ULL << 48) - 1);
+		*at = e;
+	}
+	free(c->slots);
+	*c = to;
+	return true;
+}
+
 void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu)
 {
 	size_t i;

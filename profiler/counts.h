@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/retired.h"
+
 #define COUNTS_ENTRIES_MAX 131072
 
 /* 16 bytes. count 0: the slot is free. */
@@ -52,6 +54,10 @@ bool counts_add(struct counts *c, uint64_t ip, unsigned vcpu);
 
 /* The same for n samples of that weight in all, of a table with weights. */
 bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t n, uint64_t weight);
+
+/* Marks what retired_move(r, since, ip) does. Of a table without weights. False when out of memory:
+ * nothing has changed. */
+bool counts_retire(struct counts *c, const struct retired *r, uint32_t since);
 
 /* Has the processor fetch what counts_add() of the same would wait for. */
 void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu);

@@ -107,6 +107,17 @@ static const struct symbols *symbols_of(void *ctx, uint64_t serial, uint32_t epo
 	return symsrc_symbols(p->symsrc, serial, epoch);
 }
 
+static void on_retired(void *ctx, uint64_t serial, uint32_t epoch, const struct retired *retired)
+{
+	struct profiler *p = ctx;
+	const struct tally_set *set = tallies_acquire(p->tallies);
+	struct tally *t = tally_set_find(set, serial);
+
+	if (t)
+		tally_retire(t, epoch, retired, clock_now_ns());
+	tally_set_put(set);
+}
+
 static int create_livedata(struct profiler *p, struct errmsg *why)
 {
 	struct livedata_config config = {
@@ -187,6 +198,8 @@ static int create_live(struct profiler *p, const struct profiler_config *config,
 		r = create_samplers(p, config, why);
 	if (r == 0)
 		r = create_trace(p, why);
+	if (r == 0)
+		symsrc_on_retired(p->symsrc, on_retired, p);
 	if (r == 0 && exits_create(symsrc_guests(p->symsrc), config->exits, &p->exits) < 0)
 		r = errmsg_set(why, -ENOMEM, "no memory for the profiler");
 	return r;

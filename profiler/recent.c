@@ -94,6 +94,18 @@ void recent_add(struct recent *r, uint64_t ip, unsigned vcpu, bool user, uint32_
 	r->count++;
 }
 
+void recent_retire(struct recent *r, uint32_t epoch, const struct retired *retired, uint32_t since)
+{
+	for (struct recent_block *b = r->oldest; b; b = b->next) {
+		for (size_t i = 0; i < b->used; i++) {
+			struct recent_sample *s = &b->samples[i];
+
+			if (!s->user && s->epoch == (epoch & 0xff))
+				s->ip = retired_move(retired, since, s->ip);
+		}
+	}
+}
+
 void recent_copy(const struct recent *r, struct recent_sample *to)
 {
 	for (const struct recent_block *b = r->oldest; b; b = b->next) {

@@ -43,6 +43,8 @@ void recent_clear(struct recent *r, uint64_t now_ns);
 /* time_ns: of the sample, which need not be newer than those before. */
 void recent_add(struct recent *r, uint64_t ip, unsigned vcpu, bool user, uint32_t epoch,
 		uint64_t time_ns);
+/* Marks the samples of that boot which retired_move(retired, since, ip) does. */
+void recent_retire(struct recent *r, uint32_t epoch, const struct retired *retired, uint32_t since);
 /* Frees what is too old. Cheap when nothing is. */
 void recent_expire(struct recent *r, uint64_t now_ns);
 

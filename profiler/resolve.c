@@ -166,17 +166,20 @@ static bool is_kernel_address(uint64_t ip, bool narrow)
 /* By address, so that symbols are gone through in their order, and what belongs to one stands
  * together. The value: how many samples, or where there are weights which entry it is. */
 static const struct radix_item *sort_by_address(const struct tally_epoch_copy *e,
-						struct workshop *w)
+						const struct retired *retired, struct workshop *w)
 {
 	for (size_t i = 0; i < e->entry_count; i++)
 		w->items[i] =
-			(struct radix_item){e->entries[i].ip, e->weights ? i : e->entries[i].count};
+			(struct radix_item){retired_move(retired, e->retired, e->entries[i].ip),
+					    e->weights ? i : e->entries[i].count};
 	return radix_sort(w->items, w->room, e->entry_count);
 }
 
 /* By what the addresses of one boot get their names. */
 struct whose {
 	const struct symbols *symbols;	    /* NULL: none */
+	const struct retired *retired;	    /* likewise; theirs */
+	bool marked;			    /* some addresses may be, by retired_move() */
 	const struct recording_guest *maps; /* likewise */
 };
 
@@ -191,22 +194,38 @@ static void put_in_map(struct row *row, const struct recording_map *m)
 	row->object_len = (uint16_t)(n - 2);
 }
 
+static bool is_marked(uint64_t ip, const struct whose *whose)
+{
+	return whose->marked && retired_is_marked(ip);
+}
+
+static uint64_t address_of(uint64_t ip, const struct whose *whose)
+{
+	return is_marked(ip, whose) ? retired_address(ip) : ip;
+}
+
+static bool has_name(uint64_t ip, const struct whose *whose, size_t *cursor, struct symtab_hit *ret)
+{
+	if (is_marked(ip, whose))
+		return retired_find(whose->retired, ip, ret);
+	return whose->symbols && symtab_find_next(whose->symbols->table, ip, cursor, ret);
+}
+
 /* Low addresses are not looked up, although kallsyms holds some (x86's per-CPU symbols): what
  * runs there is firmware, boot code, or user code with the wrong misc bits. */
 static struct row row_of(uint64_t ip, const struct whose *whose, bool is_kernel, size_t *cursor)
 {
-	const struct symbols *s = whose->symbols;
-	struct row row = {.address = ip};
+	struct row row = {.address = address_of(ip, whose)};
 	struct symtab_hit hit;
 
-	if (s && is_kernel && symtab_find_next(s->table, ip, cursor, &hit)) {
+	if (is_kernel && has_name(ip, whose, cursor, &hit)) {
 		row.address = hit.start;
 		row.name = hit.name;
 		row.name_len = hit.name_len;
 		row.object = hit.object;
 		row.object_len = hit.object_len;
 	} else if (whose->maps) {
-		put_in_map(&row, recording_map_at(whose->maps, ip));
+		put_in_map(&row, recording_map_at(whose->maps, row.address));
 	}
 	return row;
 }
@@ -220,7 +239,7 @@ static void add_entries(struct rows *rows, const struct tally_epoch_copy *e,
 	size_t cursor = 0;
 
 	for (size_t i = 0; i < e->entry_count; i++) {
-		bool is_kernel = is_kernel_address(list[i].key, narrow);
+		bool is_kernel = is_kernel_address(address_of(list[i].key, whose), narrow);
 		struct row row = row_of(list[i].key, whose, is_kernel, &cursor);
 		size_t value = list[i].value;
 		uint64_t samples = e->weights ? e->entries[value].count : value;
@@ -246,7 +265,7 @@ static void add_entries(struct rows *rows, const struct tally_epoch_copy *e,
 static void add_epoch(struct workshop *w, const struct tally_epoch_copy *e,
 		      const struct whose *whose, struct profile *sums)
 {
-	add_entries(&w->rows, e, sort_by_address(e, w), whose, sums);
+	add_entries(&w->rows, e, sort_by_address(e, whose->retired, w), whose, sums);
 	sums->guest_kernel += e->kernel;
 	sums->guest_user += e->user;
 	w->user_weight += e->weights ? e->user_weight : e->user;
@@ -429,7 +448,11 @@ int resolve(const struct tally_copy *copy, const struct symbols *const symbols[S
 		return r;
 	w.user_weight = 0;
 	for (unsigned i = 0; i < copy->epoch_count; i++) {
-		const struct whose whose = {symbols[i], copy->maps};
+		const struct retired *retired = symbols[i] ? symbols[i]->retired : NULL;
+		const struct whose whose = {.symbols = symbols[i],
+					    .retired = retired,
+					    .marked = retired || copy->epochs[i].retired,
+					    .maps = copy->maps};
 
 		add_epoch(&w, &copy->epochs[i], &whose, ret);
 	}

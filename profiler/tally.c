@@ -42,6 +42,7 @@ struct tally *tally_get(struct tally *t)
 static void epoch_deinit(struct tally_epoch *e)
 {
 	counts_deinit(&e->table);
+	retired_put(e->names);
 	free(e->vcpus);
 }
 
@@ -85,6 +86,32 @@ void tally_begin_epoch(struct tally *t, uint32_t epoch, uint64_t start_ns)
 	mutex_unlock(&t->lock);
 }
 
+/* Without memory for it the copies are marked, and this the next time. */
+static void with_lock__retire(struct tally *t, struct tally_epoch *e, const struct retired *retired,
+			      uint64_t now_ns)
+{
+	if (e->table.weighted || e->retired >= retired_number(retired))
+		return;
+	if (!counts_retire(&e->table, retired, e->retired))
+		return;
+	recent_retire(&t->recent, e->epoch, retired, e->retired);
+	e->retired_before = e->retired;
+	e->retired = retired_number(retired);
+	e->retired_ns = now_ns;
+	retired_put(e->names);
+	e->names = retired_get(retired);
+}
+
+void tally_retire(struct tally *t, uint32_t epoch, const struct retired *retired, uint64_t now_ns)
+{
+	mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->epoch_count; i++) {
+		if (t->epochs[i].epoch == epoch)
+			with_lock__retire(t, &t->epochs[i], retired, now_ns);
+	}
+	mutex_unlock(&t->lock);
+}
+
 /* The newest boot that had begun by then. What is older than all was of the first one, which
  * ran before it was noticed. */
 static struct tally_epoch *with_lock__epoch_at(struct tally *t, uint64_t time)
@@ -122,6 +149,12 @@ static struct tally_vcpu *vcpu_of(struct tally_epoch *e, unsigned vcpu)
 	return &e->vcpus[vcpu];
 }
 
+/* A sample lies in perf's ring for a while: as if it had come at once. */
+static uint64_t place_of(const struct tally_epoch *e, uint64_t ip, uint64_t time)
+{
+	return time < e->retired_ns ? retired_move(e->names, e->retired_before, ip) : ip;
+}
+
 static void count_kernel(struct tally_epoch *e, uint64_t ip, unsigned vcpu)
 {
 	struct tally_vcpu *v = vcpu_of(e, vcpu);
@@ -145,6 +178,7 @@ static void count_user(struct tally_epoch *e, unsigned vcpu)
 static bool with_lock__guest_sample(struct tally *t, const struct sample *s, unsigned vcpu)
 {
 	struct tally_epoch *e = with_lock__epoch_at(t, s->time);
+	uint64_t ip = s->ip;
 
 	t->watch.window_samples++;
 	t->watch.boot.samples++;
@@ -154,9 +188,11 @@ static bool with_lock__guest_sample(struct tally *t, const struct sample *s, uns
 		stalewatch_add(&t->watch.names, s->ip);
 	if (!e || t->sampler == SAMPLER_KIND_QMP || !with_lock__is_counted(t, s->time))
 		return false;
-	recent_add(&t->recent, s->ip, vcpu, s->mode == SAMPLE_GUEST_USER, e->epoch, s->time);
+	if (s->mode == SAMPLE_GUEST_KERNEL)
+		ip = place_of(e, s->ip, s->time);
+	recent_add(&t->recent, ip, vcpu, s->mode == SAMPLE_GUEST_USER, e->epoch, s->time);
 	if (s->mode == SAMPLE_GUEST_KERNEL) {
-		count_kernel(e, s->ip, vcpu);
+		count_kernel(e, ip, vcpu);
 	} else {
 		count_user(e, vcpu);
 		e->user_contradictory += address_is_upper(s->ip);
@@ -207,9 +243,11 @@ static void epoch_clear(struct tally_epoch *e, const struct tally *t)
 {
 	uint32_t epoch = e->epoch;
 	uint64_t start_ns = e->start_ns;
+	uint32_t retired = e->retired;
 
 	epoch_deinit(e);
 	epoch_init(e, t, epoch, start_ns);
+	e->retired = retired; /* nothing that comes now is older */
 }
 
 /* Older boots have nothing to tell any more: only the current one stays. */
@@ -332,6 +370,7 @@ bool tally_wants_registers(struct tally *t)
 static void copy_numbers(const struct tally_epoch *e, int vcpu, struct tally_epoch_copy *to)
 {
 	to->epoch = e->epoch;
+	to->retired = e->retired;
 	if (vcpu < 0) {
 		to->kernel = e->kernel;
 		to->user = e->user;

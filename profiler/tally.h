@@ -41,6 +41,10 @@ struct tally_epoch {
 	uint64_t user_weight;	     /* of a recording */
 	uint64_t user_contradictory; /* user samples with an address of the kernel's half */
 	uint64_t table_full;
+	uint32_t retired;	     /* retired_number() of what the addresses are marked by, */
+	uint64_t retired_ns;	     /* since when; a sample of before that may come late, */
+	const struct retired *names; /* and is marked by this, held; NULL: none may */
+	uint32_t retired_before;     /* for it the sets from here on are new */
 	struct counts table;
 	struct tally_vcpu *vcpus; /* by index */
 	unsigned vcpu_count;
@@ -111,6 +115,11 @@ void tally_put(struct tally *t);	  /* accepts NULL */
  * SYMSRC_EPOCHS_KEPT. */
 void tally_begin_epoch(struct tally *t, uint32_t epoch, uint64_t start_ns);
 
+/* Marks the addresses of that boot's samples that have been given to others (retired.h), unless it
+ * was done. now_ns: samples of before may still come. A copy that was made before is marked when it
+ * is resolved. */
+void tally_retire(struct tally *t, uint32_t epoch, const struct retired *retired, uint64_t now_ns);
+
 /* A sample of perf: files it by mode, time and address. vcpu: index or VCPU_UNKNOWN. Guest
  * samples are only noted, not filed, while the guest is sampled over QMP. True when it was filed
  * as the guest's own. */
@@ -147,6 +156,7 @@ uint64_t tally_news_ns(struct tally *t);
 /* A copy of one boot's numbers, of all vCPUs or one of them. */
 struct tally_epoch_copy {
 	uint32_t epoch;
+	uint32_t retired; /* as in struct tally_epoch */
 	uint64_t kernel, user, user_contradictory, table_full;
 	struct counts_entry *entries;
 	size_t entry_count;

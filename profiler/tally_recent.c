@@ -9,10 +9,25 @@
 struct window {
 	struct recent_sample *samples;
 	size_t count;
-	uint64_t start_ms; /* older ones do not count */
-	uint32_t epoch;	   /* the newest boot */
-	int vcpu;	   /* or -1 */
+	uint64_t start_ms;		      /* older ones do not count */
+	uint32_t epoch;			      /* the newest boot */
+	uint32_t retired[SYMSRC_EPOCHS_KEPT]; /* of each boot, by age */
+	int vcpu;			      /* or -1 */
 };
+
+/* A boot that the tally has forgotten changes no more: it has been marked by all that there was. */
+static void with_lock__take_epochs(const struct tally *t, struct window *w)
+{
+	w->epoch = t->epoch_count ? t->epochs[t->epoch_count - 1].epoch : 0;
+	for (unsigned age = 0; age < SYMSRC_EPOCHS_KEPT; age++)
+		w->retired[age] = UINT32_MAX;
+	for (unsigned i = 0; i < t->epoch_count; i++) {
+		uint32_t age = w->epoch - t->epochs[i].epoch;
+
+		if (age < SYMSRC_EPOCHS_KEPT)
+			w->retired[age] = t->epochs[i].retired;
+	}
+}
 
 /* Memory is allocated without the lock, so that the engine never waits for it. */
 static int take_window(struct tally *t, uint64_t now_ns, struct window *w, struct tally_copy *to)
@@ -30,7 +45,7 @@ static int take_window(struct tally *t, uint64_t now_ns, struct window *w, struc
 		if (done) {
 			recent_copy(&t->recent, w->samples);
 			w->count = t->recent.count;
-			w->epoch = t->epoch_count ? t->epochs[t->epoch_count - 1].epoch : 0;
+			with_lock__take_epochs(t, w);
 			to->since_ns = recent_start_ns(&t->recent, now_ns);
 			to->refused = recent_refused(&t->recent, now_ns);
 		}
@@ -98,13 +113,14 @@ static void fill_entries(const struct window *w, struct tally_copy *to)
 }
 
 /* From "by age" to what a copy is: the oldest first, no boot without samples. */
-static void order_epochs(uint32_t newest, struct tally_copy *to)
+static void order_epochs(const struct window *w, struct tally_copy *to)
 {
 	struct tally_epoch_copy by_age[SYMSRC_EPOCHS_KEPT];
 
 	for (unsigned age = 0; age < SYMSRC_EPOCHS_KEPT; age++) {
 		by_age[age] = to->epochs[age];
-		by_age[age].epoch = newest - age;
+		by_age[age].epoch = w->epoch - age;
+		by_age[age].retired = w->retired[age];
 		to->epochs[age] = (struct tally_epoch_copy){0};
 	}
 	to->epoch_count = 0;
@@ -131,7 +147,7 @@ int tally_copy_recent(struct tally *t, int vcpu, uint64_t now_ns, struct tally_c
 	}
 	if (r == 0) {
 		fill_entries(&w, &copy);
-		order_epochs(w.epoch, &copy);
+		order_epochs(&w, &copy);
 		*ret = copy;
 	} else {
 		tally_copy_deinit(&copy);

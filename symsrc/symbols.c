@@ -36,6 +36,7 @@ void symbols_put(const struct symbols *s)
 	if (!s || atomic_fetch_sub_explicit(&last->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	symtab_destroy(last->table);
+	retired_put(last->retired);
 	blobpool_unshare(last->kallsyms);
 	blobpool_unshare(last->modules);
 	blobpool_unshare(last->version);
@@ -49,7 +50,7 @@ void symbols_put(const struct symbols *s)
 
 size_t symbols_size(const struct symbols *s)
 {
-	size_t size = sizeof(*s) + symtab_memory(s->table) +
+	size_t size = sizeof(*s) + symtab_memory(s->table) + retired_size(s->retired) +
 		      s->module_count * (sizeof(*s->module_list) + sizeof(struct blob));
 
 	for (size_t i = 0; i < s->module_count; i++)

@@ -13,6 +13,7 @@
 #include "symsrc/base/errmsg.h"
 #include "symsrc/modules.h"
 #include "symsrc/notes.h"
+#include "symsrc/retired.h"
 #include "symsrc/source.h"
 #include "symsrc/symtab.h"
 
@@ -32,8 +33,9 @@ struct symbols {
 	struct blob *orc_ip;   /* .orc_unwind_ip and .orc_unwind of the kernel (GUEST_FILE_ORC); */
 	struct blob *orc;      /* NULL likewise */
 	struct symtab *table;
-	char boot_id[37];  /* empty: not known */
-	char release[128]; /* the word after "Linux version "; empty: not known */
+	const struct retired *retired; /* names of what has gone from this boot; NULL: nothing */
+	char boot_id[37];	       /* empty: not known */
+	char release[128];	       /* the word after "Linux version "; empty: not known */
 	struct build_id kernel_id;
 	size_t module_count;		    /* those with a build-id note */
 	struct symbols_module *module_list; /* in the order of modules */

@@ -121,6 +121,7 @@ int symload_create(const struct symload_config *config, struct guests *gs, struc
 					: SYMLOAD_CHECK_SEC * NSEC_PER_SEC;
 	sl->look_ns = (config->look_ms ? config->look_ms : SYMLOAD_LOOK_MS) * NSEC_PER_MSEC;
 	sl->cpu_is_free = config->cpu_is_free;
+	sl->recorded = config->recorded;
 	mutex_init(&sl->lock);
 	cond_init(&sl->work);
 	for (size_t i = 0; i < SUBSCRIBERS_MAX; i++)
@@ -341,6 +342,12 @@ int symload_subscribe(struct symload *sl, int wake_fd)
 	}
 	mutex_unlock(&sl->lock);
 	return r;
+}
+
+void symload_on_retired(struct symload *sl, symsrc_retired_fn *fn, void *ctx)
+{
+	sl->on_retired = fn;
+	sl->on_retired_ctx = ctx;
 }
 
 void symload_unsubscribe(struct symload *sl, int wake_fd)

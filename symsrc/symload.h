@@ -65,6 +65,7 @@ struct symload_config {
 	unsigned look_ms;  /* 0: SYMLOAD_LOOK_MS */
 	bool cpu_is_free;  /* an attempt rests for no CPU time that it took: for tests, where it is
 			      much */
+	bool recorded;	   /* the guests do not run any more */
 	const char *proc_root; /* copied; NULL: "/proc" */
 	size_t kept_max;       /* 0: SYMLOAD_KEPT_MAX */
 };
@@ -87,6 +88,7 @@ int symload_look(struct symload *sl, uint64_t serial);
 void symload_set_misfit(struct symload *sl, uint64_t serial, uint32_t epoch, bool misfit);
 void symload_offer_addresses(struct symload *sl, uint64_t serial, uint32_t epoch,
 			     const uint64_t *ips, size_t n);
+void symload_on_retired(struct symload *sl, symsrc_retired_fn *fn, void *ctx);
 int symload_subscribe(struct symload *sl, int wake_fd);
 void symload_unsubscribe(struct symload *sl, int wake_fd);
 /* Wakes all subscribers, on behalf of what belongs to the symbols (modfiles.h). */

@@ -54,6 +54,7 @@ struct load {
 	uint64_t epoch_start_ns;
 	const char *uri;		      /* belongs to the rules */
 	struct kept kept[SYMSRC_EPOCHS_KEPT]; /* newest first */
+	const struct retired *retired; /* of the current epoch, also when its symbols had to go */
 	char used[SOURCE_USED_MAX];
 	struct load_ram ram;
 	struct serial_ear *ear;	      /* by which the guest tells of news; NULL: it does not */
@@ -100,9 +101,11 @@ struct job {
 	bool whole;
 	const struct guest *guest;
 	struct load_ram ram;
-	char boot_id[37];	   /* of the symbols that are here, or empty */
-	const struct symbols *had; /* those, or NULL */
-	unsigned failures;	   /* in a row, before this */
+	char boot_id[37];	       /* of the symbols that are here, or empty */
+	const struct symbols *had;     /* those, or NULL */
+	const struct retired *retired; /* until now */
+	const struct retired *news;    /* result 0 and something has gone: to be told */
+	unsigned failures;	       /* in a row, before this */
 	struct fetch_request req;
 	uint64_t sampled[SYMLOAD_SAMPLED_MAX];
 	int result;
@@ -120,6 +123,9 @@ struct symload {
 	struct blobpool *pool; /* has a lock of its own */
 	uint64_t check_ns, look_ns;
 	bool cpu_is_free;
+	bool recorded;
+	symsrc_retired_fn *on_retired; /* NULL: nobody wants to know; set before the threads run */
+	void *on_retired_ctx;
 	size_t kept_max;
 	unsigned fetcher_count;
 	struct fetcher *fetchers;

@@ -72,6 +72,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 			    .failures = l->failures,
 			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
+	job->retired = retired_get(l->retired);
 	/* Where an attempt has failed it may be because of it. */
 	if (have && l->failures == 0)
 		job->req.had = have->kallsyms;
@@ -215,6 +216,24 @@ static void drop_symbols(struct job *job)
 	job->whole = false; /* no news for the log */
 }
 
+/* Those of a recording are all of before: what comes are better symbols for the same guest. */
+static void retire_names(const struct symload *sl, struct job *job)
+{
+	struct symbols *s = (struct symbols *)job->symbols; /* nobody else knows them yet */
+	int r = 0;
+
+	if (job->new_epoch || sl->recorded)
+		return;
+	if (job->had)
+		r = retired_make(job->retired, job->had->table, s->table, &s->retired);
+	else
+		s->retired = retired_get(job->retired);
+	if (r < 0) {
+		job->result = errmsg_set(&job->why, r, "out of memory for symbols");
+		symbols_put(take_ptr(job->symbols));
+	}
+}
+
 static void run_whole(struct symload *sl, struct job *job)
 {
 	const char *reason;
@@ -231,6 +250,17 @@ static void run_whole(struct symload *sl, struct job *job)
 		drop_symbols(job);
 	else if (is_step_back(job))
 		refuse_step_back(job);
+	else
+		retire_names(sl, job);
+}
+
+/* Who is left behind when the loader stops finds nobody to tell. */
+static void with_lock__retire(const struct symload *sl, struct load *l, struct job *job)
+{
+	if (retired_number(job->symbols->retired) > retired_number(l->retired) && !sl->stopping)
+		job->news = retired_get(job->symbols->retired);
+	retired_put(l->retired);
+	l->retired = retired_get(job->symbols->retired);
 }
 
 static void with_lock__worked(const struct symload *sl, struct load *l, struct job *job)
@@ -255,6 +285,7 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 			l->next_ns = NEVER;
 			l->whole = false;
 		}
+		with_lock__retire(sl, l, job);
 		load_keep(l, l->epoch, take_ptr(job->symbols));
 		with_lock__limit_memory(sl);
 	}
@@ -393,9 +424,13 @@ static void do_job(struct symload *sl, struct job *job)
 	mutex_lock(&sl->lock);
 	news = with_lock__finish(sl, job);
 	mutex_unlock(&sl->lock);
+	if (job->news && sl->on_retired)
+		sl->on_retired(sl->on_retired_ctx, job->guest->serial, job->epoch, job->news);
 	log_attempts(job);
 	if (news)
 		log_outcome(job);
+	retired_put(job->news);
+	retired_put(job->retired);
 	serial_ear_destroy(job->req.ear);
 	symbols_put(job->symbols);
 	symbols_put(job->had);

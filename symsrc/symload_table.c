@@ -34,6 +34,7 @@ void load_free(struct load *l)
 {
 	for (size_t i = 0; i < SYMSRC_EPOCHS_KEPT; i++)
 		symbols_put(l->kept[i].symbols);
+	retired_put(l->retired);
 	load_drop_sampled(l);
 	load_ram_deinit(&l->ram);
 	serial_ear_destroy(l->ear);
@@ -161,6 +162,8 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	l->error = (struct errmsg){0};
 	l->misfit = false;
 	load_drop_sampled(l);
+	retired_put(l->retired);
+	l->retired = NULL;
 	with_lock__bury(l);
 	with_lock__cancel(l); /* what it fetches is from the boot before */
 	with_lock__schedule(l, clock_now_ns(), true);

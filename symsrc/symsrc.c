@@ -34,6 +34,7 @@ static int fill(struct symsrc *s, const struct symsrc_config *c, struct errmsg *
 	const struct symload_config load = {.rules = c->rules,
 					    .rule_count = c->rule_count,
 					    .fetchers = c->fetchers,
+					    .recorded = c->recorded != NULL,
 					    .proc_root = c->proc_root};
 	int r;
 
@@ -168,4 +169,9 @@ int symsrc_subscribe(struct symsrc *s, int wake_fd)
 void symsrc_unsubscribe(struct symsrc *s, int wake_fd)
 {
 	symload_unsubscribe(s->loader, wake_fd);
+}
+
+void symsrc_on_retired(struct symsrc *s, symsrc_retired_fn *fn, void *ctx)
+{
+	symload_on_retired(s->loader, fn, ctx);
 }

@@ -116,6 +116,14 @@ void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, c
  * before. For symsrc_status() alone: they are kept, and asked for anew by symsrc_refresh(). */
 void symsrc_set_misfit(struct symsrc *s, uint64_t serial, uint32_t epoch, bool misfit);
 
+/* Symbols of this boot have been replaced, and some have gone (retired.h): what was counted until
+ * now is to be marked. Called by a fetcher's thread just after the new ones are there; it must not
+ * wait for this room. */
+typedef void symsrc_retired_fn(void *ctx, uint64_t serial, uint32_t epoch,
+			       const struct retired *retired);
+/* One at most, before symsrc_start(); ctx lives until symsrc_stop() returns. */
+void symsrc_on_retired(struct symsrc *s, symsrc_retired_fn *fn, void *ctx);
+
 /* wake_fd is woken whenever a state above changes. As guests_subscribe(). */
 int symsrc_subscribe(struct symsrc *s, int wake_fd);
 void symsrc_unsubscribe(struct symsrc *s, int wake_fd);

@@ -109,6 +109,22 @@ bool symtab_find_next(const struct symtab *t, uint64_t addr, size_t *cursor, str
 	return hit_of(t, *cursor, ret);
 }
 
+bool symtab_next_of_object(const struct symtab *t, size_t *cursor, struct symtab_hit *ret,
+			   uint64_t *ret_end)
+{
+	size_t n = t->block->slot_count;
+
+	for (size_t at = *cursor; at < n; at++) {
+		if (!hit_of(t, at, ret) || !ret->object)
+			continue;
+		*ret_end = at + 1 < n ? t->block->addrs[at + 1] : UINT64_MAX;
+		*cursor = at + 1;
+		return true;
+	}
+	*cursor = n;
+	return false;
+}
+
 bool symtab_find_name(const struct symtab *t, const char *name, uint64_t *ret_addr)
 {
 	const struct block *b = t->block;

@@ -56,6 +56,11 @@ bool symtab_find(const struct symtab *t, uint64_t addr, struct symtab_hit *ret);
 bool symtab_find_next(const struct symtab *t, uint64_t addr, size_t *cursor,
 		      struct symtab_hit *ret);
 
+/* Goes through what covers addresses and is no part of the kernel itself (modules, [bpf]), in
+ * ascending order; *cursor: 0 at first. *ret_end: where it ends. False: there are no more. */
+bool symtab_next_of_object(const struct symtab *t, size_t *cursor, struct symtab_hit *ret,
+			   uint64_t *ret_end);
+
 /* Finds a symbol of the kernel itself by name ("_text"), also one that covers nothing. Linear:
  * for rare use. */
 bool symtab_find_name(const struct symtab *t, const char *name, uint64_t *ret_addr);

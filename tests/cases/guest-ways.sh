@@ -82,12 +82,27 @@ each "the profile names the module's function" 30 names_it
 # ---- modules, while the guest works ------------------------------------------------------------------------------
 check "a snapshot is saved" hmp savevm before
 cp "$work/truth/modules" "$work/first"
+# Nothing runs until the guest is looked at again: what is sampled in between may be of before or after.
+ask 'wl idle'
+sleep 1
+samples_of() { awk -v name="$2" '$3 == "[g]" && $4 == name && $5 == "[rmd160]" { n = $2 } END { print n + 0 }' "$1/profile"; }
+declare -A sampled
+for way in $ways; do
+	mkdir "$work/$way/$pid/snapshots/then"
+	sampled[$way]=$(samples_of "$work/$way/$pid/snapshots/then" $HOT_CRYPTO)
+done
+keeps_it() {
+	[ "${sampled[$way]}" -gt 0 ] && [ "$(samples_of "$g" $HOT_CRYPTO)" -ge "${sampled[$way]}" ] &&
+		[ "$(samples_of "$g/snapshots/then" $HOT_CRYPTO)" = "${sampled[$way]}" ]
+}
+
 # What comes first takes its place.
-ask 'wl idle; sleep 0.2; rmmod rmd160; modprobe msr; modprobe virtio_balloon; modprobe rmd160'
+ask 'rmmod rmd160; modprobe msr; modprobe virtio_balloon; modprobe rmd160'
 follows "a module went, and came back"
 # shellcheck disable=SC2016
 check "it lies elsewhere" bash -c '! cmp -s <(grep "^rmd160 " "$1") <(grep "^rmd160 " "$2")' - "$work/first" "$work/truth/modules"
-for way in $ways; do echo reset >"$work/$way/$pid/control"; done
+each "samples of before keep their name" 30 keeps_it
+each "and nobody else's" 1 names_no_other
 ask 'wl crypto'
 each "the profile names the function where it lies now" 30 names_it
 each "the profile names nothing that does not run" 1 names_no_other

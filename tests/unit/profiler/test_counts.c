@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "profiler/counts.h"
+#include "tests/unit/lib/gone.h"
 
 #define KERNEL 0xffffffff81000000ULL
 
@@ -54,6 +55,39 @@ static void test_counts_by_address_and_vcpu(void **state)
 	assert_int_equal(c.used, 4);
 	counts_deinit(&c);
 	assert_int_equal(budget.left, 1 << 20);
+}
+
+/* Counts of addresses that others have now stand apart from what is counted there later. */
+static void test_addresses_that_others_have_now(void **state)
+{
+	enum { MANY = 300 };
+	const uint64_t module = 0xffffffffc0000000;
+	const struct retired *r =
+		gone_after(NULL, "ffffffff81000000 T _text\nffffffffc0000000 t f\t[a]\n",
+			   "ffffffff81000000 T _text\nffffffffc0000000 t f\t[b]\n");
+	struct counts c;
+
+	(void)state;
+	begin(&c, 1 << 20);
+	assert_true(counts_retire(&c, r, 0)); /* an empty one */
+	for (unsigned i = 0; i < 2 * MANY; i++) {
+		assert_true(counts_add(&c, KERNEL + i % MANY, 0));
+		assert_true(counts_add(&c, module + i % MANY, i % 2));
+	}
+	assert_true(counts_retire(&c, r, 1)); /* all of it is newer */
+	assert_int_equal(count_of(&c, module + 1, 1), 2);
+	assert_true(counts_retire(&c, r, 0));
+	assert_int_equal(c.used, 2 * MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(count_of(&c, KERNEL + i, 0), 2);
+		assert_int_equal(count_of(&c, module + i, i % 2), 0);
+		assert_int_equal(count_of(&c, retired_move(r, 0, module + i), i % 2), 2);
+	}
+	assert_true(counts_add(&c, module + 1, 1));
+	assert_int_equal(count_of(&c, module + 1, 1), 1);
+	counts_deinit(&c);
+	assert_int_equal(budget.left, 1 << 20);
+	retired_put(r);
 }
 
 /* One address on all vCPUs, twice: places in the table are shared, counts are not. */
@@ -115,6 +149,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_by_address_and_vcpu),
+		cmocka_unit_test(test_addresses_that_others_have_now),
 		cmocka_unit_test(test_many_vcpus),
 		cmocka_unit_test(test_maximum),
 		cmocka_unit_test(test_budget),

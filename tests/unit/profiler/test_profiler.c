@@ -15,6 +15,7 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/kallsyms.h"
 #include "tests/unit/lib/fakeqmp.h"
+#include "tests/unit/lib/gone.h"
 #include "tests/unit/lib/guestmaker.h"
 #include "tests/unit/lib/tmptree.h"
 #include "tests/unit/lib/wait.h"
@@ -55,6 +56,16 @@ void symsrc_set_misfit(struct symsrc *s, uint64_t serial, uint32_t epoch, bool m
 	(void)s, (void)serial, (void)epoch, (void)misfit;
 }
 
+static symsrc_retired_fn *on_retired;
+static void *on_retired_ctx;
+
+void symsrc_on_retired(struct symsrc *s, symsrc_retired_fn *fn, void *ctx)
+{
+	(void)s;
+	on_retired = fn;
+	on_retired_ctx = ctx;
+}
+
 int symsrc_subscribe(struct symsrc *s, int wake_fd)
 {
 	(void)s, (void)wake_fd;
@@ -72,10 +83,8 @@ const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t
 	return epoch == 1 ? symbols_get(__atomic_load_n(&s->symbols, __ATOMIC_ACQUIRE)) : NULL;
 }
 
-static const struct symbols *make_symbols(void)
+static struct symbols *make_symbols_of(const char *text)
 {
-	static const char text[] =
-		"ffffffff81000000 T _text\nffffffff81000100 T hot\nffffffff81000200 T _etext\n";
 	struct symbols *s = calloc(1, sizeof(*s));
 	struct symtab_builder *b = symtab_builder_create();
 	struct kallsyms k;
@@ -92,6 +101,12 @@ static const struct symbols *make_symbols(void)
 			 0);
 	symtab_builder_destroy(b);
 	return s;
+}
+
+static const struct symbols *make_symbols(void)
+{
+	return make_symbols_of(
+		"ffffffff81000000 T _text\nffffffff81000100 T hot\nffffffff81000200 T _etext\n");
 }
 
 /* ---- the world ------------------------------------------------------------------------------- */
@@ -200,6 +215,62 @@ static void test_profile(void **state)
 	end(&w);
 }
 
+static uint64_t samples_in(struct world *w, uint32_t time, const char *object)
+{
+	struct slice slice = {.time = time};
+	struct profile *p;
+	uint64_t n = 0;
+
+	assert_int_equal(profiler_profile(w->p, 1, &slice, &p), 0);
+	for (size_t i = 0; i < p->row_count; i++)
+		n += strcmp(p->rows[i].object, object) == 0 ? p->rows[i].samples : 0;
+	profile_free(p);
+	return n;
+}
+
+static uint32_t only_snapshot(struct world *w)
+{
+	struct profiler_snapshot *list;
+	uint32_t id;
+
+	assert_int_equal(profiler_snapshots(w->p, 1, &list), 1);
+	id = list[0].id;
+	free(list);
+	return id;
+}
+
+/* What was sampled in a module stays its own when another one lies at its addresses. */
+static void test_a_module_takes_anothers_place(void **state)
+{
+	static const char before[] = "ffffffff81000100 t f\t[old]\n";
+	static const char now[] = "ffffffff81000100 t f\t[new]\n";
+	struct symbols *s = make_symbols_of(now);
+	uint64_t old;
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	wait_for(&w, 20);
+	__atomic_store_n(&w.symsrc.symbols, make_symbols_of(before), __ATOMIC_RELEASE);
+	assert_int_equal(profiler_snapshot_make(w.p, 1, "then"), 0);
+	old = samples_in(&w, only_snapshot(&w), "[old]");
+	assert_true(old >= 10);
+	s->retired = gone_after(NULL, before, now);
+	symbols_put(__atomic_exchange_n(&w.symsrc.symbols, s, __ATOMIC_ACQ_REL));
+	/* In between a reader has to do with the symbols. */
+	assert_int_equal(samples_in(&w, SLICE_ALL, "[new]"), 0);
+	on_retired(on_retired_ctx, 1, 1, s->retired);
+	wait_until(samples_in(&w, SLICE_ALL, "[new]") >= 5);
+	assert_true(samples_in(&w, SLICE_RECENT, "[new]") >= 5);
+	assert_true(samples_in(&w, SLICE_RECENT, "[old]") > 0);
+	assert_int_equal(samples_in(&w, only_snapshot(&w), "[new]"), 0);
+	assert_int_equal(samples_in(&w, only_snapshot(&w), "[old]"), old);
+	old = samples_in(&w, SLICE_ALL, "[old]");
+	wait_for(&w, samples_of(&w) + 10);
+	assert_int_equal(samples_in(&w, SLICE_ALL, "[old]"), old);
+	end(&w);
+}
+
 static void test_numbers(void **state)
 {
 	struct profiler_totals totals;
@@ -298,8 +369,11 @@ static void test_wrong_event(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_profile),	    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_control),	    cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_profile),
+		cmocka_unit_test(test_a_module_takes_anothers_place),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_wrong_event),
 	};
 

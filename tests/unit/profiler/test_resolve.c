@@ -11,6 +11,7 @@
 
 #include "profiler/resolve.h"
 #include "symsrc/kallsyms.h"
+#include "tests/unit/lib/gone.h"
 
 #define KERNEL 0xffffffff81000000ULL
 
@@ -104,6 +105,59 @@ static void test_rows(void **state)
 	symbols_put(s);
 }
 
+/* A copy is of some moment; the symbols know of all modules that have gone until now. Whoever was
+ * at an address when it was sampled has the sample, under one name with what it has elsewhere. */
+static void test_modules_that_have_gone(void **state)
+{
+	static const char rmd[] = "ffffffffc0001000 t transform\t[rmd160]\n";
+	static const char msr[] = "ffffffffc0001000 t msr_exit\t[msr]\n";
+	static const char both[] = "ffffffff81000000 T _text\nffffffffc0001000 t open\t[msr2]\n"
+				   "ffffffffc0009000 t transform\t[rmd160]\n";
+	const struct retired *r = gone_after(gone_after(NULL, rmd, msr), msr, both);
+	const uint64_t at = 0xffffffffc0001010;
+	struct counts_entry then[] = {{at, 7, 0}};
+	struct counts_entry later[] = {{retired_move(r, 0, at), 7, 0}, {at, 3, 0}};
+	struct counts_entry now[] = {{retired_move(r, 0, at), 7, 0},
+				     {retired_move(r, 1, at), 3, 0},
+				     {at, 2, 0},
+				     {0xffffffffc0009000, 1, 0}};
+	struct tally_copy copy = {.epoch_count = 1};
+	struct symbols *s = symbols_of(both);
+	struct profile p;
+
+	(void)state;
+	s->retired = r;
+	copy.epochs[0] = (struct tally_epoch_copy){.entries = then, .entry_count = 1};
+	p = resolved(&copy, s, NULL);
+	assert_int_equal(p.row_count, 1);
+	assert_row(&p, 0, 7, 'g', "transform", "[rmd160]");
+	drop(&p);
+	copy.epochs[0] =
+		(struct tally_epoch_copy){.retired = 1, .entries = later, .entry_count = 2};
+	p = resolved(&copy, s, NULL);
+	assert_int_equal(p.row_count, 2);
+	assert_row(&p, 0, 7, 'g', "transform", "[rmd160]");
+	assert_row(&p, 1, 3, 'g', "msr_exit", "[msr]");
+	drop(&p);
+	copy.epochs[0] = (struct tally_epoch_copy){.retired = 2, .entries = now, .entry_count = 4};
+	p = resolved(&copy, s, NULL);
+	assert_int_equal(p.row_count, 3);
+	assert_row(&p, 0, 8, 'g', "transform", "[rmd160]");
+	assert_int_equal(p.rows[0].address, 0xffffffffc0009000);
+	assert_row(&p, 1, 3, 'g', "msr_exit", "[msr]");
+	assert_int_equal(p.rows[1].address, 0xffffffffc0001000);
+	assert_row(&p, 2, 2, 'g', "open", "[msr2]");
+	assert_int_equal(p.unresolved, 0);
+	drop(&p);
+	/* Without the symbols: where it was. */
+	p = resolved(&copy, NULL, NULL);
+	assert_int_equal(p.unresolved, 13);
+	assert_row(&p, 0, 12, 'g', "0xffffffffc0001010", PROFILE_OBJECT_UNKNOWN);
+	assert_int_equal(p.contradictory, 0);
+	drop(&p);
+	symbols_put(s);
+}
+
 /* Many rows of few counts, with names that differ early, late, or not at all in 16 bytes. */
 static void test_order_of_many(void **state)
 {
@@ -176,7 +230,7 @@ static void test_boots_are_merged_by_name(void **state)
 	struct counts_entry second[] = {{KERNEL + 0x5000100, 2, 0}, {KERNEL + 0x100, 4, 0}};
 	struct tally_copy copy = {
 		.epoch_count = 2,
-		.epochs = {{1, 1, 0, 0, 0, first, 1}, {2, 6, 0, 0, 0, second, 2}}};
+		.epochs = {{1, 0, 1, 0, 0, 0, first, 1}, {2, 0, 6, 0, 0, 0, second, 2}}};
 	struct symbols *a = boot(KERNEL);
 	struct symbols *b = boot(KERNEL + 0x5000000);
 	struct profile p = resolved(&copy, a, b);
@@ -200,7 +254,7 @@ static void test_without_symbols(void **state)
 				   {KERNEL + 0x100, 1, 0},
 				   {KERNEL + 0x100, 1, 3},
 				   {KERNEL, 1, 0}};
-	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 4, 0, 0, 9, e, 4}}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 0, 4, 0, 0, 9, e, 4}}};
 	struct profile p = resolved(&copy, NULL, NULL);
 
 	(void)state;
@@ -217,7 +271,7 @@ static void test_without_symbols(void **state)
 static void test_low_addresses_have_no_name(void **state)
 {
 	struct counts_entry e[] = {{0x1004, 3, 0}, {0xfe05b, 1, 0}, {KERNEL + 0x100, 1, 0}};
-	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 5, 2, 1, 0, e, 3}}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 0, 5, 2, 1, 0, e, 3}}};
 	struct symbols *s = boot(KERNEL);
 	struct profile p = resolved(&copy, s, NULL);
 
@@ -232,7 +286,7 @@ static void test_low_addresses_have_no_name(void **state)
 static void test_kernel_of_32_bits(void **state)
 {
 	struct counts_entry e[] = {{0xc1000104, 3, 0}, {0x8048000, 1, 0}};
-	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 4, 0, 0, 0, e, 2}}};
+	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 0, 4, 0, 0, 0, e, 2}}};
 	struct symbols *s = symbols_of("c1000000 T _text\nc1000100 T hot\nc1000200 T _etext\n");
 	struct profile p = resolved(&copy, s, NULL);
 
@@ -258,6 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_modules_that_have_gone),
 		cmocka_unit_test(test_order_of_many),
 		cmocka_unit_test(test_shortened),
 		cmocka_unit_test(test_boots_are_merged_by_name),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "profiler/tally.h"
+#include "tests/unit/lib/gone.h"
 
 #define KERNEL 0xffffffff81000000ULL
 #define USER   0x401000ULL
@@ -404,10 +405,82 @@ static void test_recent_says_what_found_no_room(void **state)
 	assert_int_equal(memory.recent.left, 4096);
 }
 
+static const struct retired *module_gone(const struct retired *before, const char *a, const char *b)
+{
+	char old[64], now[64];
+
+	snprintf(old, sizeof(old), "ffffffffc0000000 t f\t[%s]\n", a);
+	snprintf(now, sizeof(now), "ffffffffc0000000 t f\t[%s]\n", b);
+	return gone_after(before, old, now);
+}
+
+static uint64_t count_at(const struct tally_epoch_copy *e, uint64_t ip)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < e->entry_count; i++)
+		n += e->entries[i].ip == ip ? e->entries[i].count : 0;
+	return n;
+}
+
+/* What was counted in a module is told from what is counted in its successor, of that boot alone,
+ * once for each time, and also over a reset. */
+static void test_a_module_takes_anothers_place(void **state)
+{
+	const uint64_t module = 0xffffffffc0000010;
+	const struct retired *one = module_gone(NULL, "a", "b"),
+			     *two = module_gone(retired_get(one), "b", "c");
+	struct tally *t = begin();
+	struct tally_copy c;
+
+	(void)state;
+	t->recent.since_ns = 0;
+	file(t, SAMPLE_GUEST_KERNEL, module, 0, AT(1));
+	tally_begin_epoch(t, 2, AT(2));
+	file(t, SAMPLE_GUEST_KERNEL, module, 0, AT(3));
+	file(t, SAMPLE_GUEST_KERNEL, KERNEL, 0, AT(3));
+	file(t, SAMPLE_GUEST_USER, USER, 0, AT(3));
+	tally_retire(t, 2, one, AT(4));
+	file(t, SAMPLE_GUEST_KERNEL, module, 0, AT(4));
+	file(t, SAMPLE_GUEST_KERNEL, module, 1, AT(3)); /* comes late */
+	tally_retire(t, 2, one, AT(5));			/* known */
+	for (int recent = 0; recent < 2; recent++) {
+		if (recent)
+			assert_int_equal(tally_copy_recent(t, -1, AT(4), &c), 0);
+		else
+			c = copy_of(t, -1, zero);
+		assert_int_equal(c.epoch_count, 2);
+		assert_int_equal(c.epochs[0].retired, 0);
+		assert_int_equal(count_at(&c.epochs[0], module), 1);
+		assert_int_equal(c.epochs[1].retired, 1);
+		assert_int_equal(count_at(&c.epochs[1], module), 1);
+		assert_int_equal(count_at(&c.epochs[1], retired_move(one, 0, module)), 2);
+		assert_int_equal(count_at(&c.epochs[1], KERNEL), 1);
+		tally_copy_deinit(&c);
+	}
+	tally_reset(t, AT(5), &zero);
+	file(t, SAMPLE_GUEST_KERNEL, module, 0, AT(5));
+	tally_retire(t, 2, one, AT(6));
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.epochs[0].retired, 1);
+	assert_int_equal(count_at(&c.epochs[0], module), 1);
+	tally_copy_deinit(&c);
+	tally_retire(t, 2, two, AT(6));
+	tally_retire(t, 2, one, AT(7)); /* late */
+	c = copy_of(t, -1, zero);
+	assert_int_equal(c.epochs[0].retired, 2);
+	assert_int_equal(count_at(&c.epochs[0], retired_move(two, 1, module)), 1);
+	tally_copy_deinit(&c);
+	retired_put(one);
+	retired_put(two);
+	end(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_recent_is_the_last_ten_seconds),
+		cmocka_unit_test(test_a_module_takes_anothers_place),
 		cmocka_unit_test(test_recent_goes_on_over_a_reset_and_stops_with_a_pause),
 		cmocka_unit_test(test_recent_keeps_boots_apart),
 		cmocka_unit_test(test_recent_says_what_found_no_room),

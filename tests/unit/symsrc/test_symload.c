@@ -679,6 +679,71 @@ static void test_refresh_brings_new_modules(void **state)
 	assert_int_equal(epoch_of(1), 1);
 }
 
+static char told[128];
+
+static void note_retired(void *ctx, uint64_t serial, uint32_t epoch, const struct retired *r)
+{
+	uint64_t marked = retired_move(r, retired_number(r) - 1, 0xffffffffc0100010);
+	struct symtab_hit h = {0};
+
+	(void)ctx;
+	retired_find(r, marked, &h);
+	snprintf(told, sizeof(told), "guest %u epoch %u number %u: %.*s [%.*s]", (unsigned)serial,
+		 epoch, retired_number(r), h.name_len, h.name, h.object_len, h.object);
+}
+
+static void set_modules(const char *text)
+{
+	uint64_t before = status_of(1).fetched_ns;
+
+	guestroot_set(root, "proc/kallsyms", text, strlen(text));
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(status_of(1).fetched_ns != before && status_of(1).next_try_ns);
+}
+
+static uint32_t retired_of(uint32_t epoch)
+{
+	const struct symbols *s = symload_symbols(sl, 1, epoch);
+	uint32_t number;
+
+	assert_non_null(s);
+	number = retired_number(s->retired);
+	symbols_put(s);
+	return number;
+}
+
+/* Names of modules that have gone are kept for the samples of before; of that boot alone. */
+static void test_modules_that_go_leave_their_names(void **state)
+{
+	static const char with[] = "ffffffff81000000 T _text\nffffffffc0100000 t foo\t[a]\n";
+	static const char other[] = "ffffffff81000000 T _text\nffffffffc0100000 t bar\t[b]\n";
+	static const char none[] = "ffffffff81000000 T _text\n";
+
+	(void)state;
+	guestroot_set(root, "proc/kallsyms", with, sizeof(with) - 1);
+	start(1);
+	symload_on_retired(sl, note_retired, NULL);
+	add_guest(1, "good");
+	publish();
+	wait_ready(1);
+	assert_int_equal(retired_of(1), 0);
+	set_modules(other);
+	assert_string_equal(told, "guest 1 epoch 1 number 1: foo [a]");
+	set_modules(other);
+	assert_int_equal(retired_of(1), 1);
+	set_modules(none);
+	assert_string_equal(told, "guest 1 epoch 1 number 2: bar [b]");
+	assert_int_equal(retired_of(1), 2);
+	set_modules(with);
+	assert_int_equal(retired_of(1), 2);
+	guestroot_set(root, "proc/kallsyms", none, sizeof(none) - 1);
+	set_boot_id(SECOND "\n");
+	assert_int_equal(symload_refresh(sl, 1), 0);
+	wait_until(status_of(1).epoch == 2 && status_of(1).state == SYMSRC_READY);
+	assert_int_equal(retired_of(1), 2);
+	assert_int_equal(retired_of(2), 0);
+}
+
 /* Nobody asks: the loader looks now and then, and fetches only when there is something new. */
 static void test_changes_are_noticed(void **state)
 {
@@ -965,6 +1030,7 @@ int main(void)
 		TEST(test_addresses_tell_where_it_runs),
 		TEST(test_addresses_tell_another_boot),
 		TEST(test_refresh_brings_new_modules),
+		TEST(test_modules_that_go_leave_their_names),
 		TEST(test_changes_are_noticed),
 		TEST(test_failing_look),
 		TEST(test_subscribers),
