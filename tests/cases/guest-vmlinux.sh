@@ -93,7 +93,8 @@ cp "$work/moved.truth/kallsyms" "$work/copy"
 start_daemon "$mnt" -p "$(pid_of moved)" -s "*=kallsyms:$work/copy"
 within "a saved copy: the profile names what runs" 60 hottest_is "$g" "$HOT_SYSCALL [guest.kernel.kallsyms]"
 has_samples "$g" 100 || wait_for 30 has_samples "$g" 100
-cp "$work/flat.truth/kallsyms" "$work/copy"
+# Far away: where two boots lie nearly alike, what is sampled in one has names in the other.
+perl -pe 's/^ffffffff([0-9a-f]{8})/sprintf("ffffffff%08x", hex($1) ^ 0x20000000)/e' "$work/moved.truth/kallsyms" >"$work/copy"
 echo refresh >"$g/control"
 misfits() { grep -q '^source_note hardly any sample has a name' "$g/info"; }
 fits() { grep -q '^source_note -$' "$g/info"; }
