@@ -47,6 +47,18 @@ struct source_catch {
 };
 struct source_sink source_catch_sink(struct source_catch *c);
 
+/* How a source carries an order out for such a sink. */
+typedef int source_catch_fn(struct source *s, const struct source_order *o, struct source_catch *c,
+			    const struct source_limits *limits, struct errmsg *why);
+
+/* struct source_ops' list and read by it; -ENOENT where nothing came. */
+int source_catch_list(struct source *s, source_catch_fn *one, const char *release,
+		      const struct source_limits *limits, struct modtree_builder *to,
+		      struct errmsg *why);
+int source_catch_module(struct source *s, source_catch_fn *one, const char *release,
+			const char *path, const struct source_limits *limits, struct buf *to,
+			struct errmsg *why);
+
 /* A copy of a URI's path without "?modules=yes" or "no" at its end; any other '?' belongs to it. To
  * be freed; NULL when out of memory. */
 char *source_path_without_query(const char *path);

@@ -295,32 +295,20 @@ static int catch_one(struct source *s, const struct source_order *o, struct sour
 		     const struct source_limits *limits, struct errmsg *why)
 {
 	const struct source_sink sink = source_catch_sink(c);
-	int r = carry_out((struct source_virtio *)s, o, limits, &sink, why);
 
-	if (r == 0 && !c->seen)
-		return errmsg_set(why, -ENOENT, "%s: the guest has no /lib/modules/%s/%s", s->used,
-				  o->release, o->path ? o->path : "");
-	return r;
+	return carry_out((struct source_virtio *)s, o, limits, &sink, why);
 }
 
 static int virtio_list(struct source *s, const char *release, const struct source_limits *limits,
 		       struct modtree_builder *to, struct errmsg *why)
 {
-	const struct source_order o = {.release = release};
-	struct lslist list;
-	struct source_catch c = {.file = GUEST_FILE_LISTING, .list = &list};
-
-	lslist_init(&list, to);
-	return catch_one(s, &o, &c, limits, why);
+	return source_catch_list(s, catch_one, release, limits, to, why);
 }
 
 static int virtio_read(struct source *s, const char *release, const char *path,
 		       const struct source_limits *limits, struct buf *to, struct errmsg *why)
 {
-	const struct source_order o = {.release = release, .path = path};
-	struct source_catch c = {.file = GUEST_FILE_MODULE_KO, .to = to};
-
-	return catch_one(s, &o, &c, limits, why);
+	return source_catch_module(s, catch_one, release, path, limits, to, why);
 }
 
 /* ---- looks -------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* The counting itself: one function for each tracepoint, in C that two compilers take. clang makes
  * programs for the kernel of it (exits.bpf.c), the host's compiler what counts the same events out
- * of perf rings (sums.c). Whoever includes this has the maps, `constants`, and BPF's helpers or
+ * of perf rings (native.c). Whoever includes this has the maps, `constants`, and BPF's helpers or
  * what stands for them. It may also be used under the GPL, version 2, which the kernel wants of
  * programs that read event records.
  *
