@@ -19,7 +19,6 @@ static int open_source(const struct fetch_request *req, struct source **ret, str
 	if (r < 0)
 		return r;
 	snprintf((*ret)->used, sizeof((*ret)->used), "%s", req->used);
-	(*ret)->mark = req->mark;
 	(*ret)->dead = req->dead;
 	(*ret)->had = req->had;
 	return 0;
@@ -240,6 +239,8 @@ int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *
 	if (why)
 		*why = (struct errmsg){0};
 	r = open_source(req, &s, why);
+	if (r == 0)
+		s->mark = req->mark;
 	if (r == 0)
 		r = s->ops->look ? s->ops->look(s, &req->limits, why) : -ENOSYS;
 	if (r == -ENOSYS && s && why)

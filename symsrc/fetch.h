@@ -27,8 +27,8 @@ struct fetch_request {
 	struct source_target target;
 	struct source_limits limits;
 	char used[SOURCE_USED_MAX]; /* what worked last time for this guest, or empty */
-	/* Both ways: struct source. A look brings mark up to date, a fetch dead; what a fetch
-	 * marks stands in the symbols. */
+	/* Both ways: struct source. mark is for a look, which brings it up to date; dead is for a
+	 * fetch, likewise. A fetch makes a mark of its own, which stands in the symbols. */
 	struct source_mark mark, dead;
 	/* Out, where it worked: struct source; NULL: none. The caller's, to be destroyed. */
 	struct serial_ear *ear;

@@ -436,6 +436,27 @@ static enum source_news look(struct fetch_request *req)
 	return news;
 }
 
+/* What is fetched is marked by its own files, whatever the request's mark is of. */
+static void test_fetch_marks_what_it_brings(void **state)
+{
+	static const char boot[] = "22222222-2222-3333-4444-555555555555\n";
+	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
+	const struct symbols *s;
+	struct fetch_request req;
+
+	(void)state;
+	make_request(&req);
+	assert_int_equal(fetch_symbols(&req, &s, NULL), 0);
+	req.mark = s->mark;
+	symbols_put(s);
+	guestroot_set(root, "proc/sys/kernel/random/boot_id", boot, sizeof(boot) - 1);
+	guestroot_set(root, "proc/modules", more, sizeof(more) - 1);
+	assert_int_equal(fetch_symbols(&req, &s, NULL), 0);
+	req.mark = s->mark;
+	symbols_put(s);
+	assert_int_equal(look(&req), SOURCE_SAME);
+}
+
 /* A source that has nothing but files is looked at by two of them. */
 static void test_look_at_files(void **state)
 {
@@ -485,6 +506,7 @@ int main(void)
 		TEST(test_files),
 		TEST(test_limits),
 		TEST(test_fetch_symbols),
+		TEST(test_fetch_marks_what_it_brings),
 		TEST(test_look_at_files),
 	};
 

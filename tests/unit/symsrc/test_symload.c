@@ -26,6 +26,7 @@
 #include "tests/unit/lib/wait.h"
 
 #define GUESTS_MOST 64
+#define RARELY_MS   3600000 /* between looks: there is but the one that is asked for */
 #define SECOND	    "99999999-8888-7777-6666-555555555555"
 
 static char dir[32], root[64], host_key[64], client_key[64], known_hosts[64];
@@ -427,7 +428,7 @@ static void test_reboot_seen_by_boot_id(void **state)
 	const struct guest_set *set;
 
 	(void)state;
-	start(2);
+	start_checking(2, RARELY_MS);
 	add_guest(1, "good");
 	publish();
 	wait_ready(1);
@@ -442,13 +443,18 @@ static void test_reboot_seen_by_boot_id(void **state)
 	set = guests_acquire(gs);
 	assert_string_equal(guest_set_find_serial(set, 1)->epoch_reason, "boot_id changed");
 	guest_set_put(set);
+	/* A look at it finds the boot that was fetched, not yet another one. */
+	assert_int_equal(symload_look(sl, 1), 0);
+	wait_until(status_of(1).looks == 1);
+	assert_int_equal(epoch_of(1), 2);
+	assert_int_equal(status_of(1).attempts, 1);
 }
 
 /* Somebody says that the guest may have news: that is looked at long before it is due. */
 static void test_look_now(void **state)
 {
 	(void)state;
-	start(2);
+	start_checking(2, RARELY_MS);
 	add_guest(1, "good");
 	publish();
 	wait_ready(1);
