@@ -11,9 +11,8 @@
 
 #include "fs/render.h"
 #include "symsrc/base/clock.h"
+#include "tests/unit/lib/madeprofile.h"
 
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
 static struct guest web = {.serial = 1, .pid = 4242, .name = "web\"1"};
 
 static struct exits_line reasons[] = {
@@ -66,7 +65,7 @@ static void test_exits(void **state)
 
 	(void)state;
 	buf_init(&b, 100000);
-	assert_int_equal(render_exits(&web, &e, &when, &b), 0);
+	assert_int_equal(render_exits(&web, &e, &made_when, &b), 0);
 	has(&b, "# guest: web\"1 (pid 4242)\n# engine: bpf\n");
 	has(&b, " for 10.000 s\n# exits: 400\n# lost: 3\n");
 	has(&b, "# in the guest: 25.00% (5.000 s)\n");
@@ -96,7 +95,7 @@ static void test_every_row_has_ten_columns(void **state)
 
 	(void)state;
 	buf_init(&b, 100000);
-	assert_int_equal(render_exits(&web, &e, &when, &b), 0);
+	assert_int_equal(render_exits(&web, &e, &made_when, &b), 0);
 	for (char *line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *words = NULL;
 		int n = 0;
@@ -118,14 +117,14 @@ static void test_what_is_missing_is_said(void **state)
 	(void)state;
 	buf_init(&b, 100000);
 	e.entered = false;
-	render_exits(&web, &e, &when, &b);
+	render_exits(&web, &e, &made_when, &b);
 	has(&b, "# missing: kvm_exit and kvm_entry");
 	buf_clear(&b);
 	e = (struct exits){.note = "no VM exits: the guest runs under TCG, not KVM"};
-	render_exits(&web, &e, &when, &b);
+	render_exits(&web, &e, &made_when, &b);
 	assert_string_equal(b.data, "# no VM exits: the guest runs under TCG, not KVM\n");
 	buf_clear(&b);
-	render_events(&web, &e, &when, &b);
+	render_events(&web, &e, &made_when, &b);
 	assert_string_equal(b.data, "# no VM exits: the guest runs under TCG, not KVM\n");
 	buf_deinit(&b);
 }
@@ -138,11 +137,11 @@ static void test_recent(void **state)
 	(void)state;
 	e.recent = true;
 	buf_init(&b, 100000);
-	assert_int_equal(render_exits(&web, &e, &when, &b), 0);
+	assert_int_equal(render_exits(&web, &e, &made_when, &b), 0);
 	has(&b, "# window: the last 10 s\n# since: ");
 	has(&b, "# MIN_US and MAX_US: new records, or bounds: powers of 2 ns\n");
 	buf_clear(&b);
-	assert_int_equal(render_exits_json(&web, &e, &when, &b), 0);
+	assert_int_equal(render_exits_json(&web, &e, &made_when, &b), 0);
 	has(&b, "\"window\": \"recent\",\n");
 	buf_deinit(&b);
 }
@@ -154,7 +153,7 @@ static void test_events(void **state)
 
 	(void)state;
 	buf_init(&b, 100000);
-	assert_int_equal(render_events(&web, &e, &when, &b), 0);
+	assert_int_equal(render_events(&web, &e, &made_when, &b), 0);
 	has(&b, "# COUNT EVENT\n         400 kvm:kvm_exit\n          12 kvm:kvm_pio\n");
 	buf_deinit(&b);
 }
@@ -165,7 +164,7 @@ static struct json_object *parsed(const struct exits *e)
 	struct buf b;
 
 	buf_init(&b, 100000);
-	assert_int_equal(render_exits_json(&web, e, &when, &b), 0);
+	assert_int_equal(render_exits_json(&web, e, &made_when, &b), 0);
 	o = json_tokener_parse(b.data);
 	assert_non_null(o);
 	buf_deinit(&b);

@@ -14,11 +14,9 @@
 #include "fs/render.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "tests/unit/lib/madeprofile.h"
 
 #define BIG (64 << 20)
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
 
 static struct guest web = {.serial = 1, .pid = 4242, .name = "web1"};
 static struct guest odd = {
@@ -37,18 +35,7 @@ static struct profile_row rows[] = {
 static struct profile made(void)
 {
 	memset(long_name, '<', sizeof(long_name) - 1);
-	return (struct profile){.sampler = SAMPLER_KIND_PERF,
-				.event = "cycles",
-				.freq = 997,
-				.since_ns = 90 * NSEC_PER_SEC,
-				.taken_ns = 100 * NSEC_PER_SEC,
-				.samples = 1000,
-				.guest_kernel = 750,
-				.guest_user = 250,
-				.unresolved = 40,
-				.epochs = 1,
-				.row_count = ARRAY_SIZE(rows),
-				.rows = rows};
+	return made_profile(rows, ARRAY_SIZE(rows));
 }
 
 /* What a parser says of it; there is one wherever Python is. */
@@ -76,7 +63,7 @@ static void test_boxes(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	/* the guest over all, its kernel as wide as its 560 of 1000 samples, a symbol in it */
 	assert_non_null(strstr(b.data, "<svg class=\"f a a\" data-n=\"1000\" x=\"24.00\" y=\"116\" "
 				       "width=\"1152.00\""));
@@ -100,7 +87,7 @@ static void test_names_are_text(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&odd, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&odd, &p, &made_when, &b), 0);
 	assert_null(strstr(b.data, "<script>alert"));
 	assert_null(strstr(b.data, "<d>"));
 	assert_null(strstr(b.data, "<<"));
@@ -120,7 +107,7 @@ static void test_nothing_from_outside(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	render_flamegraph(&web, &p, &when, &b);
+	render_flamegraph(&web, &p, &made_when, &b);
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		assert_null(strstr(b.data, ways[i]));
 	for (const char *at = b.data; (at = strstr(at, "http")); at++)
@@ -145,7 +132,7 @@ static void test_narrow_boxes_are_summed(void **state)
 	p.rows = many;
 	p.row_count = n;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	assert_true(b.len < 50000);
 	assert_non_null(strstr(b.data, "<title>100000 more symbols\n100000 samples, 50.00%"));
 	buf_deinit(&b);
@@ -153,7 +140,7 @@ static void test_narrow_boxes_are_summed(void **state)
 	for (size_t i = 0; i < n; i++)
 		many[i].samples = i < 4000 ? 25 : 1;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	assert_true(b.len < 2000000);
 	buf_deinit(&b);
 	free(many);
@@ -166,13 +153,13 @@ static void test_an_empty_profile(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	assert_null(strstr(b.data, "<svg class=\"f"));
 	assert_non_null(strstr(b.data, "No samples yet."));
 	assert_non_null(strstr(b.data, ">web1</text>"));
 	p.slice.vcpu = 4;
 	buf_clear(&b);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	assert_non_null(strstr(b.data, ">web1, vCPU 3</text>"));
 	assert_well_formed(&b);
 	buf_deinit(&b);
@@ -188,7 +175,7 @@ static void test_no_overflow(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), 0);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), 0);
 	assert_non_null(strstr(b.data, "x=\"600.00\" y=\"200\" width=\"576.00\""));
 	buf_deinit(&b);
 }
@@ -200,7 +187,7 @@ static void test_too_much_is_an_error(void **state)
 
 	(void)state;
 	buf_init(&b, 5000);
-	assert_int_equal(render_flamegraph(&web, &p, &when, &b), -EFBIG);
+	assert_int_equal(render_flamegraph(&web, &p, &made_when, &b), -EFBIG);
 	buf_deinit(&b);
 }
 

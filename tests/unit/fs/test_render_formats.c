@@ -13,11 +13,9 @@
 #include "fs/render.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "tests/unit/lib/madeprofile.h"
 
 #define BIG 1000000
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
 
 static struct guest web = {.serial = 1, .pid = 4242, .name = "web 1;\"<b>\n"};
 
@@ -34,20 +32,11 @@ static struct profile_row rows[] = {
 
 static struct profile made(void)
 {
+	struct profile p = made_profile(rows, ARRAY_SIZE(rows));
+
 	memset(long_name, ';', sizeof(long_name) - 1);
-	return (struct profile){.sampler = SAMPLER_KIND_PERF,
-				.event = "cycles",
-				.freq = 997,
-				.since_ns = 90 * NSEC_PER_SEC,
-				.taken_ns = 100 * NSEC_PER_SEC,
-				.samples = 1000,
-				.guest_kernel = 800,
-				.guest_user = 200,
-				.unresolved = 50,
-				.lost = 3,
-				.epochs = 1,
-				.row_count = ARRAY_SIZE(rows),
-				.rows = rows};
+	p.lost = 3;
+	return p;
 }
 
 /* -- folded ------------------------------------------------------------------------------ */
@@ -111,7 +100,7 @@ static struct json_object *parsed(const struct guest *guest, const struct profil
 	struct buf b;
 
 	buf_init(&b, BIG);
-	assert_int_equal(render_json(guest, p, &when, &b), 0);
+	assert_int_equal(render_json(guest, p, &made_when, &b), 0);
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
 	o = json_tokener_parse_ex(t, b.data, (int)b.len + 1);
 	if (!o)
@@ -218,7 +207,7 @@ static void test_too_much_is_an_error(void **state)
 	buf_init(&b, 300);
 	assert_int_equal(render_folded(&web, &p, &b), -EFBIG);
 	buf_clear(&b);
-	assert_int_equal(render_json(&web, &p, &when, &b), -EFBIG);
+	assert_int_equal(render_json(&web, &p, &made_when, &b), -EFBIG);
 	buf_deinit(&b);
 }
 

@@ -10,9 +10,7 @@
 
 #include "fs/render.h"
 #include "symsrc/base/clock.h"
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
+#include "tests/unit/lib/madeprofile.h"
 
 static struct guest guest = {.pid = 4242,
 			     .name = "web1\x1b",
@@ -51,7 +49,7 @@ static void test_info_while_it_waits(void **state)
 	for (int i = 0; i < 100; i++)
 		source_attempts_add(&st.tried, "vsock:3", -ENODEV, NULL, 0);
 	buf_init(&b, 10000);
-	assert_int_equal(render_info(&entry, &st, NULL, true, &when, &b), 0);
+	assert_int_equal(render_info(&entry, &st, NULL, true, &made_when, &b), 0);
 	assert_true(has(&b, "name web1\\x1b"));
 	assert_true(has(&b, "pid 4242"));
 	assert_true(has(&b, "paused yes"));
@@ -100,7 +98,7 @@ static void test_info_with_symbols(void **state)
 	assert_int_equal(symtab_builder_add(builder, 0xffffffff81000000, 'T', 0, 1, 0, 0), 0);
 	assert_int_equal(symtab_builder_finish(builder, "x", 1, &s.table), 0);
 	buf_init(&b, 10000);
-	assert_int_equal(render_info(&entry, &st, &s, false, &when, &b), 0);
+	assert_int_equal(render_info(&entry, &st, &s, false, &made_when, &b), 0);
 	assert_true(has(&b, "kernel 6.1.0-18-amd64"));
 	assert_true(has(&b, "build_id ab00000000000000000000000000000000000000"));
 	assert_true(has(&b, "symbols 1"));
@@ -110,7 +108,7 @@ static void test_info_with_symbols(void **state)
 	assert_true(has(&b, "source_note core symbols only: the kernel has no BTF"));
 	buf_clear(&b);
 	st.misfit = true;
-	assert_int_equal(render_info(&entry, &st, &s, false, &when, &b), 0);
+	assert_int_equal(render_info(&entry, &st, &s, false, &made_when, &b), 0);
 	assert_non_null(strstr(b.data, "\nsource_note hardly any sample has a name"));
 	assert_true(has(&b, "source_state ready"));
 	assert_true(has(&b, "source_error -"));
@@ -143,7 +141,7 @@ static void test_status(void **state)
 					    .lost_exact = true,
 					    .since_ns = 50 * NSEC_PER_SEC};
 	buf_init(&b, 10000);
-	assert_int_equal(render_status(&s, &when, &b), 0);
+	assert_int_equal(render_status(&s, &made_when, &b), 0);
 	assert_true(has(&b, "version 1.2.3"));
 	assert_true(has(&b, "uptime 50.000 s"));
 	assert_true(has(&b, "guests 4"));
@@ -169,7 +167,7 @@ static void test_status_says_why_perf_does_not_run(void **state)
 	(void)state;
 	strcpy(s.totals.perf_error, "perf_event_open: not permitted");
 	buf_init(&b, 10000);
-	render_status(&s, &when, &b);
+	render_status(&s, &made_when, &b);
 	assert_true(has(&b, "perf perf_event_open: not permitted"));
 	assert_true(has(&b, "lost_is -"));
 	assert_true(has(&b, "samples_host_user -"));

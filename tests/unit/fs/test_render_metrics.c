@@ -12,12 +12,10 @@
 #include "fs/render.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "tests/unit/lib/madeprofile.h"
 
 #define BIG    (8 << 20)
 #define PYTHON "/usr/bin/python3 -c '"
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
 
 static struct guest web = {.pid = 4242,
 			   .name = "web1",
@@ -84,7 +82,7 @@ static void test_metrics(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_metrics(&s, guests, 2, &when, &b), 0);
+	assert_int_equal(render_metrics(&s, guests, 2, &made_when, &b), 0);
 	assert_line(&b, "kvmprofs_build_info{version=\"1.2.3\"} 1");
 	assert_line(&b, "kvmprofs_start_time_seconds 1795289034.000");
 	assert_line(&b, "# TYPE kvmprofs_cpu_seconds counter\n# UNIT kvmprofs_cpu_seconds seconds");
@@ -137,7 +135,7 @@ static void test_two_parsers(void **state)
 		return;
 	}
 	buf_init(&b, BIG);
-	assert_int_equal(render_metrics(&s, guests, 2, &when, &b), 0);
+	assert_int_equal(render_metrics(&s, guests, 2, &made_when, &b), 0);
 	f = popen(PYTHON
 		  "import sys\n"
 		  "from prometheus_client import parser\n"
@@ -175,7 +173,7 @@ static void test_many_reasons(void **state)
 	}
 	exits.lists[EXITS_REASON].count = 101;
 	buf_init(&b, BIG);
-	assert_int_equal(render_metrics(&s, guests, 1, &when, &b), 0);
+	assert_int_equal(render_metrics(&s, guests, 1, &made_when, &b), 0);
 	for (const char *at = b.data; (at = strstr(at, "\nkvmprofs_guest_exits_total")); at++)
 		lines++;
 	assert_int_equal(lines, 101);
@@ -196,7 +194,7 @@ static void test_many_guests(void **state)
 	for (size_t i = 0; i < n; i++)
 		many[i] = guests[0];
 	buf_init(&b, BIG);
-	assert_int_equal(render_metrics(&s, many, n, &when, &b), 0);
+	assert_int_equal(render_metrics(&s, many, n, &made_when, &b), 0);
 	for (const char *at = b.data; (at = strstr(at, "\nkvmprofs_guest_")); at++)
 		lines++;
 	assert_int_equal(lines, (11 + 6) * n);
@@ -211,12 +209,12 @@ static void test_no_guests(void **state)
 
 	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_metrics(&s, NULL, 0, &when, &b), 0);
+	assert_int_equal(render_metrics(&s, NULL, 0, &made_when, &b), 0);
 	assert_line(&b, "# TYPE kvmprofs_guest_samples counter");
 	assert_null(strstr(b.data, "pid="));
 	buf_clear(&b);
 	b.max = 500;
-	assert_int_equal(render_metrics(&s, NULL, 0, &when, &b), -EFBIG);
+	assert_int_equal(render_metrics(&s, NULL, 0, &made_when, &b), -EFBIG);
 	buf_deinit(&b);
 }
 

@@ -14,12 +14,10 @@
 #include "fs/render.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "tests/unit/lib/madeprofile.h"
 
 #define BIG	(8 << 20)
 #define STRINGS 200
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
 
 static struct guest web = {.serial = 1, .pid = 4242, .name = "b\xfcro\n"};
 
@@ -37,17 +35,11 @@ static struct profile_row rows[] = {
 
 static struct profile made(void)
 {
+	struct profile p = made_profile(rows, ARRAY_SIZE(rows));
+
 	memset(long_name, 0xe9, sizeof(long_name) - 1);
-	return (struct profile){.sampler = SAMPLER_KIND_PERF,
-				.event = "cycles",
-				.freq = 100,
-				.since_ns = 90 * NSEC_PER_SEC,
-				.taken_ns = 100 * NSEC_PER_SEC,
-				.samples = 1000,
-				.guest_kernel = 800,
-				.guest_user = 200,
-				.row_count = ARRAY_SIZE(rows),
-				.rows = rows};
+	p.freq = 100;
+	return p;
 }
 
 /* -- a reader of its own ----------------------------------------------------------------- */
@@ -170,7 +162,7 @@ static struct read *read_back(const struct profile *p, const struct symbols *s)
 
 	r->raw = malloc(BIG);
 	buf_init(&b, BIG);
-	assert_int_equal(render_pprof(&web, p, s, &when, &b), 0);
+	assert_int_equal(render_pprof(&web, p, s, &made_when, &b), 0);
 	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
 	z.next_in = (Bytef *)b.data;
 	z.avail_in = (uInt)b.len;
@@ -320,7 +312,7 @@ static void test_too_much_is_an_error(void **state)
 
 	(void)state;
 	buf_init(&b, 300);
-	assert_int_equal(render_pprof(&web, &p, NULL, &when, &b), -EFBIG);
+	assert_int_equal(render_pprof(&web, &p, NULL, &made_when, &b), -EFBIG);
 	buf_deinit(&b);
 }
 

@@ -11,9 +11,7 @@
 #include "fs/render.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
-
-static const struct render_when when = {.now_ns = 100 * NSEC_PER_SEC,
-					.wall_ns = 1795289094 * NSEC_PER_SEC};
+#include "tests/unit/lib/madeprofile.h"
 
 static struct guest web = {.serial = 1, .pid = 4242, .name = "web1"};
 static struct guest odd = {.serial = 2, .pid = 5000, .name = "evil\n# guest: x"};
@@ -27,19 +25,10 @@ static struct profile_row rows[] = {
 
 static struct profile made(void)
 {
-	return (struct profile){.sampler = SAMPLER_KIND_PERF,
-				.event = "cycles",
-				.freq = 997,
-				.since_ns = 90 * NSEC_PER_SEC,
-				.taken_ns = 100 * NSEC_PER_SEC,
-				.samples = 1000,
-				.guest_kernel = 800,
-				.guest_user = 200,
-				.unresolved = 50,
-				.lost = 3,
-				.epochs = 1,
-				.row_count = ARRAY_SIZE(rows),
-				.rows = rows};
+	struct profile p = made_profile(rows, ARRAY_SIZE(rows));
+
+	p.lost = 3;
+	return p;
 }
 
 static void test_profile(void **state)
@@ -49,7 +38,7 @@ static void test_profile(void **state)
 
 	(void)state;
 	buf_init(&b, 10000);
-	assert_int_equal(render_profile(&web, &p, &when, &b), 0);
+	assert_int_equal(render_profile(&web, &p, &made_when, &b), 0);
 	assert_string_equal(b.data, "# guest: web1 (pid 4242)\n"
 				    "# sampler: perf\n"
 				    "# event: cycles\n"
@@ -82,7 +71,7 @@ static void test_profile_says_what_is_missing(void **state)
 	p.paused = true;
 	strcpy(p.sampler_note, "perf yields no samples of this guest");
 	buf_init(&b, 10000);
-	render_profile(&web, &p, &when, &b);
+	render_profile(&web, &p, &made_when, &b);
 	assert_non_null(strstr(b.data, "# without a row, the table was full: 7\n"));
 	assert_non_null(strstr(b.data, "# of boots too long ago: 8\n"));
 	assert_non_null(strstr(b.data, "# contradictory, counted by the sample's own bits: 9\n"));
@@ -107,13 +96,13 @@ static void test_profile_of_a_recording(void **state)
 	p.rows = &row;
 	p.row_count = 1;
 	buf_init(&b, 10000);
-	render_profile(&web, &p, &when, &b);
+	render_profile(&web, &p, &made_when, &b);
 	assert_non_null(strstr(b.data, "# sampler: recording\n"));
 	assert_non_null(strstr(b.data, "# frequency: by events, not by time\n"));
 	assert_non_null(strstr(b.data, "# overhead: of 4000 events, those of all samples"));
 	assert_non_null(strstr(b.data, "\n  7.50%        5 [g] f [guest.kernel.kallsyms]\n"));
 	buf_clear(&b);
-	render_top(&host, &of_web, 1, &when, &b);
+	render_top(&host, &of_web, 1, &made_when, &b);
 	assert_non_null(
 		strstr(b.data, "\n  7.50%        5 [g] f [guest.kernel.kallsyms] 4242 web1\n"));
 	buf_deinit(&b);
@@ -136,7 +125,7 @@ static void test_a_name_cannot_forge_a_line(void **state)
 	(void)state;
 	p.row_count = 0;
 	buf_init(&b, 10000);
-	render_profile(&odd, &p, &when, &b);
+	render_profile(&odd, &p, &made_when, &b);
 	assert_non_null(strstr(b.data, "# guest: evil\\x0a# guest: x (pid 5000)\n"));
 	assert_int_equal(lines_without_hash(b.data), 0);
 	buf_deinit(&b);
@@ -149,7 +138,7 @@ static void test_an_empty_profile(void **state)
 
 	(void)state;
 	buf_init(&b, 10000);
-	assert_int_equal(render_profile(&web, &p, &when, &b), 0);
+	assert_int_equal(render_profile(&web, &p, &made_when, &b), 0);
 	assert_non_null(strstr(b.data, "# sampler: none\n"));
 	assert_non_null(strstr(b.data, "# guest kernel: 0.00% (0)\n"));
 	assert_int_equal(lines_without_hash(b.data), 0);
@@ -163,7 +152,7 @@ static void test_too_much_is_an_error(void **state)
 
 	(void)state;
 	buf_init(&b, 300);
-	assert_int_equal(render_profile(&web, &p, &when, &b), -EFBIG);
+	assert_int_equal(render_profile(&web, &p, &made_when, &b), -EFBIG);
 	buf_deinit(&b);
 }
 
@@ -185,7 +174,7 @@ static void test_top(void **state)
 	q.row_count = 1;
 	q.samples = 3000;
 	buf_init(&b, 10000);
-	assert_int_equal(render_top(&host, list, 2, &when, &b), 0);
+	assert_int_equal(render_top(&host, list, 2, &made_when, &b), 0);
 	assert_string_equal(
 		b.data,
 		"# host kernel 1.00%, host user 2.00%, guest kernel 50.00%, guest user 25.00% "
@@ -215,7 +204,7 @@ static void test_top_shows_no_address(void **state)
 		many[i] = (struct profile_row){
 			1, 'g', "0xffffffff81001234", PROFILE_OBJECT_UNKNOWN, 0, 0, true};
 	buf_init(&b, 10000);
-	assert_int_equal(render_top(&host, list, 1, &when, &b), 0);
+	assert_int_equal(render_top(&host, list, 1, &made_when, &b), 0);
 	assert_null(strstr(b.data, "0x"));
 	assert_non_null(strstr(b.data, "100.00%      500 [g] [unknown] [unknown] 4242 web1\n"));
 	buf_deinit(&b);
@@ -234,7 +223,7 @@ static void test_without_perf(void **state)
 
 	(void)state;
 	buf_init(&b, 10000);
-	render_top(&host, profiles, 1, &when, &b);
+	render_top(&host, profiles, 1, &made_when, &b);
 	assert_memory_equal(b.data, "# host kernel -, host user -, ", 30);
 	assert_null(strstr(b.data, "0.00%"));
 	assert_null(strstr(b.data, "# lost"));
@@ -258,7 +247,7 @@ static void test_top_of_nothing(void **state)
 
 	(void)state;
 	buf_init(&b, 10000);
-	assert_int_equal(render_top(&host, NULL, 0, &when, &b), 0);
+	assert_int_equal(render_top(&host, NULL, 0, &made_when, &b), 0);
 	assert_non_null(strstr(b.data, "# guests: 0\n"));
 	assert_int_equal(lines_without_hash(b.data), 0);
 	buf_deinit(&b);
