@@ -13,10 +13,10 @@
 
 #include "profiler/profiler.h"
 #include "symsrc/base/clock.h"
-#include "symsrc/kallsyms.h"
 #include "tests/unit/lib/fakeqmp.h"
 #include "tests/unit/lib/gone.h"
 #include "tests/unit/lib/guestmaker.h"
+#include "tests/unit/lib/textsymbols.h"
 #include "tests/unit/lib/tmptree.h"
 #include "tests/unit/lib/wait.h"
 
@@ -83,29 +83,9 @@ const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t
 	return epoch == 1 ? symbols_get(__atomic_load_n(&s->symbols, __ATOMIC_ACQUIRE)) : NULL;
 }
 
-static struct symbols *make_symbols_of(const char *text)
-{
-	struct symbols *s = calloc(1, sizeof(*s));
-	struct symtab_builder *b = symtab_builder_create();
-	struct kallsyms k;
-	struct buf buf;
-
-	assert_true(s && b);
-	buf_init(&buf, 4096);
-	kallsyms_init(&k, &buf, b);
-	assert_int_equal(kallsyms_feed(&k, text, strlen(text), NULL), 0);
-	assert_int_equal(kallsyms_finish(&k, NULL), 0);
-	atomic_init(&s->refs, 1);
-	s->kallsyms = blob_from_buf(&buf);
-	assert_int_equal(symtab_builder_finish(b, s->kallsyms->data, s->kallsyms->size, &s->table),
-			 0);
-	symtab_builder_destroy(b);
-	return s;
-}
-
 static const struct symbols *make_symbols(void)
 {
-	return make_symbols_of(
+	return textsymbols_make(
 		"ffffffff81000000 T _text\nffffffff81000100 T hot\nffffffff81000200 T _etext\n");
 }
 
@@ -244,14 +224,14 @@ static void test_a_module_takes_anothers_place(void **state)
 {
 	static const char before[] = "ffffffff81000100 t f\t[old]\n";
 	static const char now[] = "ffffffff81000100 t f\t[new]\n";
-	struct symbols *s = make_symbols_of(now);
+	struct symbols *s = textsymbols_make(now);
 	uint64_t old;
 	struct world w;
 
 	(void)state;
 	begin(&w);
 	wait_for(&w, 20);
-	__atomic_store_n(&w.symsrc.symbols, make_symbols_of(before), __ATOMIC_RELEASE);
+	__atomic_store_n(&w.symsrc.symbols, textsymbols_make(before), __ATOMIC_RELEASE);
 	assert_int_equal(profiler_snapshot_make(w.p, 1, "then"), 0);
 	old = samples_in(&w, only_snapshot(&w), "[old]");
 	assert_true(old >= 10);

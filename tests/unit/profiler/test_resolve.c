@@ -10,31 +10,10 @@
 #include <cmocka.h>
 
 #include "profiler/resolve.h"
-#include "symsrc/kallsyms.h"
 #include "tests/unit/lib/gone.h"
+#include "tests/unit/lib/textsymbols.h"
 
 #define KERNEL 0xffffffff81000000ULL
-
-/* Symbols as one boot's kallsyms text gives them. */
-static struct symbols *symbols_of(const char *text)
-{
-	struct symbols *s = calloc(1, sizeof(*s));
-	struct symtab_builder *b = symtab_builder_create();
-	struct kallsyms k;
-	struct buf buf;
-
-	assert_true(s && b);
-	buf_init(&buf, 1 << 20);
-	kallsyms_init(&k, &buf, b);
-	assert_int_equal(kallsyms_feed(&k, text, strlen(text), NULL), 0);
-	assert_int_equal(kallsyms_finish(&k, NULL), 0);
-	atomic_init(&s->refs, 1);
-	s->kallsyms = blob_from_buf(&buf);
-	assert_int_equal(symtab_builder_finish(b, s->kallsyms->data, s->kallsyms->size, &s->table),
-			 0);
-	symtab_builder_destroy(b);
-	return s;
-}
 
 static struct symbols *boot(uint64_t base)
 {
@@ -46,7 +25,7 @@ static struct symbols *boot(uint64_t base)
 		 "ffffffffc0001000 t ext4_read\t[ext4]\nffffffffc0002000 t cold\t[ext4]\n",
 		 (long long)base, (long long)base + 0x100, (long long)base + 0x200,
 		 (long long)base + 0x300, (long long)base + 0x400, (long long)base + 0x500);
-	return symbols_of(text);
+	return textsymbols_make(text);
 }
 
 static struct profile resolved(struct tally_copy *copy, const struct symbols *a,
@@ -122,7 +101,7 @@ static void test_modules_that_have_gone(void **state)
 				     {at, 2, 0},
 				     {0xffffffffc0009000, 1, 0}};
 	struct tally_copy copy = {.epoch_count = 1};
-	struct symbols *s = symbols_of(both);
+	struct symbols *s = textsymbols_make(both);
 	struct profile p;
 
 	(void)state;
@@ -180,7 +159,7 @@ static void test_order_of_many(void **state)
 					     1 + i % 3, 0};
 		copy.epochs[0].kernel += 1 + i % 3;
 	}
-	s = symbols_of(text);
+	s = textsymbols_make(text);
 	p = resolved(&copy, s, NULL);
 	assert_int_equal(p.row_count, ADDRESSES + 1);
 	for (size_t i = 1; i < p.row_count; i++) {
@@ -287,7 +266,8 @@ static void test_kernel_of_32_bits(void **state)
 {
 	struct counts_entry e[] = {{0xc1000104, 3, 0}, {0x8048000, 1, 0}};
 	struct tally_copy copy = {.epoch_count = 1, .epochs = {{1, 0, 4, 0, 0, 0, e, 2}}};
-	struct symbols *s = symbols_of("c1000000 T _text\nc1000100 T hot\nc1000200 T _etext\n");
+	struct symbols *s =
+		textsymbols_make("c1000000 T _text\nc1000100 T hot\nc1000200 T _etext\n");
 	struct profile p = resolved(&copy, s, NULL);
 
 	(void)state;
