@@ -121,6 +121,15 @@ static bool is_other_boot(const struct job *job, const char *boot_id)
 	return job->boot_id[0] && boot_id[0] && strcmp(job->boot_id, boot_id) != 0;
 }
 
+/* A new epoch cancels what is under way; but not the job that has begun it. */
+static void go_on(struct symload *sl, const struct job *job)
+{
+	mutex_lock(&sl->lock);
+	if (!sl->stopping && !job->load->gone && job->load->epoch == job->epoch)
+		io_wake_clear(job->req.limits.cancel_fd);
+	mutex_unlock(&sl->lock);
+}
+
 /* Begins the next epoch and makes it the job's; unless somebody else began one meanwhile, for
  * what may be a later boot than the one that was fetched: then the job stays of the old epoch,
  * and what it brought is dropped. */
@@ -139,6 +148,8 @@ static void begin_epoch(struct symload *sl, struct job *job, const char *reason)
 	}
 	guest_set_put(set);
 	symload_sync_guests(sl);
+	if (job->new_epoch)
+		go_on(sl, job);
 }
 
 /* By which of its marks the source told it. */
@@ -199,11 +210,14 @@ static void refuse_step_back(struct job *job)
 	symbols_put(take_ptr(job->symbols));
 }
 
-/* It may have booted just after it was read: then what was fetched is of no boot that we know. */
+/* The guest has booted since its memory was read: this is of the boot before, or of none that we
+ * know. (What somebody in the guest has sent is of the boot whose id came with it.) */
 static bool is_over(struct job *job)
 {
 	enum source_news news;
 
+	if (!symload_is_memory(job->symbols->used))
+		return false;
 	job->req.mark = job->symbols->mark;
 	snprintf(job->req.used, sizeof(job->req.used), "%s", job->symbols->used);
 	return fetch_look(&job->req, &news, NULL) == 0 && news == SOURCE_REBOOTED;
@@ -246,7 +260,7 @@ static void run_whole(struct symload *sl, struct job *job)
 	reason = other_boot(job);
 	if (reason)
 		begin_epoch(sl, job, reason);
-	if (reason && is_over(job))
+	if (job->new_epoch && is_over(job))
 		drop_symbols(job);
 	else if (is_step_back(job))
 		refuse_step_back(job);
