@@ -44,7 +44,8 @@ void symload_prepare_ram(struct symload *sl, struct job *job)
 {
 	struct source_target *t = &job->req.target;
 
-	if (!source_wants_ram(job->req.uri))
+	/* Whoever goes by a recorded guest's pid now is somebody else, or has booted since. */
+	if (sl->recorded || !source_wants_ram(job->req.uri))
 		return;
 	/* Where memory that was plugged in lies is known by QMP alone. */
 	if (job->ram.doubtful)

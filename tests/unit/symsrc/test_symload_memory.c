@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -130,19 +131,25 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void start(const char *uri)
+static void start_with(const char *uri, bool recorded)
 {
 	const struct source_rule rule = {(char *)"*", (char *)uri};
 	const struct symload_config config = {.rules = &rule,
 					      .rule_count = 1,
 					      .fetchers = 1,
 					      .look_ms = LOOK_MS,
-					      .cpu_is_free = true};
+					      .cpu_is_free = true,
+					      .recorded = recorded};
 	const struct guest *list[] = {vm.guest};
 
 	assert_int_equal(symload_create(&config, gs, &sl), 0);
 	assert_int_equal(symload_start(sl, NULL), 0);
 	assert_int_equal(guests_publish(gs, list, 1), 0);
+}
+
+static void start(const char *uri)
+{
+	start_with(uri, false);
 }
 
 static struct symsrc_status status(void)
@@ -201,6 +208,17 @@ static void test_symbols_out_of_memory(void **state)
 }
 
 /* It boots while we look on: nobody in it is asked by ssh, and its symbols come at once. */
+/* A guest of a recording is not who goes by its pid today. */
+static void test_memory_of_a_recorded_guest(void **state)
+{
+	(void)state;
+	load_kernel();
+	run_guest();
+	start_with("memory", true);
+	wait_until(status().error.code == -EOPNOTSUPP);
+	assert_false(is_ready(1));
+}
+
 static void test_a_guest_that_boots(void **state)
 {
 	(void)state;
@@ -368,6 +386,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_symbols_out_of_memory),
+		TEST(test_memory_of_a_recorded_guest),
 		TEST(test_a_guest_that_boots),
 		TEST(test_a_reboot_that_nobody_tells_of),
 		TEST(test_another_kernel_that_nobody_tells_of),
