@@ -88,7 +88,8 @@ struct course {
 	bool again;
 };
 
-/* The source has delivered what its parsers refused: that way has not worked. */
+/* The source has delivered what its parsers refused: that way has not worked. One that has but one
+ * way goes by its URI, with all that the user said there. */
 static void note_attempts(struct fetch_request *req, const struct source *s, int r,
 			  const struct errmsg *why, uint64_t took_ns)
 {
@@ -96,7 +97,7 @@ static void note_attempts(struct fetch_request *req, const struct source *s, int
 	const struct source_attempt *a;
 
 	if (!t || t->count == 0) {
-		source_attempts_add(&req->tried, r == 0 ? s->used : req->uri, r, why, took_ns);
+		source_attempts_add(&req->tried, req->uri, r, why, took_ns);
 		return;
 	}
 	for (a = t->list; a < t->list + t->count; a++)

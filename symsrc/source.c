@@ -94,7 +94,7 @@ void source_attempts_add(struct source_attempts *a, const char *uri, int code,
 		return;
 	a->count++;
 	*to = (struct source_attempt){.took_ns = took_ns};
-	text_clean(to->way, sizeof(to->way), uri, strcspn(uri, "?"));
+	text_clean(to->way, sizeof(to->way), uri, strlen(uri));
 	if (code < 0)
 		errmsg_set(&to->why, code, "%s",
 			   why && why->text[0] ? reason_of(why, to->way) : strerrordesc_np(-code));

@@ -240,10 +240,10 @@ static void test_a_single_source_has_one_line(void **state)
 		fail_msg("%s", why.text);
 	assert_int_equal(req.tried.count, 1);
 	assert_tried(0, uri, NULL);
-	snprintf(req.uri, sizeof(req.uri), "ssh://127.0.0.1:1?identity=/secret");
+	snprintf(req.uri, sizeof(req.uri), "ssh://127.0.0.1:1?identity=/key");
 	assert_int_equal(run(), -ECONNREFUSED);
 	assert_int_equal(req.tried.count, 1);
-	assert_tried(0, "ssh://127.0.0.1:1", "Connection refused");
+	assert_tried(0, req.uri, "Connection refused");
 }
 
 static void test_looks_by_what_worked(void **state)
