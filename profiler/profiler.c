@@ -80,14 +80,15 @@ static unsigned count_known(const struct symbols *s, const struct stalewatch *w)
 	return known;
 }
 
-/* Addresses without names may tell where the kernel runs (symsrc_offer_addresses()). */
+/* Addresses without names, or with names that nobody has proven, may tell where the kernel runs
+ * (symsrc_offer_addresses()). */
 static void look_for_names(void *ctx, uint64_t serial, uint32_t epoch, struct stalewatch *w)
 {
 	struct profiler *p = ctx;
 	const struct symbols *s = symsrc_symbols(p->symsrc, serial, epoch);
 	unsigned known = s ? count_known(s, w) : 0;
 
-	if (stalewatch_has_lost(known))
+	if (stalewatch_has_lost(known) || (s && s->unproven))
 		symsrc_offer_addresses(p->symsrc, serial, epoch, w->ips, w->count);
 	/* Where the modules' symbols are missing, they may be what runs. */
 	if (s)

@@ -74,6 +74,7 @@ static void label(const struct symbols *made, const struct source *s, uint64_t b
 	memcpy(mine->how, s->how, sizeof(mine->how));
 	memcpy(mine->note, s->note, sizeof(mine->note));
 	mine->partial = s->partial;
+	mine->unproven = s->unproven;
 	mine->mark = s->mark;
 	if (s->mark.len == 0)
 		mark_by_files(mine);

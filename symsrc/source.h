@@ -184,6 +184,9 @@ struct source {
 	/* Set by a fetch, whatever comes of it: sampled addresses would help it (struct
 	 * source_target). */
 	bool wants_sampled;
+	/* Set by a fetch that worked: whether these are the guest's symbols stands on the user's
+	 * word alone, and sampled addresses may prove that it is wrong. */
+	bool unproven;
 	/* Set by a fetch that worked, where look() wants it. A caller may put in what an earlier
 	 * one had set, for look(), which brings it up to date; and for fetch() in dead: the mark of
 	 * a boot that is known to be over, so that its remains are not taken for the next one. A

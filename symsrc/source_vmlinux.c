@@ -6,7 +6,8 @@
  * by its notes, which lie where the file says. Another build-id is refused. Where memory cannot
  * be read, the addresses say it that the guest is sampled at (slide.h), and refuse a kernel that
  * they do not fit. Until they do nothing is resolved, since it would be resolved wrongly, unless
- * the user says what the slide is (0 for a guest that was booted with nokaslr).
+ * the user says what the slide is (0 for a guest that was booted with nokaslr). That is believed
+ * until memory or the samples know better.
  *
  * The kernel's modules are not in the file. Where memory holds them they are taken from there.
  */
@@ -118,40 +119,64 @@ static int place_unknown(const struct vmlinux_fetch *f, const struct errmsg *mem
 			  f->source->path, samples->text, memory->text);
 }
 
-/* By what is sampled. r: what came of memory, and why in f->why. */
-static int place_by_samples(struct vmlinux_fetch *f, int r)
+/* What is sampled says where: 0, and guess; -EKEYREJECTED: of no such kernel, and why; else
+ * *samples says why that is not known. */
+static int guess_by_samples(struct vmlinux_fetch *f, struct errmsg *samples)
 {
 	const struct source_vmlinux *s = f->source;
-	struct errmsg memory = *f->why, samples;
 	struct slide_code code;
+	int r = vmlinux_code(&f->file, &code, samples);
 
-	memory.code = r;
-	if (vmlinux_code(&f->file, &code, &samples) < 0)
-		return place_unknown(f, &memory, &samples);
+	if (r < 0)
+		return -EAGAIN;
 	f->source->base.base.wants_sampled = true;
 	r = slide_find(&code, s->sampled, s->sampled_count, &f->guess);
 	if (r == -ENOENT)
 		return refuse_unfit(f);
-	errmsg_set(&samples, r, "%zu sampled addresses leave %u places", f->guess.used,
-		   f->guess.places);
-	if (r < 0)
-		return place_unknown(f, &memory, &samples);
+	return errmsg_set(samples, r, "%zu sampled addresses leave %u places", f->guess.used,
+			  f->guess.places);
+}
+
+static int place_by_samples(struct vmlinux_fetch *f)
+{
 	f->slide = f->guess.slide;
 	f->how = "slide by sampled addresses";
 	return 0;
 }
 
-/* Where the kernel runs. Sets slide, how, and where memory could tell it kernel. */
-static int place(struct vmlinux_fetch *f)
+/* The user's word, as long as the samples do not know better. r: what came of them. */
+static int place_as_given(struct vmlinux_fetch *f, int r)
+{
+	struct source_vmlinux *s = f->source;
+
+	if (r == 0 && f->guess.slide != s->slide)
+		return place_by_samples(f);
+	if (r < 0)
+		f->guess = (struct slide_guess){0};
+	s->base.base.unproven = r < 0;
+	f->slide = s->slide;
+	f->how = "slide as it was given";
+	return 0;
+}
+
+/* memory: what came of it, and why. */
+static int place_without_memory(struct vmlinux_fetch *f, const struct errmsg *memory)
+{
+	struct errmsg samples = {0};
+	int r = guess_by_samples(f, &samples);
+
+	if (r == -EKEYREJECTED)
+		return r;
+	if (f->source->has_slide)
+		return place_as_given(f, r);
+	return r < 0 ? place_unknown(f, memory, &samples) : place_by_samples(f);
+}
+
+static int place_by_memory(struct vmlinux_fetch *f)
 {
 	struct source_vmlinux *s = f->source;
 	int r;
 
-	if (s->has_slide) {
-		f->slide = s->slide;
-		f->how = "slide as it was given";
-		return 0;
-	}
 	if (!f->file.id.len)
 		return errmsg_set(f->why, -EBADMSG,
 				  "vmlinux:%s: has no build-id, so that nobody can tell whose "
@@ -162,9 +187,32 @@ static int place(struct vmlinux_fetch *f)
 		return place_by_kernel(f);
 	if (s->base.ram && (r == -ENODATA || r == -EBADMSG || r == -ENOENT))
 		r = place_by_notes(f, r);
-	if (r < 0 && r != -EAGAIN && r != -EKEYREJECTED && r != -ECANCELED)
-		r = place_by_samples(f, r);
 	return r;
+}
+
+/* What memory says is final. One who knows where the kernel runs need not wait for a guest that is
+ * said to boot for ever. */
+static bool is_final(const struct vmlinux_fetch *f, int r)
+{
+	if (r == -EAGAIN)
+		return !f->source->has_slide || f->limits->quick || f->limits->booting;
+	if (!f->file.id.len)
+		return !f->source->has_slide;
+	return r == 0 || r == -EKEYREJECTED || r == -ECANCELED;
+}
+
+/* Where the kernel runs. Sets slide, how, and where memory could tell it kernel. */
+static int place(struct vmlinux_fetch *f)
+{
+	struct errmsg memory;
+	int r = place_by_memory(f);
+
+	if (is_final(f, r))
+		return r;
+	memory = *f->why;
+	memory.code = r;
+	*f->why = (struct errmsg){0};
+	return place_without_memory(f, &memory);
 }
 
 static int put_symbols(const struct vmlinux_fetch *f, const struct source_sink *sink)
@@ -190,26 +238,49 @@ static int deliver(const struct vmlinux_fetch *f, unsigned want, const struct so
 			 : vmlinux_deliver(&f->file, want, sink, f->why);
 }
 
-static void describe(const struct vmlinux_fetch *f)
+/* What the symbols lack. */
+static void describe_lack(const struct vmlinux_fetch *f)
 {
 	struct source *s = &f->source->base.base;
 	struct errmsg lack = {0};
+
+	s->note[0] = '\0';
+	if (!f->kernel)
+		snprintf(s->note, sizeof(s->note), "core symbols only: a vmlinux has no modules%s",
+			 s->unproven	 ? "; whether it is the guest's kernel was not seen"
+			 : f->guess.used ? "; the guest's build-id was not seen"
+					 : "");
+	else if (!kernel_is_whole(f->kernel, &lack))
+		snprintf(s->note, sizeof(s->note), "core symbols only: %.*s", SOURCE_NOTE_MAX - 20,
+			 lack.text);
+	s->partial = s->note[0] != '\0';
+}
+
+/* It comes first, since what there is of the rest may be long. */
+static void describe_wrong_slide(const struct vmlinux_fetch *f)
+{
+	struct source *s = &f->source->base.base;
+	char rest[SOURCE_NOTE_MAX];
+
+	if (!f->source->has_slide || f->slide == f->source->slide)
+		return;
+	memcpy(rest, s->note, sizeof(rest));
+	snprintf(s->note, sizeof(s->note), "the slide that was given, 0x%llx, is wrong%s%.*s",
+		 (unsigned long long)f->source->slide, rest[0] ? "; " : "", SOURCE_NOTE_MAX - 60,
+		 rest);
+}
+
+static void describe(const struct vmlinux_fetch *f)
+{
+	struct source *s = &f->source->base.base;
 
 	snprintf(s->used, sizeof(s->used), "vmlinux:%s", f->source->path);
 	snprintf(s->how, sizeof(s->how), "%s: 0x%llx", f->how, (unsigned long long)f->slide);
 	if (f->guess.used)
 		snprintf(s->how, sizeof(s->how), "%s: 0x%llx fits %zu of %zu", f->how,
 			 (unsigned long long)f->slide, f->guess.hits, f->guess.used);
-	s->note[0] = '\0';
-	if (!f->kernel)
-		snprintf(s->note, sizeof(s->note), "core symbols only: a vmlinux has no modules%s",
-			 f->source->has_slide ? "; whether it is the guest's kernel was not seen"
-			 : f->guess.used      ? "; the guest's build-id was not seen"
-					      : "");
-	else if (!kernel_is_whole(f->kernel, &lack))
-		snprintf(s->note, sizeof(s->note), "core symbols only: %.*s", SOURCE_NOTE_MAX - 20,
-			 lack.text);
-	s->partial = s->note[0] != '\0';
+	describe_lack(f);
+	describe_wrong_slide(f);
 	s->mark = unseen;
 	if (f->kernel)
 		source_ram_keep_mark(&f->source->base, f->kernel);

@@ -41,10 +41,11 @@ struct symbols {
 	struct symbols_module *module_list; /* in the order of modules */
 	uint64_t fetched_ns;		    /* clock_now_ns(), when it was complete */
 	uint64_t fetch_took_ns;
-	char used[SOURCE_USED_MAX]; /* these five: struct source */
+	char used[SOURCE_USED_MAX]; /* these six: struct source */
 	char how[SOURCE_HOW_MAX];
 	char note[SOURCE_NOTE_MAX];
 	bool partial;
+	bool unproven;
 	struct source_mark mark;
 };
 

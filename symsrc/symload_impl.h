@@ -199,6 +199,9 @@ struct load *with_lock__first(const struct symload *sl);
 
 /* ---- symload_room.c ------------------------------------------------------------------------- */
 
+/* Lets go of the symbols of the guest's current boot. */
+void with_lock__forget_current(struct load *l);
+
 /* Lets go of symbols of earlier boots, the oldest first, until the rest is below the limit. */
 void with_lock__limit_memory(const struct symload *sl);
 

@@ -170,12 +170,13 @@ static void run_look(struct symload *sl, struct job *job)
 	job->changed = news != SOURCE_SAME;
 }
 
-/* By the kernel's own file, where memory does not say more: within a boot it stays where it is. */
+/* By the kernel's own file, where memory does not say more: within a boot it stays where it is,
+ * unless that was the user's mistake. */
 static bool has_moved(const struct job *job)
 {
 	uint64_t before, now;
 
-	return strncmp(job->req.used, "vmlinux:", strlen("vmlinux:")) == 0 &&
+	return strncmp(job->req.used, "vmlinux:", strlen("vmlinux:")) == 0 && !job->had->unproven &&
 	       symtab_find_name(job->had->table, "_text", &before) &&
 	       symtab_find_name(job->symbols->table, "_text", &now) && before != now;
 }
@@ -292,7 +293,8 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 		l->mark = job->req.mark;
 	if (job->symbols) {
 		l->dead.len = 0;
-		load_drop_sampled(l);
+		if (!job->symbols->unproven)
+			load_drop_sampled(l);
 		snprintf(l->used, sizeof(l->used), "%s", job->symbols->used);
 		l->fetched_ns = job->symbols->fetched_ns;
 		if (job->new_epoch) { /* it asked for what is here already */
@@ -313,6 +315,8 @@ static void with_lock__failed(struct load *l, const struct job *job)
 {
 	uint64_t next_ns = load_next_attempt(l, job);
 
+	if (job->had && job->had->unproven && job->result == -EKEYREJECTED)
+		with_lock__forget_current(l); /* now it is proven that they are another kernel's */
 	/* A quick attempt knows less of a guest that is not ready than the thorough one did. */
 	if (!job->req.limits.quick || job->result != l->error.code) {
 		l->error = job->why;

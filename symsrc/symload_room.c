@@ -83,7 +83,7 @@ static int explain(size_t size, size_t max, struct errmsg *why)
 		size / MIB, max / MIB);
 }
 
-static void with_lock__forget_current(struct load *l)
+void with_lock__forget_current(struct load *l)
 {
 	for (size_t e = 0; e < SYMSRC_EPOCHS_KEPT; e++) {
 		if (l->kept[e].symbols && l->kept[e].epoch == l->epoch)

@@ -1,5 +1,6 @@
-/* Where a source has a kernel's file and nothing that says where that kernel runs, the addresses
- * that the profiler samples say it (slide.h). They are kept here until they do. */
+/* Where a source has a kernel's file and nothing that says where that kernel runs, or only the
+ * user's word, the addresses that the profiler samples say it (slide.h). They are kept here until
+ * they do. */
 #include <stdlib.h>
 #include <string.h>
 

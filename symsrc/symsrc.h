@@ -108,7 +108,7 @@ int symsrc_look(struct symsrc *s, uint64_t serial);
 
 /* Addresses that were sampled in the kernel of this boot of the guest. They are taken where its
  * source wants them: it has the kernel's file alone, and knows by nothing else where that runs.
- * Offer them while samples have no names. Waits for nothing. */
+ * Offer them while samples have no names, or symbols are unproven. Waits for nothing. */
 void symsrc_offer_addresses(struct symsrc *s, uint64_t serial, uint32_t epoch, const uint64_t *ips,
 			    size_t n);
 

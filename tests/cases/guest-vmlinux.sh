@@ -87,6 +87,14 @@ runs_where_it_is "sampled addresses, another boot" "$work/moved.truth"
 check "sampled addresses: one epoch a boot" epoch_is "$g" 2
 stop_daemon "$mnt"
 
+start_daemon "$mnt" -p "$(pid_of moved)" -s "*=vmlinux:$work/vmlinux,slide:0"
+within "a wrong slide: symbols come" 20 has_symbols "$g"
+check "a wrong slide: info shows what was said" grep -q "^attempt vmlinux:$work/vmlinux,slide:0 ok" "$g/info"
+runs_where_it_is "a wrong slide" "$work/moved.truth"
+check "a wrong slide: info says so" grep -q '^source_note the slide that was given, 0x0, is wrong' "$g/info"
+check "a wrong slide: that is no reboot" epoch_is "$g" 1
+stop_daemon "$mnt"
+
 # ---- a saved copy that is of another boot ---------------------------------------------------------------------
 g=$mnt/$(pid_of moved)
 cp "$work/moved.truth/kallsyms" "$work/copy"

@@ -32,6 +32,7 @@ static struct selfvmm vmm;
 static char dir[32], path[64], uri[128];
 static char how[SOURCE_HOW_MAX], note[SOURCE_NOTE_MAX];
 static struct source_mark mark;
+static bool unproven;
 
 static void run_kernel(void)
 {
@@ -116,6 +117,7 @@ static int fetch(const struct source_target *target)
 	memcpy(how, s->how, sizeof(how));
 	memcpy(note, s->note, sizeof(note));
 	mark = s->mark;
+	unproven = s->unproven;
 	source_destroy(s);
 	return r;
 }
@@ -305,8 +307,76 @@ static void test_a_slide_that_is_given(void **state)
 	if (fetch(&target) != 0)
 		fail_msg("%s", why.text);
 	assert_symbols_at(0x1e000000);
+	assert_non_null(strstr(how, "as it was given: 0x1e000000"));
+	assert_null(strstr(how, "fits"));
 	assert_non_null(strstr(note, "core symbols only"));
+	assert_non_null(strstr(note, "was not seen"));
+	assert_true(unproven);
 	assert_int_equal(got.times[GUEST_FILE_KERNEL_NOTES], 1);
+}
+
+static void give_slide(uint64_t value)
+{
+	snprintf(uri, sizeof(uri), "vmlinux:%s,slide:0x%llx", path, (unsigned long long)value);
+}
+
+/* Too few of them say nothing, others that it is right, or wrong, or another kernel. */
+static void test_a_slide_that_samples_judge(void **state)
+{
+	(void)state;
+	give_slide(0x3e00000);
+	assert_int_equal(fetch_by_samples(8, 0), 0);
+	assert_true(unproven);
+	collect_deinit(&got);
+	collect_init(&got);
+	assert_int_equal(fetch_by_samples(30, 0), 0);
+	assert_symbols_at(0x3e00000);
+	assert_false(unproven);
+	assert_non_null(strstr(how, "as it was given: 0x3e00000 fits 30 of 30"));
+	collect_deinit(&got);
+	collect_init(&got);
+	give_slide(0x1e000000);
+	assert_int_equal(fetch_by_samples(30, 0), 0);
+	assert_symbols_at(0x3e00000);
+	assert_false(unproven);
+	assert_non_null(strstr(how, "by sampled addresses: 0x3e00000"));
+	assert_non_null(strstr(note, "given, 0x1e000000, is wrong"));
+	collect_deinit(&got);
+	collect_init(&got);
+	assert_int_equal(fetch_by_samples(30, 1), -EKEYREJECTED);
+	assert_nothing();
+}
+
+/* Memory knows: where it runs, and that it is another kernel. */
+static void test_a_slide_that_memory_judges(void **state)
+{
+	(void)state;
+	give_slide(0x1e000000);
+	if (fetch_from_ram() != 0)
+		fail_msg("%s", why.text);
+	assert_symbols_at(slide());
+	assert_non_null(strstr(how, "kallsyms in memory"));
+	assert_non_null(strstr(note, "given, 0x1e000000, is wrong"));
+	assert_false(unproven);
+	collect_deinit(&got);
+	collect_init(&got);
+	put_file(1);
+	assert_int_equal(fetch_from_ram(), -EKEYREJECTED);
+	assert_says_both();
+}
+
+/* Nothing is there that could be read: the user knows better. */
+static void test_a_slide_for_empty_memory(void **state)
+{
+	(void)state;
+	give_slide(0x1e000000);
+	memset(vmm.ram, 0, vmm.size);
+	limits.booting = true;
+	assert_int_equal(fetch_from_ram(), -EAGAIN);
+	limits.booting = false;
+	assert_int_equal(fetch_from_ram(), 0);
+	assert_symbols_at(0x1e000000);
+	assert_true(unproven);
 }
 
 static void test_a_guest_that_boots(void **state)
@@ -345,6 +415,9 @@ int main(void)
 		TEST(test_too_few_samples),
 		TEST(test_samples_of_another_kernel),
 		TEST(test_a_slide_that_is_given),
+		TEST(test_a_slide_that_samples_judge),
+		TEST(test_a_slide_that_memory_judges),
+		TEST(test_a_slide_for_empty_memory),
 		TEST(test_a_guest_that_boots),
 		TEST(test_options),
 	};

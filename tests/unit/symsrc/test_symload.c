@@ -103,18 +103,20 @@ static int teardown(void **state)
 /* ---- helpers ------------------------------------------------------------------------------- */
 
 /* Rules: "good*" is the folder, "hung*" the server that never answers, "gone*" refuses, "file*" is
- * a kernel's file. */
+ * a kernel's file, "given*" the same with the user's word for where it runs. */
 static void start_checking(unsigned fetchers, unsigned check_ms)
 {
-	char good[128], hangs[256], file[128];
-	struct source_rule rules[4] = {{(char *)"good*", good},
+	char good[128], hangs[256], file[128], given[160];
+	struct source_rule rules[5] = {{(char *)"good*", good},
 				       {(char *)"hung*", hangs},
 				       {(char *)"gone*", (char *)"ssh://127.0.0.1:1"},
-				       {(char *)"file*", file}};
+				       {(char *)"file*", file},
+				       {(char *)"given*", given}};
 	struct symload_config config = {.rules = rules, .rule_count = ARRAY_SIZE(rules)};
 
 	snprintf(good, sizeof(good), "dir:%s", root);
 	snprintf(file, sizeof(file), "vmlinux:%s/vmlinux", dir);
+	snprintf(given, sizeof(given), "%s,slide:0x800000", file);
 	snprintf(hangs, sizeof(hangs), "ssh://127.0.0.1:%u?identity=%s&known_hosts=%s",
 		 sshserver_port(hung), client_key, known_hosts);
 	config.fetchers = fetchers;
@@ -664,6 +666,42 @@ static void test_addresses_tell_another_boot(void **state)
 	assert_int_equal(text_of(1, 2), LINKED + 0x600000);
 }
 
+/* The user says where the kernel runs, and is wrong: the samples of the same boot get the right
+ * names, and the log of boots is not filled. */
+static void test_addresses_prove_the_user_wrong(void **state)
+{
+	(void)state;
+	put_file();
+	add_guest(1, "given");
+	start(1);
+	publish();
+	wait_ready(1);
+	assert_int_equal(text_of(1, 1), LINKED + 0x800000);
+	offer(1, 1, 0x2400000, 0, 10);
+	offer(1, 1, 0x2400000, 10, 40);
+	wait_until(text_of(1, 1) == LINKED + 0x2400000);
+	assert_int_equal(epoch_of(1), 1);
+	/* It boots elsewhere: as without that word. */
+	offer(1, 1, 0x600000, 0, 40);
+	wait_until(text_of(1, 2) != 0);
+	assert_int_equal(text_of(1, 1), LINKED + 0x2400000);
+}
+
+/* Or it is not even that kernel. */
+static void test_addresses_prove_another_kernel(void **state)
+{
+	(void)state;
+	put_file();
+	add_guest(1, "given");
+	start(1);
+	publish();
+	wait_ready(1);
+	offer(1, 1, 0x2400001, 0, 40);
+	wait_until(status_of(1).state == SYMSRC_FAILED);
+	assert_int_equal(status_of(1).error.code, -EKEYREJECTED);
+	assert_int_equal(text_of(1, 1), 0);
+}
+
 static void test_refresh_brings_new_modules(void **state)
 {
 	static const char more[] = GUESTROOT_MODULES "xfs 4096 0 - Live 0xffffffffc0200000\n";
@@ -1035,6 +1073,8 @@ int main(void)
 		TEST(test_who_takes_most_goes_without),
 		TEST(test_addresses_tell_where_it_runs),
 		TEST(test_addresses_tell_another_boot),
+		TEST(test_addresses_prove_the_user_wrong),
+		TEST(test_addresses_prove_another_kernel),
 		TEST(test_refresh_brings_new_modules),
 		TEST(test_modules_that_go_leave_their_names),
 		TEST(test_changes_are_noticed),
