@@ -12,7 +12,7 @@ fi
 export TMPDIR=$work/demo
 mkdir "$TMPDIR"
 nothing_left() { none_of "$TMPDIR" && [ -z "$(ls -A "$TMPDIR")" ]; }
-demo() { timeout 180 "$LAB/../demo" "$KVMPROFS" >"$work/demo.log" 2>&1; }
+demo() { timeout 600 "$LAB/../demo" "$KVMPROFS" >"$work/demo.log" 2>&1; }
 shows() { check "demo: it shows $1" grep -q "$2" "$work/demo.log"; }
 
 check "demo: all is as it should be" demo
@@ -24,7 +24,7 @@ shows "the kernel's build-id" '^[0-9a-f]\{40\} \[guest.kernel.kallsyms\]$'
 shows "the guest's kernel" "^kernel $(cat "$KVMPROFS_CACHE/cloud/version")\$"
 shows "the hot function" "\[g\] $HOT_CRYPTO \[rmd160\]"
 shows "no failure" 'All was unmounted and ended'
-within "demo: nothing is left" 5 nothing_left
+within "demo: nothing is left" $patience nothing_left
 [ -z "${IN_L1-}" ] || exit 0
 
 # killed SIGNAL WHEN: with this signal once it is at that step
@@ -32,10 +32,10 @@ killed() {
 	local pid
 	"$LAB/../demo" "$KVMPROFS" >"$work/demo.log" 2>&1 &
 	pid=$!
-	wait_for 120 grep -q "$2" "$work/demo.log"
+	wait_for $patience grep -q "$2" "$work/demo.log"
 	kill "-$1" $pid
 	wait $pid 2>/dev/null
-	within "demo: nothing is left after SIG$1 at '$2'" 10 nothing_left
+	within "demo: nothing is left after SIG$1 at '$2'" $patience nothing_left
 }
 killed TERM 'start it'
 killed TERM 'samples'

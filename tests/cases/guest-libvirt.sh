@@ -1,7 +1,7 @@
 #!/bin/bash
 # A guest of libvirt's, which holds the only connection to its agent and to its monitor: symbols come through virsh.
-# shellcheck source=tests/lab/case.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+# shellcheck source=tests/cases/agents-lib.sh
+. "$(dirname "$(readlink -f "$0")")/agents-lib.sh"
 
 for p in libvirtd virsh; do
 	command -v $p >/dev/null || { echo "skip ${0##*/}: no $p (the packages libvirt-daemon-system and libvirt-clients)"; exit 0; }
@@ -9,12 +9,7 @@ done
 [ "$(id -u)" = 0 ] || { echo "skip ${0##*/}: only root is let in by the system's libvirt"; exit 0; }
 virsh() { command virsh -q -c qemu:///system "$@" </dev/null; }
 
-agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
-[ -x "$agent" ] || agent=/usr/sbin/qemu-ga
-[ -x "$agent" ] || { echo "skip ${0##*/}: no qemu-ga (tests/install-deps gets it)"; exit 0; }
-"$LAB/setup" cloud || give_up "a kernel for the guest"
-(unset MAKEFLAGS MFLAGS MAKEOVERRIDES && make -s -C "$LAB/../.." guest-helper >"$work/make.log" 2>&1) || give_up "make guest-helper"
-"$LAB/agents-initrd" "$work/initrd" || give_up "an initrd with the agent"
+make_agents_initrd
 
 # reaping COMMAND...: takes over the daemons that it leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER), and reaps them:
 # libvirt waits for the end of each QEMU that it has asked for what it can do, which a container's init may never see.
@@ -27,7 +22,7 @@ if ! libvirt_is_up; then
 	echo 'log_outputs="3:stderr"' | tee "$work/libvirtd.conf" >"$work/virtlogd.conf"
 	[ -S /run/libvirt/virtlogd-sock ] || virtlogd --config "$work/virtlogd.conf" >"$work/virtlogd.log" 2>&1 &
 	reaping "$LAB/apart" libvirtd --config "$work/libvirtd.conf" >"$work/libvirtd.log" 2>&1 &
-	wait_for 20 libvirt_is_up || { echo "skip ${0##*/}: libvirtd does not run here: $(tail -n 1 "$work/libvirtd.log")"; exit 0; }
+	wait_for 60 libvirt_is_up || { echo "skip ${0##*/}: libvirtd does not run here: $(tail -n 1 "$work/libvirtd.log")"; exit 0; }
 fi
 
 name=kvmprofs$$ one=$GUESTS/one
@@ -61,7 +56,7 @@ cat >"$work/domain.xml" <<-END
 END
 virsh create "$work/domain.xml" >"$work/create.log" 2>&1 || { echo "skip ${0##*/}: libvirt starts no guest here: $(tail -n 1 "$work/create.log")"; exit 0; }
 cp "/run/libvirt/qemu/$name.pid" "$one/pid"
-guest wait one 120 >"$work/wait.log" 2>&1 || give_up "a guest of libvirt's is up" "$(tail -n 3 "$work/wait.log")"
+guest wait one $patience >"$work/wait.log" 2>&1 || give_up "a guest of libvirt's is up" "$(tail -n 3 "$work/wait.log")"
 guest ask one 'insmod /extra/virtio_console.ko*' || give_up "the guest has a port"
 guest ask one '(/usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /tmp >/dev/null 2>&1 &); sleep 1'
 sum=$(guest ask one 'md5sum </proc/kallsyms' | cut -c1-32)
@@ -69,20 +64,16 @@ is_guests_own() { [ "$(md5sum <"$g/kallsyms" | cut -c1-32)" = "$sum" ]; }
 
 g=$mnt/$(cat "$one/pid")
 start_daemon "$mnt" -p "$(cat "$one/pid")" -s "*=virtio-serial:$work/agent.sock"
-within "symbols come through virsh" 60 has_symbols "$g"
+within "symbols come through virsh" $patience has_symbols "$g"
 check "info says so" grep -q '^source_how qemu-guest-agent by virsh' "$g/info"
 check "they are the guest's own" is_guests_own
 stop_daemon "$mnt"
 
 # Its sockets are passed to QEMU by libvirt, and only who may look into the process finds them.
-cat >"$work/may-not" <<-END
-	#!/bin/sh
-	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
-END
-chmod +x "$work/may-not"
+make_may_not
 KVMPROFS=$work/may-not
 start_daemon "$mnt" -p "$(cat "$one/pid")" -s "*=auto"
-within "without CAP_SYS_PTRACE: the guest is there, and info says why there are no symbols" 30 \
+within "without CAP_SYS_PTRACE: the guest is there, and info says why there are no symbols" $patience \
 	grep -q '^source_error .*CAP_SYS_PTRACE' "$g/info"
 stop_daemon "$mnt"
 virsh destroy "$name" >/dev/null

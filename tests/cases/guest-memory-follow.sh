@@ -21,17 +21,17 @@ cp "$KVMPROFS_CACHE/cloud/vmlinuz" "$KVMPROFS_CACHE/cloud/initrd.cpio" "$work/in
 start_daemon "$mnt"
 boots one --reboot --kaslr on --mem 512 -- -initrd "$work/initrd.cpio" -device virtio-balloon-pci || exit
 g=$mnt/$(pid_of one)
-within "auto: a guest with no network and no agent has symbols" $FOLLOWS has_symbols "$g"
+within "auto: a guest with no network and no agent has symbols" $patience has_symbols "$g"
 check "auto: info says that they are from memory" grep -q '^memory' <<<"$(info "$g" source_used)"
 check "auto: info tells the guest's kernel" test "$(info "$g" kernel)" = "$version"
 is_true one "auto"
 
 # ---- modules ---------------------------------------------------------------------------------------------
 ask 'modprobe msr'
-within "a module that is loaded is there within $FOLLOWS s" $FOLLOWS has_module msr
+within "a module that is loaded is there by itself" $patience has_module msr
 is_true one "loaded"
 ask 'rmmod msr'
-within "a module that is unloaded is gone within $FOLLOWS s" $FOLLOWS has_no_module msr
+within "a module that is unloaded is gone by itself" $patience has_no_module msr
 is_true one "unloaded"
 # All the while: nothing that is read is anything but this kernel's.
 core "$work/one.truth/kallsyms" >"$work/core"
@@ -62,17 +62,17 @@ use() { awk '$1 ~ /^[0-9a-f]+-[0-9a-f]+$/ { size = 0 } $1 == "Size:" { size = $2
 ask 'modprobe virtio_balloon'
 guest qmp one balloon "{\"value\":$((300 << 20))}" >/dev/null
 ballooned() { [ "$(guest ask one 'grep MemTotal /proc/meminfo' | tr -dc 0-9)" -lt 300000 ]; }
-within "the balloon takes memory" 20 ballooned
+within "the balloon takes memory" $patience ballooned
 guest qmp one stop >/dev/null
 # Not a minute later, when its VMM is asked anyway.
-within "info says that it was stopped" 15 grep -qx 'state paused' "$g/info"
+within "info says that it was stopped" $patience grep -qx 'state paused' "$g/info"
 before=$(use)
 echo refresh >"$g/control"
 sleep 1
 check "what the balloon took is not given back by reading" test "$(use)" -le "$before"
 echo "# of the guest's memory $before kB are there, after reading $(use)"
 guest qmp one cont '' balloon "{\"value\":$((512 << 20))}" >/dev/null
-within "info says that it goes on" 15 grep -qx 'state running' "$g/info"
+within "info says that it goes on" $patience grep -qx 'state running' "$g/info"
 ask 'sleep 1; rmmod virtio_balloon'
 is_true one "balloon"
 
@@ -82,15 +82,14 @@ ask 'mount -t tracefs t /sys/kernel/tracing && cd /sys/kernel/tracing && echo sc
 ask 'cd /sys/kernel/tracing && echo "p:x do_sys_openat2+5" >kprobe_events && echo 1 >events/kprobes/x/enable'
 guest truth one "$work/traced"
 echo refresh >"$g/control"
-sleep 1
 check "tracers: the kernel lists what they have made" grep -q '\[__builtin__' "$work/traced/kallsyms"
-check "tracers: that is there, too" cmp "$work/traced/kallsyms" "$g/kallsyms"
+within "tracers: that is there, too" $patience cmp -s "$work/traced/kallsyms" "$g/kallsyms"
 
 # ---- other boots ----------------------------------------------------------------------------------------------
 # booted_again N HOW: up for the Nth time; then the new kernel's symbols are there, and no others
 booted_again() {
 	cp "$work/one.truth/kallsyms" "$work/last"
-	guest wait one 90 "$1" >/dev/null || give_up "$2: the guest boots again"
+	guest wait one $patience "$1" >/dev/null || give_up "$2: the guest boots again"
 	is_true one "$2"
 	check "$2: the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/last" "$work/one.truth/kallsyms"
 	# At least: boot code that is sampled late begins another one, which costs nothing but a reading.

@@ -57,9 +57,9 @@ hold_qmp() {
 		<$s>;
 		print "held\n";
 		close STDOUT;
-		sleep 60' "$GUESTS/$1/qmp.sock" >"$work/held" &
+		sleep 600' "$GUESTS/$1/qmp.sock" >"$work/held" &
 	holder=$!
-	wait_for 5 test -s "$work/held"
+	wait_for $patience test -s "$work/held"
 }
 let_qmp_go() {
 	kill $holder

@@ -8,18 +8,14 @@ refused() {
 	local name=$1 what=$2 pattern=$3 g said
 	g=$mnt/$(pid_of "$name")
 	start_daemon "$mnt" -p "$(pid_of "$name")" -s '*=memory'
-	wait_for 15 has_reason "$g" || true
+	wait_for $patience has_reason "$g" "$pattern"
 	said=$(info "$g" source_error)
 	echo "# $what: $(info "$g" source_state): $said"
 	check "$what: info says why" grep -qiE "$pattern" <<<"$said"
 	check "$what: no symbols" test "$(cat "$g/proc/kallsyms" | wc -c)" = 0
 	stop_daemon "$mnt"
 }
-has_reason() {
-	local said
-	said=$(info "$1" source_error)
-	[ -n "$said" ] && [ "$said" != - ]
-}
+has_reason() { info "$1" source_error | grep -qiE "$2"; }
 
 # screen NAME: the text on it (a character and its colour, 80 x 25 times)
 screen() {
@@ -33,7 +29,7 @@ without_linux() {
 	local name=$1 pattern=$2 text=$3
 	shift 3
 	guest start "$name" --kernel none --no-net -- -vga std "$@" || { not_ok "$name: it starts"; return; }
-	within "$name: it is there" 90 shows "$name" "$text"
+	within "$name: it is there" $patience shows "$name" "$text"
 	refused "$name" "$name" "$pattern"
 	guest stop "$name"
 }
@@ -67,11 +63,7 @@ encrypted TDX 'encrypted \(Intel TDX\)' -object tdx-guest,id=x
 
 # ---- a daemon that may not --------------------------------------------------------------------------------
 # Other processes' links are hidden from it, too: the guest is there all the same.
-cat >"$work/may-not" <<-END
-	#!/bin/sh
-	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
-END
-chmod +x "$work/may-not"
+make_may_not
 guest start closed --kernel none --no-net && KVMPROFS=$work/may-not refused closed "no permission" 'CAP_SYS_PTRACE'
 
 # A VM is hidden with its process's descriptors: that its guest runs under KVM must not make it come and go.
@@ -83,7 +75,7 @@ if [ -w /dev/kvm ]; then
 	KVMPROFS=$work/may-not start_daemon "$mnt" -p "$(pid_of hidden)"
 	sleep 2 # a few looks
 	check "no permission, KVM: the guest stays" test "$(grep -c ' gone: hidden$' "$work/daemon.log")" = 0
-	within "no permission, KVM: info says why there are no symbols" 30 grep -q 'CAP_SYS_PTRACE' "$mnt/$(pid_of hidden)/info"
+	within "no permission, KVM: info says why there are no symbols" $patience grep -q 'CAP_SYS_PTRACE' "$mnt/$(pid_of hidden)/info"
 	stop_daemon "$mnt"
 else
 	echo "skip memory, no permission, KVM: /dev/kvm cannot be opened"

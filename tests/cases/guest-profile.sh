@@ -6,11 +6,11 @@
 "$LAB/setup" cloud && guest start one --kaslr on --workload crypto || give_up "a guest starts"
 pid=$(pid_of one) g=$mnt/$(pid_of one)
 start_daemon "$mnt" -p "$pid" -s "*=$(uri_of one)"
-within "samples come" 60 has_samples "$g" 300
-within "symbols come" 60 has_symbols "$g"
+within "samples come" $patience has_samples "$g" 300
+within "symbols come" $patience has_symbols "$g"
 echo reset >"$g/control"
 has_samples "$g" 300 && not_ok "reset forgets the samples"
-wait_for 60 has_samples "$g" 300
+wait_for $patience has_samples "$g" 300
 cat "$g/profile"
 check "profile: the sampler is qmp" grep -q '^# sampler: qmp' "$g/profile"
 check "profile: the hash function leads" hottest_is "$g" "$HOT_CRYPTO [rmd160]"
@@ -109,16 +109,16 @@ cp "$g/snapshots/crypto/profile" "$work/crypto"
 check "recent: the hash function leads" hottest_is "$g/recent" "$HOT_CRYPTO [rmd160]"
 check "vcpu/0: all samples are its" test "$(samples "$g/vcpu/0")" -ge 300
 check "the guest gets another workload" guest ssh one "wl syscall"
-within "recent: what it does now leads" 30 hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+within "recent: what it does now leads" $patience hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
 no_more() { [ "$(symbol_share "$g/recent" $HOT_CRYPTO)" = 0 ]; }
-within "recent: what it did before has left" 30 no_more
+within "recent: what it did before has left" $patience no_more
 check "recent: it says its window" grep -q '^# window: the last 10 s$' "$g/recent/profile"
 check "profile: what it did before is there" test "$(symbol_share "$g" $HOT_CRYPTO | cut -d. -f1)" -ge 5
 
 # diff_of SYMBOL: baseline and delta of its row
 diff_of() { awk -v s="$1" '$3 == s { print $1, $2 }' "$g/diff/crypto"; }
 echo reset >"$g/control"
-within "reset: samples of what it does now" 60 has_samples "$g" 200
+within "reset: samples of what it does now" $patience has_samples "$g" 200
 check "snapshot: it is as it was" cmp "$work/crypto" "$g/snapshots/crypto/profile"
 grep -v '^#' "$g/diff/crypto" | head -n 4
 # Which of the two comes first depends on how much each of them was.
@@ -136,7 +136,7 @@ if command -v perf >/dev/null; then
 	in=$work/in
 	mkdir "$in"
 	check "--input: it is mounted" "$KVMPROFS" --input "$work/record.data" -s "$pid=dir:$g" "$in"
-	within "--input: names" 60 has_symbols "$in/$pid"
+	within "--input: names" $patience has_symbols "$in/$pid"
 	HOME=$work perf kvm --guestmount="$mnt" report --stdio --sort sym -i "$work/record.data" 2>/dev/null |
 		awk '$2 == "[g]" { print $1, $3 }' | sort >"$work/perf.rows"
 	awk '$3 == "[g]" { print $1, $4 }' "$in/$pid/profile" | sort >"$work/our.rows"
@@ -153,5 +153,5 @@ sleep 1 # nothing to wait for: that nothing comes is what is tested
 after=$(samples "$g")
 check "pause: no more than the sample under way" test $((after - before)) -le 2
 echo resume >"$g/control"
-within "resume: samples come again" 20 has_samples "$g" $((after + 50))
+within "resume: samples come again" $patience has_samples "$g" $((after + 50))
 stop_daemon "$mnt"

@@ -23,13 +23,13 @@ guest_build_ids() { # as buildids should say
 }
 
 start_daemon "$mnt" -p "$pid" -s "one=auto?identity=$SSH_KEY&known_hosts=$GUESTS/one/known_hosts"
-within "auto: symbols come" 60 has_symbols "$g"
+within "auto: symbols come" $patience has_symbols "$g"
 check "auto: info names the source that worked" test "$(info "$g" source_used)" = memory
 same kallsyms kallsyms proc/kallsyms
 stop_daemon "$mnt"
 
 start_daemon "$mnt" -p "$pid" -s "one=$(uri_of one)"
-within "ssh: symbols come" 60 has_symbols "$g"
+within "ssh: symbols come" $patience has_symbols "$g"
 check "ssh: info names it" grep -q "ssh://.*127.0.0.1:$(cat "$GUESTS/one/port")" <<<"$(info "$g" source_used)"
 check "info tells the guest's kernel" test "$(info "$g" kernel)" = "$(cat "$KVMPROFS_CACHE/cloud/version")"
 same kallsyms kallsyms proc/kallsyms
@@ -46,7 +46,7 @@ check "without being asked for there is no lib" test ! -e "$g/lib"
 guest ssh one modprobe msr
 echo refresh >"$g/control"
 knows_module() { grep -q '^msr ' "$g/modules"; }
-within "refresh brings a module that was loaded since" 30 knows_module
+within "refresh brings a module that was loaded since" $patience knows_module
 same modules modules
 same kallsyms kallsyms
 stop_daemon "$mnt"
@@ -68,11 +68,11 @@ reads() {
 	file=${file% *}
 	guest ssh one "cat /lib/modules/$release/$file" >"$work/one.ko"
 	in_time() { cmp -s "$work/one.ko" "$l/$file"; }
-	within "$1: a module is the guest's own, byte for byte" 60 in_time
-	check "$1: and at once when it is here" timeout 4 cmp "$work/one.ko" "$l/$file"
+	within "$1: a module is the guest's own, byte for byte" $patience in_time
+	check "$1: and at once when it is here" timeout 20 cmp "$work/one.ko" "$l/$file"
 }
 start_daemon "$mnt" -p "$pid" -s "one=$(uri_of one)&modules=yes"
-within "ssh: lib/modules is listed" 90 listed
+within "ssh: lib/modules is listed" $patience listed
 lists ssh
 reads ssh
 # The first may have cost a connection; those that follow go over it.
@@ -82,7 +82,7 @@ echo "# ssh: $(grep -c '\.ko' "$work/tar.list") modules in $(awk -v a="$t0" -v b
 check "ssh: tar gets all modules" test "$(grep -c '\.ko' "$work/tar.list")" = "$(grep -c '\.ko' "$work/guest.list")"
 stop_daemon "$mnt"
 start_daemon "$mnt" -p "$pid" -s "one=auto?identity=$SSH_KEY&known_hosts=$GUESTS/one/known_hosts&modules=yes"
-within "auto: lib/modules is listed" 90 listed
+within "auto: lib/modules is listed" $patience listed
 check "auto: the symbols are from memory" test "$(info "$g" source_used)" = memory
 check "auto: the files over ssh" grep -q ssh:// <<<"$(info "$g" lib_modules)"
 lists auto
@@ -92,7 +92,7 @@ stop_daemon "$mnt"
 refused() {
 	local dir=$work/$1/$pid
 	start_daemon "$work/$1" -p "$pid" -s "*=$(uri_of one "$2" "$3")"
-	wait_for 30 state_is "$dir" failed
+	wait_for $patience state_is "$dir" failed
 	check "$1: info says so" grep -qiE "$4" <<<"$(info "$dir" source_error)"
 	echo "# $1: $(info "$dir" source_error)"
 	check "$1: perf's kallsyms is empty, but there" test "$(cat "$dir/proc/kallsyms" | wc -c)" = 0

@@ -11,7 +11,7 @@ says() {
 	shift 3
 	g=$mnt/$(pid_of "$name")
 	start_daemon "$mnt" -p "$(pid_of "$name")" -s "*=$uri" --sampler "$sampler"
-	wait_for 20 has_failed "$g"
+	wait_for $patience has_failed "$g"
 	said=$(info "$g" source_error)
 	echo "# $what: $said"
 	for pattern; do check "$what: info says why: $pattern" grep -qE "$pattern" <<<"$said"; done
@@ -47,17 +47,13 @@ says moved "vmlinux:$KVMPROFS_CACHE/cloud/vmlinuz" "a bzImage" "not an ELF file"
 says moved "vmlinux:$work/nothing" "no file" "cannot be opened: No such file"
 
 # ---- memory that may not be read ----------------------------------------------------------------------------
-cat >"$work/may-not" <<-END
-	#!/bin/sh
-	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
-END
-chmod +x "$work/may-not"
+make_may_not
 KVMPROFS=$work/may-not
 sampler=perf # which sees nothing of an emulated guest
 says moved "vmlinux:$work/vmlinux" "memory that may not be read" 'KASLR\) is not known' CAP_SYS_PTRACE
 g=$mnt/$(pid_of flat)
 start_daemon "$mnt" -p "$(pid_of flat)" -s "*=vmlinux:$work/vmlinux,slide:0"
-within "a slide that the user says: symbols come" 20 has_symbols "$g"
+within "a slide that the user says: symbols come" $patience has_symbols "$g"
 core "$work/flat.truth/kallsyms" >"$work/core"
 check "a slide that the user says: the core's are right" cmp "$work/core" "$g/kallsyms"
 check "a slide that the user says: info says what is missing" grep -q '^source_note core symbols only' "$g/info"
@@ -66,10 +62,10 @@ stop_daemon "$mnt"
 # ---- by nothing but the addresses that are sampled -----------------------------------------------------------
 # runs_where_it_is NAME TRUTH: the core's symbols are right, and the profile has their names
 runs_where_it_is() {
-	within "$1: the slide is found" 60 is_core "$2"
+	within "$1: the slide is found" $patience is_core "$2"
 	echo "# $1: $(info "$g" source_how), $(info "$g" source_attempts) attempts"
 	check "$1: info says by what" grep -q '^source_how slide by sampled addresses: 0x[0-9a-f]*00000 fits' "$g/info"
-	within "$1: the profile names what runs" 60 hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+	within "$1: the profile names what runs" $patience hottest_is "$g/recent" "$HOT_SYSCALL [guest.kernel.kallsyms]"
 }
 is_core() { core "$1/kallsyms" | cmp -s - "$g/kallsyms"; }
 
@@ -78,8 +74,8 @@ guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another wo
 start_daemon "$mnt" -p "$(pid_of moved)" -s "*=vmlinux:$work/vmlinux"
 runs_where_it_is "sampled addresses" "$work/moved.truth"
 guest qmp moved system_reset >/dev/null
-within "sampled addresses, another boot: a new epoch" 60 epoch_is "$g" 2
-guest wait moved 90 2 >"$work/boot.out" 2>&1 || not_ok "moved: the guest boots again" "$(tail -n 5 "$work/boot.out")"
+within "sampled addresses, another boot: a new epoch" $patience epoch_is "$g" 2
+guest wait moved $patience 2 >"$work/boot.out" 2>&1 || not_ok "moved: the guest boots again" "$(tail -n 5 "$work/boot.out")"
 guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another workload" "$(tail -n 3 "$work/asked")"
 rm -rf "$work/moved.truth"
 guest truth moved "$work/moved.truth" || not_ok "moved: the guest tells its truth"
@@ -88,7 +84,7 @@ check "sampled addresses: one epoch a boot" epoch_is "$g" 2
 stop_daemon "$mnt"
 
 start_daemon "$mnt" -p "$(pid_of moved)" -s "*=vmlinux:$work/vmlinux,slide:0"
-within "a wrong slide: symbols come" 20 has_symbols "$g"
+within "a wrong slide: symbols come" $patience has_symbols "$g"
 check "a wrong slide: info shows what was said" grep -q "^attempt vmlinux:$work/vmlinux,slide:0 ok" "$g/info"
 runs_where_it_is "a wrong slide" "$work/moved.truth"
 check "a wrong slide: info says so" grep -q '^source_note the slide that was given, 0x0, is wrong' "$g/info"
@@ -99,16 +95,16 @@ stop_daemon "$mnt"
 g=$mnt/$(pid_of moved)
 cp "$work/moved.truth/kallsyms" "$work/copy"
 start_daemon "$mnt" -p "$(pid_of moved)" -s "*=kallsyms:$work/copy"
-within "a saved copy: the profile names what runs" 60 hottest_is "$g" "$HOT_SYSCALL [guest.kernel.kallsyms]"
-has_samples "$g" 100 || wait_for 30 has_samples "$g" 100
+within "a saved copy: the profile names what runs" $patience hottest_is "$g" "$HOT_SYSCALL [guest.kernel.kallsyms]"
+has_samples "$g" 100 || wait_for $patience has_samples "$g" 100
 # Far away: where two boots lie nearly alike, what is sampled in one has names in the other.
 perl -pe 's/^ffffffff([0-9a-f]{8})/sprintf("ffffffff%08x", hex($1) ^ 0x20000000)/e' "$work/moved.truth/kallsyms" >"$work/copy"
 echo refresh >"$g/control"
 misfits() { grep -q '^source_note hardly any sample has a name' "$g/info"; }
 fits() { grep -q '^source_note -$' "$g/info"; }
-within "a saved copy of another boot: info says so" 60 misfits
+within "a saved copy of another boot: info says so" $patience misfits
 cp "$work/moved.truth/kallsyms" "$work/copy"
 echo refresh >"$g/control"
-within "the right one again: info says nothing" 60 fits
+within "the right one again: info says nothing" $patience fits
 stop_daemon "$mnt"
 guest stop flat moved

@@ -2,26 +2,15 @@
 # One guest into which all ways lead, and a daemon for each of them, side by side: memory, the real qemu-guest-agent,
 # our own port, ssh. Each follows it by itself: through modules that come and go while the guest works (profiles name
 # their functions), a snapshot, a pause, a reboot with KASLR, a migration. Once no way is left, and info says why for each.
-# shellcheck source=tests/lab/case.sh
-. "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+# shellcheck source=tests/cases/agents-lib.sh
+. "$(dirname "$(readlink -f "$0")")/agents-lib.sh"
 
-top=$LAB/../..
-agent=$KVMPROFS_CACHE/qemu-guest-agent/usr/sbin/qemu-ga
-[ -x "$agent" ] || agent=/usr/sbin/qemu-ga
-[ -x "$agent" ] || { echo "skip ${0##*/}: no qemu-ga (tests/install-deps gets it)"; exit 0; }
-"$LAB/setup" cloud || give_up "a kernel for the guest"
-# For the guest it is static, also when all else is built for a sanitizer.
-(unset MAKEFLAGS MFLAGS MAKEOVERRIDES && make -s -C "$top" guest-helper >"$work/make.log" 2>&1) || give_up "make guest-helper"
-"$LAB/agents-initrd" "$work/initrd" || give_up "an initrd with both programs"
+make_agents_initrd
 
-# Two monitors, so that somebody finds both taken. The disk is an overlay of QEMU's own making (qcow2), into which a
-# snapshot goes.
-truncate -s 1M "$work/disk"
+# Two monitors, so that somebody finds both taken.
 guest start one --kaslr on --reboot -- -initrd "$work/initrd" -device virtio-serial-pci \
 	-qmp "unix:$work/second.qmp,server=on,wait=off" \
-	-drive "if=none,id=disk,file=$work/disk,format=raw,snapshot=on" \
-	-chardev "socket,id=agent,path=$work/agent.sock,server=on,wait=off" \
-	-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+	"${DISK[@]}" "${AGENT[@]}" \
 	-chardev "socket,id=own,path=$work/own.sock,server=on,wait=off" \
 	-device virtserialport,chardev=own,name=org.kvmprofs.0 || give_up "a guest starts"
 pid=$(pid_of one)
@@ -67,17 +56,16 @@ is_own() { cmp -s "$work/truth/kallsyms" "$g/kallsyms"; }
 follows() {
 	rm -rf "$work/truth"
 	guest truth one "$work/truth" >/dev/null || give_up "the guest tells the truth"
-	each "$1: kallsyms is the guest's own" "${2:-60}" is_own
+	each "$1: kallsyms is the guest's own" "${2:-$patience}" is_own
 }
 names_it() { [ "$(symbol_share "$g" $HOT_CRYPTO | cut -d. -f1)" -ge 5 ] && grep -q " $HOT_CRYPTO \[rmd160\]$" "$g/profile"; }
-names_no_other() { ! grep -q '\[msr\]\|\[virtio_balloon\]' "$g/profile"; }
-# hmp COMMAND: by QMP; fails when the monitor complains
-hmp() { ! guest qmp one human-monitor-command "{\"command-line\": \"$*\"}" | grep -i error; }
+# A sample of them at work, while they are loaded, is none of those.
+names_no_other() { awk '$5 == "[msr]" || $5 == "[virtio_balloon]" { n += $2 } END { exit n > 3 }' "$g/profile"; }
 
-each "symbols come" 60 ready
+each "symbols come" $patience ready
 ask 'wl crypto'
 follows "at first"
-each "the profile names the module's function" 30 names_it
+each "the profile names the module's function" $patience names_it
 
 # ---- modules, while the guest works ------------------------------------------------------------------------------
 check "a snapshot is saved" hmp savevm before
@@ -101,10 +89,10 @@ ask 'rmmod rmd160; modprobe msr; modprobe virtio_balloon; modprobe rmd160'
 follows "a module went, and came back"
 # shellcheck disable=SC2016
 check "it lies elsewhere" bash -c '! cmp -s <(grep "^rmd160 " "$1") <(grep "^rmd160 " "$2")' - "$work/first" "$work/truth/modules"
-each "samples of before keep their name" 30 keeps_it
+each "samples of before keep their name" $patience keeps_it
 each "and nobody else's" 1 names_no_other
 ask 'wl crypto'
-each "the profile names the function where it lies now" 30 names_it
+each "the profile names the function where it lies now" $patience names_it
 each "the profile names nothing that does not run" 1 names_no_other
 # shellcheck disable=SC2016
 ask 'n=0; while [ $n -lt 10 ]; do rmmod msr; modprobe msr; n=$((n + 1)); done'
@@ -114,7 +102,7 @@ follows "a module came and went ten times"
 same_boot() { epoch_is "$g" 1; }
 check "the snapshot is loaded" hmp loadvm before
 # Who looks at memory in the middle of that takes what is half there for another boot's, and waits for what else comes.
-follows "a snapshot was loaded" 150
+follows "a snapshot was loaded" 300
 check "its modules are those of then" cmp "$work/first" "$work/truth/modules"
 guest qmp one stop >/dev/null
 sleep 8 # a look or two meanwhile
@@ -124,40 +112,39 @@ ways='agent own ssh' each "all of it was one boot" 1 same_boot
 
 ask '(sleep 0.2; reboot -f) & echo'
 cp "$work/truth/kallsyms" "$work/last"
-guest wait one 60 2 || give_up "the guest boots again"
+guest wait one $patience 2 || give_up "the guest boots again"
 ask "$serve; $(run_agent); $run_own; wl crypto"
 follows "it rebooted"
 # shellcheck disable=SC2016
 check "the kernel moved" bash -c '! cmp -s "$1" "$2"' - "$work/last" "$work/truth/kallsyms"
 another_boot() { [ "$(info "$g" epoch)" -ge 2 ]; } # boot code that is sampled late begins another one
-each "it rebooted: a new epoch" 30 another_boot
+each "it rebooted: a new epoch" $patience another_boot
 for way in $ways; do echo "# $way: epoch $(info "$work/$way/$pid" epoch), $(info "$work/$way/$pid" epoch_reason)"; done
 for way in $ways; do echo reset >"$work/$way/$pid/control"; done
-each "it rebooted: the profile names the module's function" 30 names_it
+each "it rebooted: the profile names the module's function" $patience names_it
 detach agent own
 
 # ---- nothing leads into it -----------------------------------------------------------------------------------------
-# shellcheck disable=SC2016
-ask 'killall kvmprofs-guest; all=$(pidof qemu-ga); kill -9 $all; for p in $all; do while grep -qs "^State:[[:space:]]*[^ZX]" /proc/$p/status; do sleep 0.1; done; done'
+ask "killall kvmprofs-guest; $END_AGENT"
 ask "$(run_agent -b guest-file-open,guest-file-close,guest-file-read,guest-file-write,guest-file-seek,guest-file-flush,guest-exec,guest-exec-status)"
 ssh-keygen -q -t ed25519 -N '' -f "$work/other"
-cat >"$work/may-not" <<-END
-	#!/bin/sh
-	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
-END
-chmod +x "$work/may-not"
+make_may_not
 KVMPROFS=$work/may-not attach refused -s "*=auto?identity=$work/other&known_hosts=$GUESTS/one/known_hosts"
 g=$work/refused/$pid
-within "all refused: it is said" 60 state_is "$g" failed
+within "all refused: it is said" $patience state_is "$g" failed
 grep '^source_error\|^attempt' "$g/info" | sed 's/^/# /'
-tried() { check "all refused: info has a line for $1" grep -qE "^attempt $2 failed after [0-9.]* s: .*$3" "$g/info"; }
+# Who has no time to answer soon has another reason in the first attempt.
+again() { "$@" || { echo refresh >"$g/control"; sleep 2; "$@"; }; }
+has_line() { grep -qE "^attempt $1 failed after [0-9.]* s: .*$2" "$g/info"; }
+tried() { within "all refused: info has a line for $1" $patience again has_line "$2" "$3"; }
 tried memory memory CAP_SYS_PTRACE
 tried "the agent" "virtio-serial:$work/agent.sock" 'blocks guest-file-open, .* guest-exec-status: allow them'
 tried "our own port" "virtio-serial:$work/own.sock" 'nobody answers in the guest'
 tried ssh "ssh://root@127.0.0.1:$(cat "$GUESTS/one/port")" 'refused|denied|key'
 tried "its name" ssh://root@one .
-check "all refused: and no others" test "$(grep -c '^attempt ' "$g/info")" = 5
-within "all refused: samples come" 30 has_samples "$g" 50
+lines_are() { [ "$(grep -c '^attempt ' "$g/info")" = "$1" ]; }
+within "all refused: and no others" $patience again lines_are 5
+within "all refused: samples come" $patience has_samples "$g" 50
 check "all refused: they stand as addresses" grep -q '\[g\] 0xffffffff[0-9a-f]* \[unknown\]$' "$g/profile"
 check "all refused: perf's kallsyms is empty, but there" test "$(cat "$g/proc/kallsyms" | wc -c)" = 0
 detach refused
@@ -168,7 +155,7 @@ epochs() { for way in $ways; do info "$work/$way/$pid" epoch; done; }
 before=$(epochs)
 guest qmp one migrate '{"uri": "exec:cat >/dev/null"}' >/dev/null
 is_away() { guest qmp one query-status | grep -q postmigrate; }
-within "it is migrated away" 60 is_away
+within "it is migrated away" $patience is_away
 sleep 8 # a look or two meanwhile
 each "migrated away: kallsyms stays" 1 is_own
 check "migrated away: no boot was made up" test "$(epochs)" = "$before"

@@ -111,7 +111,6 @@ faster() { check "$1" tries at_most "${@:2}"; }
 # Sanitizers make all slower.
 slow=1
 [ -z "${KVMPROFS_SANITIZE-}" ] || slow=4
-patience=60 # seconds: only what never happens takes longer
 
 # silent_port: a TCP port that accepts and never says a word; sets $port
 silent_port() {

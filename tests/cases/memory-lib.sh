@@ -18,7 +18,7 @@ made() { # made KERNEL NAME
 
 # boots NAME OPTIONS...: starts a guest without network and waits for it
 boots() {
-	guest start "$1" --no-net --no-wait "${@:2}" >"$work/boot.out" 2>&1 && guest wait "$1" 90 >>"$work/boot.out" 2>&1 && return
+	guest start "$1" --no-net --no-wait "${@:2}" >"$work/boot.out" 2>&1 && guest wait "$1" $patience >>"$work/boot.out" 2>&1 && return
 	not_ok "$1: the guest boots" "$(tail -n 5 "$work/boot.out")"
 	guest stop "$1"
 	return 1
@@ -85,7 +85,7 @@ read_memory() {
 	pid=$(pid_of "$name")
 	start=$(now_ms)
 	start_daemon "$mnt" -p "$pid" -s "*=${3:-memory}"
-	wait_for 30 has_symbols "$mnt/$pid" || {
+	wait_for $patience has_symbols "$mnt/$pid" || {
 		not_ok "$name: symbols come" "state $(info "$mnt/$pid" source_state): $(info "$mnt/$pid" source_error)"
 		stop_daemon "$mnt"
 		return 1
@@ -117,16 +117,14 @@ variant() {
 }
 
 # ---- guests that change while they are looked at: $mnt is mounted -----------------------------------------
-# shellcheck disable=SC2034
-FOLLOWS=10 # seconds until a change is there by itself
-
-# is_true NAME WHAT: what the guest's own files say now is what the mount says within $FOLLOWS seconds, without `refresh`
+# is_true NAME WHAT: what the guest's own files say now is what the mount says in time, within ten seconds where the
+# machine has time, without `refresh`
 is_true() {
 	local name=$1 what=$2 truth=$work/$1.truth ours=$work/$1.ours start
 	start=$(now_ms)
 	rm -rf "$truth" "$ours"
 	guest truth "$name" "$truth" || { not_ok "$what: the guest tells its truth"; return; }
-	wait_for $FOLLOWS same_kallsyms "$mnt/$(pid_of "$name")" "$truth"
+	wait_for $patience same_kallsyms "$mnt/$(pid_of "$name")" "$truth"
 	echo "# $what: kallsyms agrees $(($(now_ms) - start)) ms after the change"
 	keep "$mnt/$(pid_of "$name")" "$ours"
 	agree "$what" "$ours" "$truth"

@@ -7,6 +7,7 @@ KVMPROFS=$(readlink -f "${KVMPROFS:-build/kvmprofs}")
 # shellcheck disable=SC2034
 HOT_SYSCALL=clear_user_erms HOT_CRYPTO=rmd160_transform # what leads the profiles of the workloads
 
+patience=120 # seconds: only what never happens takes longer
 failures=0
 ok() { echo "ok $1"; }
 not_ok() {
@@ -66,15 +67,24 @@ start_daemon() {
 	mkdir -p "$where"
 	"$KVMPROFS" -f --config "$work/empty.conf" "$@" "$where" >>"$work/daemon.log" 2>&1 &
 	daemon=$!
-	wait_for 10 is_mounted "$where" && running "$daemon" || give_up "kvmprofs starts" "$(tail -n 3 "$work/daemon.log")"
+	wait_for $patience is_mounted "$where" && running "$daemon" || give_up "kvmprofs starts" "$(tail -n 3 "$work/daemon.log")"
 }
 is_mounted() { mountpoint -q "$1" || ended "$daemon"; }
+
+# make_may_not: $work/may-not is the program, where it may not look into other processes
+make_may_not() {
+	cat >"$work/may-not" <<-END
+		#!/bin/sh
+		exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
+	END
+	chmod +x "$work/may-not"
+}
 
 # stop_daemon MOUNTPOINT: unmounts; the daemon (the newest one) must end well by itself
 stop_daemon() {
 	local status
 	fusermount3 -u "$1" || umount "$1"
-	wait_for 20 ended "$daemon" || give_up "kvmprofs ends when it is unmounted" "it still runs after 20 s"
+	wait_for $patience ended "$daemon" || give_up "kvmprofs ends when it is unmounted" "it still runs after $patience s"
 	wait "$daemon"
 	status=$?
 	daemon=''

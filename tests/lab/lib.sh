@@ -17,7 +17,7 @@ export GUESTS
 SSH_KEY=$KVMPROFS_CACHE/keys/id_ed25519 # of root in every guest
 # shellcheck disable=SC2034  # for those that source this
 SSH_OPTIONS=(-F none -i "$SSH_KEY" -o IdentitiesOnly=yes -o BatchMode=yes -o LogLevel=ERROR
-	-o ConnectTimeout=20 -o PreferredAuthentications=publickey -o GlobalKnownHostsFile=/dev/null
+	-o ConnectTimeout=60 -o PreferredAuthentications=publickey -o GlobalKnownHostsFile=/dev/null
 	-o StrictHostKeyChecking=yes)
 
 # uptime_ms: a clock that nobody sets

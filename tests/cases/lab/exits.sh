@@ -8,7 +8,6 @@ export HOME=$work
 WRITES=4000 # everything is emulated here
 # shellcheck source=tests/cases/exits-lib.sh
 . "$(dirname "$(readlink -f "$0")")/../exits-lib.sh"
-patience=120
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 
 MORE_CPUIDS=100 # that the other one does

@@ -40,7 +40,6 @@ done
 
 # While nothing else runs: the others' workloads begin further down.
 part "a guest without network and agent, while it loads modules"
-FOLLOWS=60 # everything is emulated here
 guest wait mute 120 || give_up "guest mute boots"
 is_true mute "guest mute"
 core "$work/mute.truth/kallsyms" >"$work/mute.core"
@@ -55,7 +54,7 @@ done
 check "guest mute: while modules come and go, the kernel's symbols stay" test $torn = 0
 guest ask mute 'while [ ! -e /run/done ]; do sleep 0.1; done; cat /proc/modules; grep "\[msr\]$" /proc/kallsyms' >"$work/mute.msr"
 has_msr() { cmp -s <(cat "$m/modules"; grep '\[msr\]$' "$m/kallsyms") "$work/mute.msr"; }
-within "guest mute: in the end the last module is there" $FOLLOWS has_msr
+within "guest mute: in the end the last module is there" $patience has_msr
 
 # Daemons of their own, that see this guest alone, one by its vsock and one by what `auto` finds.
 part "ssh over a vsock"
@@ -73,7 +72,7 @@ detach_vsock() {
 }
 says() { grep -qE "$1" <<<"$(info "$v" source_error)"; }
 same_by_vsock() { cmp -s "$work/mute.truth/kallsyms" "$v/kallsyms"; }
-own_by_vsock() { within "$1: kallsyms by vsock is the guest's own" $FOLLOWS same_by_vsock; }
+own_by_vsock() { within "$1: kallsyms by vsock is the guest's own" $patience same_by_vsock; }
 attach_vsock
 within "vsock: where nothing listens info says so" 60 says "refused: nothing in the guest listens on its vsock port 22|no answer to the vsock"
 echo "# $(info "$v" source_error)"
@@ -95,11 +94,7 @@ check "vsock: info names it" test "$(info "$v" source_used)" = "vsock:root@$CID"
 own_by_vsock "guest mute"
 detach_vsock
 
-cat >"$work/may-not" <<-END
-	#!/bin/sh
-	exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$KVMPROFS" "\$@"
-END
-chmod +x "$work/may-not"
+make_may_not
 KVMPROFS=$work/may-not start_daemon "$work/vsock" -F 10 -p "$(pid_of mute)" -s "*=auto?identity=$SSH_KEY&known_hosts=$hosts"
 within "auto, without memory: symbols come" 60 has_symbols "$v"
 check "auto, without memory: by vsock" test "$(info "$v" source_used)" = "vsock:root@$CID"
