@@ -17,13 +17,14 @@
  * A kernel that is found with the same image, the same bytes in it and the same birth is taken
  * for that one, unless its clock proves otherwise: the first kernel_read() notes what the clock
  * says after the boot's end, and from the next one on a clock that has advanced since, by no more
- * than time has passed, belongs to a kernel that runs: the news of its end was a false alarm. A
- * clock that says a time shortly after its start, and earlier than before, is that of the same
- * kernel booted once more at the same addresses (nokaslr). Other values are what firmware or a
- * boot loader wrote over the remains.
+ * than time has passed, belongs to a kernel that runs: the news of its end was a false alarm. So
+ * does one that leaps ahead and advances from there: a snapshot was loaded. A clock that says a
+ * time shortly after its start, and earlier than before, is that of the same kernel booted once
+ * more at the same addresses (nokaslr). Other values are what firmware or a boot loader wrote over
+ * the remains.
  *
  * Where nothing is known of the boot that is over (source_limits.remains), only a kernel whose
- *clock advances within KERNEL_ALIVE_MS is believed: one that boots is busy.
+ * clock advances within KERNEL_ALIVE_MS is believed: one that boots is busy.
  *
  * Where several kernels are found and none is known to be dead, the one whose clock advances is
  * taken; where none does within KERNEL_ALIVE_MS, the first in the order of findkernel.h.
@@ -72,6 +73,8 @@ struct kernel_mark {
 	uint64_t jiffies;    /* when it was last looked at: */
 	uint64_t looked_ns;  /* clock_now_ns() */
 	bool over;	     /* of a dead one: jiffies is from after its end */
+	uint64_t leapt;	     /* likewise: where its clock leapt to later; 0: it did not */
+	uint64_t leapt_ns;   /* when that was seen */
 	struct kmodules_mark modules;
 };
 

@@ -190,12 +190,25 @@ static bool has_started_again(const struct kernel_mark *now, const struct kernel
 }
 
 /* By no more than could be in the time between, with half of it to spare. */
-static bool has_advanced(const struct kernel_mark *now, const struct kernel_mark *then)
+static bool has_advanced(const struct kernel_mark *now, uint64_t jiffies, uint64_t looked_ns)
 {
-	uint64_t passed_ms = (now->looked_ns - then->looked_ns) / NSEC_PER_MSEC;
+	uint64_t passed_ms = (now->looked_ns - looked_ns) / NSEC_PER_MSEC;
 	uint64_t most = passed_ms * HZ_MAX / 1000;
 
-	return now->jiffies > then->jiffies && now->jiffies - then->jiffies <= most + most / 2 + 10;
+	return now->jiffies > jiffies && now->jiffies - jiffies <= most + most / 2 + 10;
+}
+
+/* The clock of a snapshot that was loaded leaps to where it would be had it never been saved, and
+ * goes on from there. What firmware wrote over it does not go on. */
+static bool goes_on_after_leap(const struct kernel_mark *found, struct kernel_mark *dead)
+{
+	if (found->jiffies <= dead->jiffies || found->jiffies == dead->leapt)
+		return false;
+	if (dead->leapt && has_advanced(found, dead->leapt, dead->leapt_ns))
+		return true;
+	dead->leapt = found->jiffies;
+	dead->leapt_ns = found->looked_ns;
+	return false;
 }
 
 bool kernel_is_dead(const struct kernel_mark *found, struct kernel_mark *dead)
@@ -211,7 +224,8 @@ bool kernel_is_dead(const struct kernel_mark *found, struct kernel_mark *dead)
 	if (has_started_again(found, dead))
 		return false;
 	if (dead->over)
-		return !has_advanced(found, dead);
+		return !has_advanced(found, dead->jiffies, dead->looked_ns) &&
+		       !goes_on_after_leap(found, dead);
 	dead->jiffies = found->jiffies;
 	dead->looked_ns = found->looked_ns;
 	dead->over = true;

@@ -291,6 +291,20 @@ static void test_who_runs_is_not_dead(void **state)
 	assert_false(kernel_is_dead(&second, &dead));
 }
 
+/* A snapshot of minutes ago is loaded: its clock is seen there once, and leaps when it runs. */
+static void test_a_clock_that_leaps(void **state)
+{
+	struct kernel_mark dead = mark_at(*state, FIRST + 50000, 1000);
+	struct kernel_mark loaded = mark_at(*state, FIRST + 50000, 2000);
+	struct kernel_mark leapt = mark_at(*state, FIRST + 150000, 2500);
+	struct kernel_mark later = mark_at(*state, FIRST + 150125, 3000);
+
+	assert_true(kernel_is_dead(&loaded, &dead));
+	assert_true(kernel_is_dead(&leapt, &dead));
+	assert_true(kernel_is_dead(&leapt, &dead));
+	assert_false(kernel_is_dead(&later, &dead));
+}
+
 /* The same kernel at the same addresses, booted once more. */
 static void test_started_again_is_not_dead(void **state)
 {
@@ -313,8 +327,10 @@ static void test_a_clock_that_was_overwritten(void **state)
 
 	assert_true(kernel_is_dead(&found, &dead));
 	for (size_t i = 0; i < sizeof(junk) / sizeof(*junk); i++) {
-		found = mark_at(*state, junk[i], 3000);
-		assert_true(kernel_is_dead(&found, &dead));
+		for (uint64_t ms = 3000; ms < 9000; ms += 500) {
+			found = mark_at(*state, junk[i], ms);
+			assert_true(kernel_is_dead(&found, &dead));
+		}
 	}
 }
 
@@ -383,6 +399,7 @@ int main(void)
 		TEST(test_memory_that_cannot_be_read),
 		TEST(test_remains_stay_dead),
 		TEST(test_who_runs_is_not_dead),
+		TEST(test_a_clock_that_leaps),
 		TEST(test_started_again_is_not_dead),
 		TEST(test_a_clock_that_was_overwritten),
 		TEST(test_another_one_is_not_dead),

@@ -314,6 +314,23 @@ static void test_a_false_alarm(void **state)
 	assert_reason("TSC");
 }
 
+/* A snapshot is loaded, and who told of a reset meanwhile saw its clock as it was saved. */
+static void test_a_snapshot_that_is_loaded(void **state)
+{
+	(void)state;
+	load_kernel();
+	run_guest();
+	start("memory");
+	wait_until(is_ready(1));
+	stop_guest();
+	assert_int_equal(guests_new_epoch(gs, SERIAL, 1, "QMP RESET"), 0);
+	wait_until(status().error.code == -EAGAIN);
+	set_jiffies(FIRST + 1000000);
+	run_guest();
+	wait_until(is_ready(2));
+	assert_symbols();
+}
+
 /* Looks go on beside it and count as no attempts. */
 static void test_all_stays_as_it_is(void **state)
 {
@@ -393,6 +410,7 @@ int main(void)
 		TEST(test_remains_are_not_taken),
 		TEST(test_remains_of_a_boot_that_nobody_saw),
 		TEST(test_a_false_alarm),
+		TEST(test_a_snapshot_that_is_loaded),
 		TEST(test_all_stays_as_it_is),
 		TEST(test_the_list_of_modules_changes),
 		TEST(test_a_part_does_not_replace_the_whole),
