@@ -600,6 +600,14 @@ static void put_file(void)
 	free(note);
 }
 
+static void follow_by_file(const char *name)
+{
+	put_file();
+	add_guest(1, name);
+	start(1);
+	publish();
+}
+
 static void offer(uint64_t serial, uint32_t epoch, uint64_t slide, size_t from, size_t to)
 {
 	uint64_t ips[64];
@@ -625,10 +633,7 @@ static void test_addresses_tell_where_it_runs(void **state)
 	unsigned attempts;
 
 	(void)state;
-	put_file();
-	add_guest(1, "file");
-	start(1);
-	publish();
+	follow_by_file("file");
 	wait_until(status_of(1).state == SYMSRC_FAILED);
 	attempts = status_of(1).attempts;
 	assert_non_null(strstr(status_of(1).error.text, "0 sampled addresses"));
@@ -647,10 +652,7 @@ static void test_addresses_tell_where_it_runs(void **state)
 static void test_addresses_tell_another_boot(void **state)
 {
 	(void)state;
-	put_file();
-	add_guest(1, "file");
-	start(1);
-	publish();
+	follow_by_file("file");
 	wait_until(status_of(1).state == SYMSRC_FAILED);
 	offer(1, 1, 0x2400000, 0, 40);
 	wait_ready(1);
@@ -671,10 +673,7 @@ static void test_addresses_tell_another_boot(void **state)
 static void test_addresses_prove_the_user_wrong(void **state)
 {
 	(void)state;
-	put_file();
-	add_guest(1, "given");
-	start(1);
-	publish();
+	follow_by_file("given");
 	wait_ready(1);
 	assert_int_equal(text_of(1, 1), LINKED + 0x800000);
 	offer(1, 1, 0x2400000, 0, 10);
@@ -691,10 +690,7 @@ static void test_addresses_prove_the_user_wrong(void **state)
 static void test_addresses_prove_another_kernel(void **state)
 {
 	(void)state;
-	put_file();
-	add_guest(1, "given");
-	start(1);
-	publish();
+	follow_by_file("given");
 	wait_ready(1);
 	offer(1, 1, 0x2400001, 0, 40);
 	wait_until(status_of(1).state == SYMSRC_FAILED);

@@ -186,6 +186,14 @@ static void assert_symbols(void)
 	symbols_put(s);
 }
 
+static void follow_a_running_guest(void)
+{
+	load_kernel();
+	run_guest();
+	start("memory");
+	wait_until(is_ready(1));
+}
+
 /* ---- tests ---------------------------------------------------------------------------------- */
 
 static void test_symbols_out_of_memory(void **state)
@@ -253,10 +261,7 @@ static void test_a_reboot_that_nobody_tells_of(void **state)
 static void test_another_kernel_that_nobody_tells_of(void **state)
 {
 	(void)state;
-	load_kernel();
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
+	follow_a_running_guest();
 	stop_guest();
 	make_kernel(0xffffffffa2000000, 0xa400000);
 	load_kernel();
@@ -304,10 +309,7 @@ static void test_remains_of_a_boot_that_nobody_saw(void **state)
 static void test_a_false_alarm(void **state)
 {
 	(void)state;
-	load_kernel();
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
+	follow_a_running_guest();
 	assert_int_equal(guests_new_epoch(gs, SERIAL, 1, "TSC"), 0);
 	wait_until(is_ready(2));
 	assert_symbols();
@@ -318,10 +320,7 @@ static void test_a_false_alarm(void **state)
 static void test_a_snapshot_that_is_loaded(void **state)
 {
 	(void)state;
-	load_kernel();
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
+	follow_a_running_guest();
 	stop_guest();
 	assert_int_equal(guests_new_epoch(gs, SERIAL, 1, "QMP RESET"), 0);
 	wait_until(status().error.code == -EAGAIN);
@@ -337,10 +336,7 @@ static void test_all_stays_as_it_is(void **state)
 	uint64_t fetched_ns;
 
 	(void)state;
-	load_kernel();
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
+	follow_a_running_guest();
 	fetched_ns = status().fetched_ns;
 	wait_until(status().looks > 20);
 	assert_int_equal(status().attempts, 1);
@@ -362,10 +358,7 @@ static void test_the_list_of_modules_changes(void **state)
 	uint64_t fetched_ns;
 
 	(void)state;
-	load_kernel();
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
+	follow_a_running_guest();
 	fetched_ns = status().fetched_ns;
 	bump_modules();
 	wait_until(status().fetched_ns > fetched_ns);
