@@ -7,38 +7,14 @@ command -v perf >/dev/null || { echo "skip fs-input: no perf here"; exit 0; }
 command -v objcopy >/dev/null || { echo "skip fs-input: no binutils here"; exit 0; }
 # shellcheck source=tests/cases/loops-lib.sh
 . "$(dirname "$(readlink -f "$0")")/loops-lib.sh"
+# shellcheck source=tests/cases/input-lib.sh
+. "$(dirname "$(readlink -f "$0")")/input-lib.sh"
 
 export HOME=$work/home
-in=$work/in
-mkdir -p "$in" "$HOME" "$work/guests"
+mkdir -p "$HOME" "$work/guests"
 
-# serve FILE OPTIONS...: at $in, in the background, as users do
-serve() {
-	"$KVMPROFS" --input "$@" "$in" 2>"$work/served"
-}
-unserve() {
-	umount "$in"
-	wait_for $patience not_mounted
-}
-not_mounted() { ! mountpoint -q "$in"; }
-# perf_rows FILE OPTIONS...: per cent and symbol of all rows of guests' kernels
-perf_rows() { perf kvm "${@:2}" -i "$1" report --stdio --sort sym 2>/dev/null | awk '$2 == "[g]" { print $1, $3 }' | sort; }
-our_rows() { awk '$3 == "[g]" { print $1, $4 }' "$in"/[0-9]*/profile 2>/dev/null | sort; }
 # perf makes one row of one address that has no name in several guests.
-but='^$'
 of_several() { but=' 0x' same_rows "$@"; }
-# same_rows NAME FILE OPTIONS...: what is at $in, and what perf with these options says of the file
-same_rows() {
-	local name=$1
-	shift
-	perf_rows "$@" | grep -v "$but" >"$work/perf.rows"
-	our_rows | grep -v "$but" >"$work/our.rows"
-	diff "$work/perf.rows" "$work/our.rows" >"$work/rows.diff"
-	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
-	echo "# $name: $(wc -l <"$work/perf.rows") rows"
-	head -n 8 "$work/rows.diff" | sed 's/^/# /'
-}
-has_state() { grep -q "^recording_state $1" "$in/status"; }
 
 # ---- kvmprofs' own recordings, with names ----------------------------------------------------------------------
 
@@ -201,7 +177,6 @@ both_say "compressed"
 into_pipe() { perf kvm --guest record -e cpu-clock -p "$fast" -o - -- sleep 1 >"$work/perf.data" 2>"$work/perf.log"; }
 some_tries into_pipe
 both_say "a pipe"
-# perf itself does not get along with a file that it could not finish, so it is given one whose header says how much there is.
 rm -f "$work/perf.data"
 perf kvm --guest record -e cpu-clock -F 20000 -p "$fast" -o "$work/perf.data" >"$work/perf.log" 2>&1 &
 recorder=$!
@@ -213,9 +188,6 @@ serve "$work/perf.data" -p "$fast"
 check "which status says" has_state '\(unfinished\|cut off\)'
 bytes=$(sed -n 's/^recording_bytes //p' "$in/status")
 unserve
-perl -e '
-	open(my $f, "+<", $ARGV[0]) or die;
-	sysseek($f, 40, 0) and sysread($f, my $offset, 8) or die;
-	syswrite($f, pack("Q", $ARGV[1] - unpack("Q", $offset))) or die;' "$work/perf.data" "$bytes"
+complete "$work/perf.data" "$bytes"
 both_say "killed"
 end_vmm "$fast"

@@ -2,6 +2,8 @@
 # A guest that the host kernel cannot see into (TCG): its registers come over QMP.
 # shellcheck source=tests/lab/case.sh
 . "$(dirname "$(readlink -f "$0")")/../lab/case.sh"
+# shellcheck source=tests/cases/input-lib.sh
+. "$(dirname "$(readlink -f "$0")")/input-lib.sh"
 
 "$LAB/setup" cloud && guest start one --kaslr on --workload crypto || give_up "a guest starts"
 pid=$(pid_of one) g=$mnt/$(pid_of one)
@@ -133,18 +135,11 @@ check "snapshot: gone" test ! -e "$g/diff/crypto"
 # (tools/perf/util/symbol.c, maps__split_kallsyms()), which now are nearly all.
 if command -v perf >/dev/null; then
 	timeout 5 cat "$g/record" >"$work/record.data"
-	in=$work/in
-	mkdir "$in"
-	check "--input: it is mounted" "$KVMPROFS" --input "$work/record.data" -s "$pid=dir:$g" "$in"
+	check "--input: it is mounted" serve "$work/record.data" -s "$pid=dir:$g"
 	within "--input: names" $patience has_symbols "$in/$pid"
-	HOME=$work perf kvm --guestmount="$mnt" report --stdio --sort sym -i "$work/record.data" 2>/dev/null |
-		awk '$2 == "[g]" { print $1, $3 }' | sort >"$work/perf.rows"
-	awk '$3 == "[g]" { print $1, $4 }' "$in/$pid/profile" | sort >"$work/our.rows"
-	diff "$work/perf.rows" "$work/our.rows" | sed 's/^/# /' | head
-	echo "# --input: $(wc -l <"$work/our.rows") rows"
-	check "--input: the rows of perf kvm report, to the last digit" cmp -s "$work/perf.rows" "$work/our.rows"
+	HOME=$work same_rows "--input" "$work/record.data" --guestmount="$mnt"
 	check "--input: the hottest function is among them" grep -q " $HOT_SYSCALL\$" "$work/our.rows"
-	umount "$in"
+	unserve
 fi
 
 echo pause >"$g/control"

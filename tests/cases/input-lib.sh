@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Sourced by the cases about --input: a recording that is mounted at $in, beside what perf kvm report says of the same
+# file, row by row: per cent, samples and symbol of guests' kernels.
+# shellcheck disable=SC2154 # work, patience: of the cases that source it
+in=$work/in
+mkdir -p "$in"
+
+# serve FILE OPTIONS...: in the background, as users do
+serve() {
+	"$KVMPROFS" --input "$@" "$in" 2>"$work/served"
+}
+unserve() {
+	umount "$in"
+	wait_for "$patience" not_mounted
+}
+not_mounted() { ! mountpoint -q "$in"; }
+has_state() { grep -q "^recording_state $1" "$in/status"; }
+
+of=''      # a pid: rows of that guest alone
+but='^$' # a pattern: without such rows
+# perf_rows FILE OPTIONS...: of perf kvm
+perf_rows() {
+	perf kvm "${@:2}" -i "$1" report --stdio --sort sym -n ${of:+--pid "$of"} 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort
+}
+our_rows() { cat "$in"/${of:-[0-9]*}/profile 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort; }
+# same_rows NAME FILE OPTIONS: what is at $in, and what perf with these options says of the file
+same_rows() {
+	local name=$1
+	shift
+	perf_rows "$@" | grep -v "$but" >"$work/perf.rows"
+	our_rows | grep -v "$but" >"$work/our.rows"
+	diff "$work/perf.rows" "$work/our.rows" >"$work/rows.diff"
+	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
+	echo "# $name: $(awk '{ n += $2 } END { print NR, "rows,", n + 0, "samples" }' "$work/perf.rows")"
+	head -n 8 "$work/rows.diff" | sed 's/^/# /'
+}
+
+# complete FILE BYTES: perf itself does not get along with a file that it could not finish: makes the header say how
+# much there is
+complete() {
+	perl -e '
+		open(my $f, "+<", $ARGV[0]) or die;
+		sysseek($f, 40, 0) and sysread($f, my $offset, 8) or die;
+		syswrite($f, pack("Q", $ARGV[1] - unpack("Q", $offset))) or die;' "$@"
+}
