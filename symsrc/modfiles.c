@@ -347,7 +347,7 @@ int modfiles_stop(struct modfiles *m)
 	symload_unsubscribe(m->sl, m->wake_fd);
 	guests_unsubscribe(m->gs, m->wake_fd);
 	if (!ended) {
-		log_warn("lib/modules: a read of a dead filesystem hangs: left behind");
+		log_warn("lib/modules: a read does not end (of a dead filesystem?): left behind");
 		return -EBUSY;
 	}
 	for (unsigned i = 0; i < MODFILES_FETCHERS; i++) {

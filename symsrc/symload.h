@@ -51,9 +51,9 @@
  * and the above, whoever takes most does without, and is tried again after that many seconds. */
 #define SYMLOAD_KEPT_GUEST  (32u << 20)
 #define SYMLOAD_NO_ROOM_SEC 300
-#define SYMLOAD_SAMPLED_MAX 256	 /* addresses that are kept of a guest whose source wants them, */
-#define SYMLOAD_SAMPLED_MIN 24	 /* and how many of them are worth an attempt; then twice as many */
-#define SYMLOAD_STOP_MS	    3000 /* for a thread to end before it is left behind */
+#define SYMLOAD_SAMPLED_MAX 256 /* addresses that are kept of a guest whose source wants them, */
+#define SYMLOAD_SAMPLED_MIN 24	/* and how many of them are worth an attempt; then twice as many */
+#define SYMLOAD_STOP_MS	    10000 /* for a thread to end before it is left behind */
 
 struct symload;
 
