@@ -102,10 +102,17 @@ void symsrc_stop(struct symsrc *s)
 	s->stuck |= symload_stop(s->loader) < 0;
 }
 
+/* What a thread that was left behind still uses, for whoever looks for leaks. */
+static struct symsrc *left_behind __attribute__((used));
+
 void symsrc_destroy(struct symsrc *s)
 {
-	if (!s || s->stuck)
+	if (!s)
 		return;
+	if (s->stuck) {
+		left_behind = s;
+		return;
+	}
 	modfiles_destroy(s->modfiles);
 	symload_destroy(s->loader);
 	discover_destroy(s->discover);
