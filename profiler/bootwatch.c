@@ -5,8 +5,20 @@ static bool is_booting(const struct bootwatch *w)
 	return w->low_kernel * 100ULL > w->samples * (uint64_t)BOOTWATCH_PERCENT;
 }
 
-bool bootwatch_is_new(const struct bootwatch *w)
+/* What boots now is what was noticed. */
+static void begin_epoch(struct bootwatch *w, uint32_t epoch)
 {
+	bool noticed = w->epoch != 0;
+
+	if (noticed)
+		*w = (struct bootwatch){.told = true};
+	w->epoch = epoch;
+}
+
+bool bootwatch_is_new(struct bootwatch *w, uint32_t epoch)
+{
+	if (w->epoch != epoch)
+		begin_epoch(w, epoch);
 	return w->samples >= BOOTWATCH_SAMPLES_MIN && !w->told && is_booting(w);
 }
 

@@ -330,7 +330,7 @@ static void watch_guests(struct engine *e)
 
 static void look_for_boot(struct engine *e, const struct guest_entry *entry, struct bootwatch *w)
 {
-	bool is_new = bootwatch_is_new(w) && e->config.has_symbols &&
+	bool is_new = bootwatch_is_new(w, entry->epoch) && e->config.has_symbols &&
 		      e->config.has_symbols(e->config.ctx, entry->guest->serial, entry->epoch);
 
 	bootwatch_next(w, is_new);

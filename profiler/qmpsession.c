@@ -324,7 +324,7 @@ static void ask(struct qmpsession *s, uint64_t now)
 static void look_for_boot(struct qmpsession *s)
 {
 	const struct qmpsession_owner *o = s->owner;
-	bool is_new = bootwatch_is_new(&s->boot) && o->has_symbols &&
+	bool is_new = bootwatch_is_new(&s->boot, s->epoch) && o->has_symbols &&
 		      o->has_symbols(o->ctx, s->serial, s->epoch);
 
 	bootwatch_next(&s->boot, is_new);
