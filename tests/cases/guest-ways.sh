@@ -110,7 +110,9 @@ each "stopped: kallsyms stays" 1 is_own
 guest qmp one cont >/dev/null
 ways='agent own ssh' each "all of it was one boot" 1 same_boot
 
-ask '(sleep 0.2; reboot -f) & echo'
+# At once, as a reset button does it: where reboot(8) shuts virtio devices down while packets come, this kernel was seen to
+# stay in a softirq for ever.
+ask '(sleep 0.2; echo b >/proc/sysrq-trigger) & echo'
 cp "$work/truth/kallsyms" "$work/last"
 guest wait one $patience 2 || give_up "the guest boots again"
 ask "$serve; $(run_agent); $run_own; wl crypto"
