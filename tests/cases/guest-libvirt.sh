@@ -15,13 +15,16 @@ make_agents_initrd
 # libvirt waits for the end of each QEMU that it has asked for what it can do, which a container's init may never see.
 reaping() { perl -e 'syscall(157, 36, 1, 0, 0, 0); fork or exec(@ARGV) or die; 1 while wait() > 0' "$@"; }
 
+# One at a time on this machine: who has started the daemons ends them, and virtlogd has the consoles of all.
+exec {turn}>/run/lock/kvmprofs-libvirt && flock -w 600 "$turn" || { echo "skip ${0##*/}: another one is using libvirt"; exit 0; }
+
 # The system's, if it runs; else one that ends with this test, and whose QEMUs, each in a mount namespace of its own,
 # keep nothing of other tests mounted.
 libvirt_is_up() { virsh list >"$work/virsh.log" 2>&1; }
 if ! libvirt_is_up; then
 	echo 'log_outputs="3:stderr"' | tee "$work/libvirtd.conf" >"$work/virtlogd.conf"
-	[ -S /run/libvirt/virtlogd-sock ] || virtlogd --config "$work/virtlogd.conf" >"$work/virtlogd.log" 2>&1 &
-	reaping "$LAB/apart" libvirtd --config "$work/libvirtd.conf" >"$work/libvirtd.log" 2>&1 &
+	[ -S /run/libvirt/virtlogd-sock ] || virtlogd --config "$work/virtlogd.conf" >"$work/virtlogd.log" 2>&1 {turn}>&- &
+	reaping "$LAB/apart" libvirtd --config "$work/libvirtd.conf" >"$work/libvirtd.log" 2>&1 {turn}>&- &
 	wait_for 60 libvirt_is_up || { echo "skip ${0##*/}: libvirtd does not run here: $(tail -n 1 "$work/libvirtd.log")"; exit 0; }
 fi
 
