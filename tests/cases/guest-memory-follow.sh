@@ -67,8 +67,10 @@ guest qmp one stop >/dev/null
 # Not a minute later, when its VMM is asked anyway.
 within "info says that it was stopped" $patience grep -qx 'state paused' "$g/info"
 before=$(use)
+attempts=$(info "$g" source_attempts)
 echo refresh >"$g/control"
-sleep 1
+read_again() { [ "$(info "$g" source_attempts)" != "$attempts" ] && has_symbols "$g"; }
+within "its memory is read again" $patience read_again
 check "what the balloon took is not given back by reading" test "$(use)" -le "$before"
 echo "# of the guest's memory $before kB are there, after reading $(use)"
 guest qmp one cont '' balloon "{\"value\":$((512 << 20))}" >/dev/null
