@@ -15,6 +15,7 @@
 #include "symsrc/base/log.h"
 #include "symsrc/fetch.h"
 #include "symsrc/symload.h"
+#include "tests/unit/lib/textsymbols.h"
 #include "tests/unit/lib/wait.h"
 
 #define SERIAL	     1
@@ -66,31 +67,18 @@ static int ask(enum call call, const struct fetch_request *req)
 	return boot;
 }
 
-static void deliver(const struct source_sink *sink, enum guest_file file, const char *text)
-{
-	assert_int_equal(sink->begin(sink->ctx, file, NULL), 0);
-	assert_int_equal(sink->data(sink->ctx, text, strlen(text)), 0);
-}
-
 int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct errmsg *why)
 {
-	struct symbols_builder *b;
-	struct source_sink sink;
 	struct symbols *made;
-	char id[BOOT_ID_SIZE];
 	int boot = ask(CALL_FETCH, req);
 
 	if (boot < 0)
 		return errmsg_set(why, boot, "the test is over");
-	b = symbols_builder_create();
-	sink = symbols_builder_sink(b);
-	deliver(&sink, GUEST_FILE_BOOT_ID, boot_id_of((unsigned)boot, id));
-	deliver(&sink, GUEST_FILE_KALLSYMS, "ffffffff81000000 T _text\n");
-	assert_int_equal(symbols_builder_finish(b, ret, why), 0);
-	symbols_builder_destroy(b);
-	made = (struct symbols *)*ret;
+	made = textsymbols_make("ffffffff81000000 T _text\n");
+	boot_id_of((unsigned)boot, made->boot_id);
 	made->mark = mark_of((unsigned)boot);
 	snprintf(made->used, sizeof(made->used), "%s", used);
+	*ret = made;
 	return 0;
 }
 
