@@ -300,13 +300,14 @@ static const struct part {
 	{GUEST_FILE_ORC, put_orc},
 };
 
-/* The parts were read one after the other. */
+/* The parts were read one after the other. A clock that went back, in the same boot or not, has
+ * parted them. */
 static int check_boot(struct kernel *k, struct errmsg *why)
 {
 	struct kernel_mark mark = k->mark;
 	int r = kernel_look(k->ram, &mark);
 
-	if (r == KERNEL_REBOOTED)
+	if (r == KERNEL_REBOOTED || (r >= 0 && mark.jiffies < k->mark.jiffies))
 		return errmsg_set(why, -EAGAIN, "guest memory: the guest rebooted meanwhile");
 	return r < 0 ? ram_explain(r, why) : 0;
 }

@@ -10,8 +10,9 @@
  *		pointers, the base of the direct mapping. All zero until they are drawn. Another
  *		value, or zeros where there was one, is another boot.
  *  clock	jiffies: starts at the same value in each boot and then advances, also in an idle
- *		guest (every few seconds at least). A clock that goes back is another boot; one that
- *		advances is alive; one that stands still says nothing yet.
+ *		guest (every few seconds at least). A clock that goes back is another boot, or an
+ *		earlier moment of the same (a snapshot was loaded) where the births of it are; one
+ *		that advances is alive; one that stands still says nothing yet.
  *
  * Whoever knows that a boot is over (a reset that the VMM told of, say) hands its mark as dead.
  * A kernel that is found with the same image, the same bytes in it and the same birth is taken
@@ -119,7 +120,7 @@ int kernel_put_module_symbols(const struct kernel *k, const struct source_sink *
 
 enum kernel_news {
 	KERNEL_SAME,
-	KERNEL_CHANGED, /* the same boot, but other modules: read again */
+	KERNEL_CHANGED, /* the same boot, but other modules, or an earlier moment: read again */
 	KERNEL_REBOOTED /* another boot, or the kernel is not there any more */
 };
 

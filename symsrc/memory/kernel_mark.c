@@ -243,10 +243,18 @@ bool kernel_lies_dead(struct ram *ram, struct kernel_mark *dead)
 
 /* ---- looking -------------------------------------------------------------------------------- */
 
+/* Numbers that no two boots draw alike: boot_id, and the key that hides pointers. */
+static bool has_random_birth(const struct kernel_mark *m)
+{
+	return is_drawn(&m->births[0]) || is_drawn(&m->births[1]);
+}
+
+/* A clock that goes back and the same random numbers: a snapshot of this boot was loaded. */
 static bool is_other_boot(const struct kernel_mark *before, const struct kernel_mark *now)
 {
 	return now->digest != before->digest || now->trampoline_entry != before->trampoline_entry ||
-	       births_differ(before, now) || now->jiffies < before->jiffies;
+	       births_differ(before, now) ||
+	       (now->jiffies < before->jiffies && !has_random_birth(before));
 }
 
 /* A clock that stands still may belong to a kernel that another one has replaced: that one has
@@ -265,7 +273,7 @@ static int look_for_successor(struct ram *ram, const struct kernel_mark *mark, b
 static int look_at_boot(struct ram *ram, struct kernel_mark *mark)
 {
 	struct kernel_mark now = {0};
-	bool found = false;
+	bool found = false, went_back;
 	int r = read_again(ram, mark, &now);
 
 	if (r < 0)
@@ -276,8 +284,11 @@ static int look_at_boot(struct ram *ram, struct kernel_mark *mark)
 		r = look_for_successor(ram, mark, &found);
 	if (r < 0)
 		return r;
+	went_back = now.jiffies < mark->jiffies;
 	*mark = now;
-	return found ? KERNEL_REBOOTED : KERNEL_SAME;
+	if (found)
+		return KERNEL_REBOOTED;
+	return went_back ? KERNEL_CHANGED : KERNEL_SAME;
 }
 
 static int look_at_modules(struct ram *ram, const struct kernel_mark *mark)

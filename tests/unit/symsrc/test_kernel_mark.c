@@ -216,6 +216,22 @@ static void test_a_boot_id_that_is_gone(void **state)
 	assert_int_equal(look(x), KERNEL_REBOOTED);
 }
 
+/* What was drawn is drawn once: it is a snapshot of the same boot. */
+static void test_a_snapshot_of_the_same_boot(void **state)
+{
+	struct fixture *x = *state;
+
+	put(x, PTR_KEY, "sixteen bytes  1", 16);
+	put_u64(x, JIFFIES, FIRST + 5000);
+	assert_int_equal(look(x), KERNEL_SAME);
+	put_u64(x, JIFFIES, FIRST + 2000);
+	assert_int_equal(look(x), KERNEL_CHANGED);
+	assert_int_equal(look(x), KERNEL_SAME);
+	put(x, PTR_KEY, "sixteen bytes  2", 16);
+	put_u64(x, JIFFIES, FIRST + 1000);
+	assert_int_equal(look(x), KERNEL_REBOOTED);
+}
+
 static void test_another_key(void **state)
 {
 	struct fixture *x = *state;
@@ -394,6 +410,7 @@ int main(void)
 		TEST(test_a_boot_id_that_is_drawn),
 		TEST(test_a_boot_id_that_is_gone),
 		TEST(test_another_key),
+		TEST(test_a_snapshot_of_the_same_boot),
 		TEST(test_modules_that_come),
 		TEST(test_a_successor_with_a_trampoline_of_its_own),
 		TEST(test_memory_that_cannot_be_read),

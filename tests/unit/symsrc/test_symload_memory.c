@@ -24,6 +24,7 @@
 #define MAIN_SIZE (KERNELMAKER_END + KERNELMAKER_ROOM)
 #define JIFFIES	  (KERNELMAKER_VARS + 1 * 64)
 #define BOOT_ID	  (KERNELMAKER_VARS + 3 * 64)
+#define PTR_KEY	  (KERNELMAKER_VARS + 4 * 64)
 #define FIRST	  0xfffb6c20ULL
 #define LOOK_MS	  20
 #define SERIAL	  1
@@ -252,9 +253,31 @@ static void test_a_reboot_that_nobody_tells_of(void **state)
 	wait_until(is_ready(1));
 	stop_guest();
 	load_kernel();
+	*(uint64_t *)in_guest(PTR_KEY) += 1;
 	run_guest();
 	wait_until(is_ready(2));
 	assert_reason("guest memory: another boot");
+	assert_symbols();
+}
+
+/* Its clock goes back, but what was drawn once is the same: it is read anew, and no other boot. */
+static void test_an_earlier_moment_of_the_same_boot(void **state)
+{
+	unsigned looks;
+
+	(void)state;
+	load_kernel();
+	set_jiffies(FIRST + 100000);
+	run_guest();
+	start("memory");
+	wait_until(is_ready(1));
+	stop_guest();
+	load_kernel();
+	run_guest();
+	wait_until(status().attempts >= 2 && status().error.code == 0);
+	looks = status().looks;
+	wait_until(status().looks > looks + 2);
+	assert_true(is_ready(1));
 	assert_symbols();
 }
 
@@ -399,6 +422,7 @@ int main(void)
 		TEST(test_memory_of_a_recorded_guest),
 		TEST(test_a_guest_that_boots),
 		TEST(test_a_reboot_that_nobody_tells_of),
+		TEST(test_an_earlier_moment_of_the_same_boot),
 		TEST(test_another_kernel_that_nobody_tells_of),
 		TEST(test_remains_are_not_taken),
 		TEST(test_remains_of_a_boot_that_nobody_saw),
