@@ -2,10 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "profiler/secret.h"
 
 #define SLOTS_FIRST 512
+#define HUGE_PAGE   (2u << 20) /* on x86-64 */
+#define AHEAD	    16	       /* entries whose places are on their way out of memory */
 
 void counts_init(struct counts *c, struct counts_budget *budget, uint64_t seed)
 {
@@ -67,16 +70,77 @@ static struct counts_entry *find(const struct counts *c, uint64_t ip, unsigned v
 	return &c->slots[i];
 }
 
+void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu)
+{
+	size_t i;
+
+	if (!c->slot_count)
+		return;
+	i = hash(c, ip, vcpu) & (c->slot_count - 1);
+	__builtin_prefetch(&c->slots[i]);
+	if (c->weights)
+		__builtin_prefetch(&c->weights[i]);
+}
+
+/* Zeros. Samples hit a table all over: where it is large, looking up where its small pages lie
+ * would take longer than the rest. */
+static void *allocate_zeros(size_t n, size_t size)
+{
+	void *to;
+
+	if (n * size < HUGE_PAGE)
+		return calloc(n, size);
+	to = aligned_alloc(HUGE_PAGE, n * size);
+	if (!to)
+		return NULL;
+	madvise(to, n * size, MADV_HUGEPAGE);
+	return memset(to, 0, n * size);
+}
+
+/* slot_count of them. */
+static bool allocate_slots(struct counts *c)
+{
+	c->slots = allocate_zeros(c->slot_count, sizeof(c->slots[0]));
+	c->weights = c->weighted ? allocate_zeros(c->slot_count, sizeof(c->weights[0])) : NULL;
+	if (c->slots && (c->weights || !c->weighted))
+		return true;
+	free(c->slots);
+	free(c->weights);
+	return false;
+}
+
 static bool allocate(struct counts *c)
 {
 	if (!counts_budget_take(c->budget, bytes_of(c, c->slot_count)))
 		return false;
-	c->slots = calloc(c->slot_count, sizeof(c->slots[0]));
-	c->weights = c->weighted ? calloc(c->slot_count, sizeof(c->weights[0])) : NULL;
-	if (c->slots && (c->weights || !c->weighted))
+	if (allocate_slots(c))
 		return true;
-	counts_deinit(c);
+	counts_budget_return(c->budget, bytes_of(c, c->slot_count));
 	return false;
+}
+
+static unsigned renumbered(const uint16_t *numbers, unsigned vcpu)
+{
+	return numbers ? numbers[vcpu] : vcpu;
+}
+
+/* Into a table without entries that has room for all. numbers: see counts_renumber(); NULL: the
+ * same ones. */
+static void move_all(const struct counts *from, struct counts *to, const uint16_t *numbers)
+{
+	for (size_t i = 0; i < from->slot_count; i++) {
+		const struct counts_entry *e = &from->slots[i], *next = e + AHEAD;
+		struct counts_entry *at;
+
+		if (i + AHEAD < from->slot_count && next->count)
+			counts_prefetch(to, next->ip, renumbered(numbers, next->vcpu));
+		if (!e->count)
+			continue;
+		at = find(to, e->ip, renumbered(numbers, e->vcpu));
+		*at = (struct counts_entry){e->ip, e->count, renumbered(numbers, e->vcpu) & 0xffff};
+		if (from->weights)
+			to->weights[at - to->slots] = from->weights[i];
+	}
 }
 
 static bool grow(struct counts *c)
@@ -86,16 +150,7 @@ static bool grow(struct counts *c)
 	bigger.slot_count = c->slot_count ? 2 * c->slot_count : SLOTS_FIRST;
 	if (bigger.slot_count > 2 * c->most || !allocate(&bigger))
 		return false;
-	for (size_t i = 0; i < c->slot_count; i++) {
-		struct counts_entry *to;
-
-		if (!c->slots[i].count)
-			continue;
-		to = find(&bigger, c->slots[i].ip, c->slots[i].vcpu);
-		*to = c->slots[i];
-		if (c->weighted)
-			bigger.weights[to - bigger.slots] = c->weights[i];
-	}
+	move_all(c, &bigger, NULL);
 	counts_deinit(c);
 	*c = bigger;
 	return true;
@@ -182,16 +237,20 @@ bool counts_retire(struct counts *c, const struct retired *r, uint32_t since)
 	return true;
 }
 
-void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu)
+/* The old slots go at once: the budget need not know of two. */
+bool counts_renumber(struct counts *c, const uint16_t *numbers)
 {
-	size_t i;
+	struct counts to = *c;
 
 	if (!c->slot_count)
-		return;
-	i = hash(c, ip, vcpu) & (c->slot_count - 1);
-	__builtin_prefetch(&c->slots[i]);
-	if (c->weights)
-		__builtin_prefetch(&c->weights[i]);
+		return true;
+	if (!allocate_slots(&to))
+		return false;
+	move_all(c, &to, numbers);
+	free(c->slots);
+	free(c->weights);
+	*c = to;
+	return true;
 }
 
 size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights)

@@ -413,21 +413,16 @@ static int index_by_tids(struct recording_guest *g)
 }
 
 /* The same table, with indexes in the place of places. */
-static void index_table(struct recording *r, struct recording_guest *g)
+static int index_table(struct recording_guest *g)
 {
-	struct counts to;
+	CLEANUP_FREE uint16_t *indexes = calloc(GUEST_VCPUS_MAX + 1, sizeof(*indexes));
 
-	counts_init_weighted(&to, &r->budget, secret_seed(), RECORDING_ENTRIES_MAX);
-	for (size_t i = 0; i < g->table.slot_count; i++) {
-		const struct counts_entry *e = &g->table.slots[i];
-		unsigned vcpu = e->vcpu < g->vcpu_count ? g->vcpus[e->vcpu].index : GUEST_VCPUS_MAX;
-
-		if (e->count &&
-		    !counts_add_weighted(&to, e->ip, vcpu, e->count, g->table.weights[i]))
-			g->table_full += e->count;
-	}
-	counts_deinit(&g->table);
-	g->table = to;
+	if (!indexes)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->vcpu_count; i++)
+		indexes[i] = (uint16_t)g->vcpus[i].index;
+	indexes[GUEST_VCPUS_MAX] = GUEST_VCPUS_MAX;
+	return counts_renumber(&g->table, indexes) ? 0 : -ENOMEM;
 }
 
 static bool is_in_order(const struct recording_guest *g)
@@ -454,7 +449,8 @@ static int finish_guest(struct recording *r, struct recording_guest *g)
 		return -ENOMEM;
 	if (is_in_order(g))
 		return 0;
-	index_table(r, g);
+	if (index_table(g) < 0)
+		return -ENOMEM;
 	qsort(g->vcpus, g->vcpu_count, sizeof(g->vcpus[0]), by_index);
 	return 0;
 }

@@ -145,6 +145,37 @@ static void test_budget(void **state)
 	assert_int_equal(budget.left, 100000);
 }
 
+/* Of a recording: vCPUs get their numbers in the end, and weights go along. Large enough for all
+ * sizes of pages. */
+static void test_renumber(void **state)
+{
+	enum { MANY = 200000 };
+	const uint16_t numbers[] = {2, 0, 1};
+	static struct counts_entry entries[MANY];
+	static uint64_t weights[MANY];
+	struct counts c;
+
+	(void)state;
+	atomic_init(&budget.left, 1 << 30);
+	counts_init_weighted(&c, &budget, 1, 1 << 20);
+	assert_true(counts_renumber(&c, numbers));
+	for (unsigned i = 0; i < MANY; i++)
+		assert_true(counts_add_weighted(&c, KERNEL + i, i % 3, 1 + i % 7, i));
+	assert_true(counts_renumber(&c, numbers));
+	assert_int_equal(counts_copy(&c, entries, weights), MANY);
+	for (unsigned at = 0; at < MANY; at++) {
+		unsigned i = (unsigned)(entries[at].ip - KERNEL);
+
+		assert_int_equal(entries[at].vcpu, numbers[i % 3]);
+		assert_int_equal(entries[at].count, 1 + i % 7);
+		assert_int_equal(weights[at], i);
+	}
+	assert_true(counts_add_weighted(&c, KERNEL, 2, 1, 5));
+	assert_int_equal(c.used, MANY);
+	counts_deinit(&c);
+	assert_int_equal(budget.left, 1 << 30);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_many_vcpus),
 		cmocka_unit_test(test_maximum),
 		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_renumber),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
