@@ -124,8 +124,8 @@ wait $!
 for n in syscall crypto; do
 	same_files $n
 done
-check "the guests' kernels lie at different addresses" bash -c '! cmp -s <(grep " _text$" "$1") <(grep " _text$" "$2")' - \
-	"$work/syscall.kallsyms" "$work/crypto.kallsyms"
+# At different addresses, unless chance has it otherwise, once in five hundred times.
+grep -h " _text$" "$work/syscall.kallsyms" "$work/crypto.kallsyms" | sed 's/^/# /'
 
 # ---- the profile beside perf's ----------------------------------------------------------------------
 # Both guests, which are paused, are sampled while perf records everything with the same event. perf's samples
@@ -319,6 +319,15 @@ for n in syscall crypto; do
 	check "guest $n: stats counts exits" awk '$1 == "exits" { n = $2 } END { exit !(n > 100) }' "$mnt/by-name/$n/stats"
 done
 
+# One comes while another is unloaded and comes back elsewhere, and the guest works; then it is held, and followed meanwhile.
+part "modules that come and go under load"
+# shellcheck disable=SC2016
+change='wl syscall; n=0; until rmmod rmd160 2>/dev/null || [ $n = 100 ]; do n=$((n + 1)); sleep 0.1; done; modprobe msr;
+	modprobe virtio_balloon; modprobe rmd160; sed "s/ .* / /" /proc/modules; grep "\[rmd160\]$" /proc/kallsyms; wl crypto'
+guest ask crypto "$(tr -d '\n\t' <<<"$change")" >"$work/crypto.now" || not_ok "guest crypto: its modules change"
+is_now() { cmp -s <(sed "s/ .* / /" "$c/modules"; grep '\[rmd160\]$' "$c/kallsyms") "$work/crypto.now"; }
+check "guest crypto: its module lies elsewhere" test -z "$(grep -Fxf "$work/crypto.kallsyms" "$work/crypto.now")"
+
 # ---- the same QEMU, another boot ------------------------------------------------------------------------
 part "a reboot"
 hold crypto
@@ -354,8 +363,14 @@ go_on syscall
 
 # ---- the end of a guest -----------------------------------------------------------------------------------
 part "a guest is killed"
+within "guest crypto: its modules are known, and where they lie" 150 is_now
+echo reset >"$c/control"
 go_on crypto
+wait_for 30 has_samples "$c" 300
+check "guest crypto: the module's function has its name where it lies now" hottest_is "$c" "$HOT_CRYPTO [rmd160]"
+check "guest crypto: those that do not run have no samples" bash -c '! grep -qE "\[(msr|virtio_balloon)\]" "$1/profile"' - "$c"
 pid=$(pid_of crypto)
+cp "$c/kallsyms" "$work/crypto.kallsyms"
 exec 7<"$c/kallsyms"
 head -c 1000 <&7 >"$work/part"
 kill -KILL "$pid"
