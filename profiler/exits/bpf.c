@@ -14,6 +14,7 @@
 #include <bpf/libbpf.h>
 
 #include "profiler/exits/object.h"
+#include "profiler/exits/rawargs.h"
 #include "profiler/exits/sizes.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
@@ -26,6 +27,7 @@ struct exits_bpf {
 	struct bpf_object *object;
 	struct exits_sizes sizes;
 	struct exits_fields fields;
+	bool raw[EXITS_EVENTS + 8]; /* by the plan's hook: a raw tracepoint's program */
 	/* maps; owned by the object */
 	int threads, processes, rows[EXITS_MAPS], pools, lost;
 	size_t link_count;
@@ -74,22 +76,42 @@ static int set_sizes(struct bpf_object *o, const struct exits_sizes *s)
 
 /* Where a thread's flags are, which tell the kernel's own threads. -1 where the kernel has no BTF:
  * each of them then counts as a process. */
-static int32_t find_task_flags(void)
+static int32_t find_task_flags(const struct btf *btf)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
 	int32_t id = btf ? btf__find_by_name_kind(btf, "task_struct", BTF_KIND_STRUCT) : -1;
 	const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
-	int32_t ret = -1;
 
-	for (uint32_t i = 0; t && i < btf_vlen(t) && ret < 0; i++) {
+	for (uint32_t i = 0; t && i < btf_vlen(t); i++) {
 		const struct btf_member *m = &btf_members(t)[i];
 		const char *name = btf__name_by_offset(btf, m->name_off);
 
 		if (name && strcmp(name, "flags") == 0)
-			ret = (int32_t)(btf_member_bit_offset(t, i) / 8);
+			return (int32_t)(btf_member_bit_offset(t, i) / 8);
 	}
-	btf__free(btf);
-	return ret;
+	return -1;
+}
+
+/* What hangs raw, and where the fields of that are. kvm: as exits_rawargs_find() wants it. */
+static void choose_raw(struct exits_bpf *b, const struct exits_plan *plan, const struct btf *kvm)
+{
+	b->fields = plan->fields;
+	for (size_t i = 0; i < plan->hook_count; i++) {
+		const struct exits_hook *h = &plan->hooks[i];
+
+		b->raw[i] = h->raw || exits_rawargs_find(kvm, h->event, &b->fields);
+	}
+}
+
+/* What the kernel says of its own types. */
+static void ask_kernel(struct exits_bpf *b, const struct exits_plan *plan, int32_t *ret_task_flags)
+{
+	struct btf *kernel = btf__load_vmlinux_btf();
+	struct btf *module = kernel ? btf__load_module_btf("kvm", kernel) : NULL;
+
+	*ret_task_flags = find_task_flags(kernel);
+	choose_raw(b, plan, module ? module : kernel); /* or it is built in */
+	btf__free(module);
+	btf__free(kernel);
 }
 
 /* The programs' constants: the only content of their .rodata. */
@@ -108,25 +130,17 @@ static int set_constants(struct bpf_object *o, const struct exits_constants *con
 	return -ENOENT;
 }
 
-static const struct exits_hook *hook_of(const struct exits_plan *plan, const char *program)
-{
-	for (size_t i = 0; i < plan->hook_count; i++) {
-		if (strcmp(program, plan->hooks[i].program) == 0)
-			return &plan->hooks[i];
-	}
-	return NULL;
-}
-
-static void load_only_what_is_used(struct bpf_object *o, const struct exits_plan *plan)
+static void load_only_what_is_used(const struct exits_bpf *b, const struct exits_plan *plan)
 {
 	struct bpf_program *p;
 
-	bpf_object__for_each_program(p, o)
-	{
-		const struct exits_hook *h = hook_of(plan, bpf_program__name(p));
-
-		bpf_program__set_autoload(p, h != NULL);
-		if (h && h->raw)
+	bpf_object__for_each_program(p, b->object) bpf_program__set_autoload(p, false);
+	for (size_t i = 0; i < plan->hook_count; i++) {
+		p = bpf_object__find_program_by_name(b->object, plan->hooks[i].program);
+		if (!p)
+			continue;
+		bpf_program__set_autoload(p, true);
+		if (b->raw[i])
 			bpf_program__set_type(p, BPF_PROG_TYPE_RAW_TRACEPOINT);
 	}
 }
@@ -153,11 +167,11 @@ static int find_maps(struct exits_bpf *b)
 
 static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpus)
 {
-	struct exits_constants constants = {.fields = plan->fields,
-					    .task_flags = find_task_flags()};
+	struct exits_constants constants = {0};
 	int r;
 
-	b->fields = plan->fields;
+	ask_kernel(b, plan, &constants.task_flags);
+	constants.fields = b->fields;
 	exits_sizes_of(cpus, &b->sizes);
 	memcpy(constants.limits, b->sizes.limits, sizeof(constants.limits));
 	r = set_sizes(b->object, &b->sizes);
@@ -165,7 +179,7 @@ static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpu
 		r = set_constants(b->object, &constants);
 	if (r < 0)
 		return r;
-	load_only_what_is_used(b->object, plan);
+	load_only_what_is_used(b, plan);
 	r = bpf_object__load(b->object);
 	return r < 0 ? r : find_maps(b);
 }
@@ -187,16 +201,16 @@ static struct bpf_link *attach_classic(const struct bpf_program *p, const struct
 	return link;
 }
 
-/* Raw where no field is read: the kernel waits for all CPUs with every classic one that is
- * detached, which takes seconds for all of kvm:*. */
-static int attach(struct exits_bpf *b, const struct exits_hook *h)
+/* Raw where that will do: it is cheaper, and the kernel waits for all CPUs with every classic one
+ * that is detached, which takes seconds for all of kvm:*. */
+static int attach(struct exits_bpf *b, const struct exits_hook *h, bool raw)
 {
 	struct bpf_program *p = bpf_object__find_program_by_name(b->object, h->program);
 	struct bpf_link *link;
 
 	if (!p)
 		return -ENOENT;
-	link = h->raw ? bpf_program__attach_raw_tracepoint(p, h->event) : attach_classic(p, h);
+	link = raw ? bpf_program__attach_raw_tracepoint(p, h->event) : attach_classic(p, h);
 	if (!link)
 		return -errno;
 	b->programs[b->link_count] = bpf_program__fd(p);
@@ -462,7 +476,7 @@ int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_so
 		exits_object, (uintptr_t)exits_object_end - (uintptr_t)exits_object, NULL);
 	r = b->object ? load(b, plan, cpus) : -errno;
 	for (size_t i = 0; r == 0 && i < plan->hook_count; i++)
-		r = attach(b, &plan->hooks[i]);
+		r = attach(b, &plan->hooks[i], b->raw[i]);
 	if (r < 0) {
 		release(&b->source);
 		return errmsg_set(why, r,

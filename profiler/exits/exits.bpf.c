@@ -115,6 +115,7 @@ static __always_inline int is_kernel_thread(__u32 *ret_tgid)
 
 static __always_inline int field_in_place(const char *ctx, struct exits_field f, __u64 *ret)
 {
+	IN_PLACES(0); /* of raw tracepoints alone */
 	IN_PLACES(8);
 	IN_PLACES(16);
 	IN_PLACES(24);

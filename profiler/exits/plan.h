@@ -22,7 +22,7 @@ struct exits_hook {
 	uint32_t id;
 	char event[TRACEFS_NAME_MAX];
 	char program[16]; /* its name in exits.bpf.c */
-	bool raw;	  /* a raw tracepoint program, which reads no fields */
+	bool raw;	  /* its program reads no fields, so it may hang raw anywhere */
 };
 
 struct exits_names;
