@@ -4,11 +4,9 @@
 #include <linux/perf_event.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "profiler/tracesample.h"
+#include "profiler/traceevent.h"
 #include "symsrc/base/cleanup.h"
 
 /* What read(2) gives (perf_event_open(2), PERF_FORMAT_GROUP with PERF_FORMAT_TOTAL_TIME_ENABLED
@@ -23,25 +21,18 @@ struct reading {
 	} events[];
 };
 
-/* wakeup_watermark 0 means half of the ring (kernel/events/ring_buffer.c, ring_buffer_init()). */
 static int open_event(const struct cpugroup *g, uint32_t id)
 {
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = PERF_TYPE_TRACEPOINT,
-		.config = id,
-		.sample_period = 1,
-		.sample_type = TRACE_SAMPLE_TYPE,
-		.read_format = READ_FORMAT | (g->exact_lost ? PERF_FORMAT_LOST : 0),
+	const struct trace_event e = {
+		.id = id,
+		.tid = -1,
+		.cpu = (int)g->cpu,
+		.leader = g->count ? g->fds[0] : -1,
 		.disabled = g->count == 0,
-		.watermark = 1,
-		.use_clockid = 1,
-		.clockid = CLOCK_MONOTONIC,
+		.read_format = READ_FORMAT | (g->exact_lost ? PERF_FORMAT_LOST : 0),
 	};
-	long fd = syscall(SYS_perf_event_open, &attr, -1, g->cpu, g->count ? g->fds[0] : -1,
-			  PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : (int)fd;
+	return trace_event_open(&e);
 }
 
 static int lead(struct cpugroup *g, uint32_t id, size_t bytes)

@@ -4,31 +4,10 @@
 #include <linux/perf_event.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "profiler/tracesample.h"
+#include "profiler/traceevent.h"
 #include "symsrc/base/cleanup.h"
-
-/* wakeup_watermark 0 means half of the ring (kernel/events/ring_buffer.c, ring_buffer_init()). */
-static int open_event(pid_t tid, uint32_t id)
-{
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = PERF_TYPE_TRACEPOINT,
-		.config = id,
-		.sample_period = 1,
-		.sample_type = TRACE_SAMPLE_TYPE,
-		.disabled = 1,
-		.watermark = 1,
-		.use_clockid = 1,
-		.clockid = CLOCK_MONOTONIC,
-	};
-	long fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-
-	return fd < 0 ? -errno : (int)fd;
-}
 
 static int map_first(struct threadring *t)
 {
@@ -41,7 +20,9 @@ static int map_first(struct threadring *t)
 
 static int add_event(struct threadring *t, uint32_t id)
 {
-	int fd = open_event(t->tid, id);
+	const struct trace_event e = {
+		.id = id, .tid = t->tid, .cpu = -1, .leader = -1, .disabled = true};
+	int fd = trace_event_open(&e);
 
 	if (fd < 0)
 		return fd;
