@@ -23,6 +23,34 @@ refuse "an unknown event in the foreground" 1 "frobnicate" "$KVMPROFS" -f --conf
 refuse "a relative path of a source" 2 "begins with /" "${run[@]}" -s 'x=dir:guest' "$mnt"
 refuse "a relative path of a key" 2 "begins with /" "${run[@]}" -s 'x=auto?identity=key' "$mnt"
 
+# -- completion, in a bash that has nothing else, and where readline begins its word behind a = or :
+# offered LINE WORD: for WORD at the end of LINE, one a line
+offered() {
+	bash --norc -c 'compopt() { :; }; . "$1"; COMP_LINE=$2 COMP_POINT=${#2}; _kvmprofs kvmprofs "$3"
+		printf "%s\n" "${COMPREPLY[@]}"' - "$(dirname "$0")/../../fs/kvmprofs.bash-completion" "$1" "$2"
+}
+# completes NAME LINE WORD OFFERED
+completes() {
+	local got
+	got=$(offered "$2" "$3" 2>&1 | sort | tr '\n' ' ')
+	if [ "$got" = "$4 " ]; then ok "completion: $1"; else not_ok "completion: $1" "$got, not $4"; fi
+}
+help=$("$KVMPROFS" --help)
+# choices OPTION: its values by --help
+choices() { sed -n "s/^ *--$1 \([a-z|]*\) .*/\1/p" <<<"$help" | tr '|' '\n' | sort | paste -sd ' '; }
+completes "all options" "kvmprofs -" - \
+	"$(sed -n 's/^  \(-.,\|   \) --/\1 --/p' <<<"$help" | grep -o '^ *-.,\|--[a-z]*' | tr -d ' ,' | sort -u | paste -sd ' ')"
+completes "one option" "kvmprofs -f --sam" --sam "--sampler"
+completes "samplers" "kvmprofs --sampler " "" "$(choices sampler)"
+completes "a sampler behind =" "kvmprofs --sampler=q" q "qmp"
+completes "what counts exits" "kvmprofs --exits " "" "$(choices exits)"
+sources='auto dir: kallsyms: memory ssh:// virtio-serial: vmlinux: vsock:'
+completes "sources" "kvmprofs -s web=" "" "$sources"
+for s in $sources; do check "a source is one that --help knows: $s" grep -q "[ ,]$s" <<<"$help"; done
+completes "a source of several guests" "kvmprofs -f -s 'web*=vs" "web*=vs" "web*=vsock:"
+completes "a source behind two =" "kvmprofs --source=web=vm" vm "vmlinux:"
+completes "nothing of a mount point" "kvmprofs -f /m" /m ""
+
 # -- the configuration file
 printf '# comment\nfreq 99\n\nfrobnicate yes\n' >"$work/bad.conf"
 refuse "a malformed line" 2 "$work/bad.conf:4: unknown option 'frobnicate'" "$KVMPROFS" --config "$work/bad.conf" "$mnt"
