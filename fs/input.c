@@ -24,13 +24,14 @@ struct progress {
 	uint64_t next_ns;
 };
 
-/* One line, written over again and again. */
+/* One line, written over again and again. It is there from the start where nobody knows how much
+ * there is: a pipe may stall at any time. */
 static void show_progress(void *ctx, uint64_t bytes, uint64_t of)
 {
 	struct progress *p = ctx;
 	uint64_t now = clock_now_ns();
 
-	if (now < p->next_ns)
+	if (now < p->next_ns && (of || p->shown))
 		return;
 	p->next_ns = now + PROGRESS_NS;
 	p->shown = true;
@@ -51,7 +52,8 @@ static void end_progress(const struct progress *p)
 static int read_recording(const struct options *o, struct input *in, struct errmsg *why)
 {
 	/* Nothing for what is there at once. */
-	struct progress p = {.path = o->input, .next_ns = clock_now_ns() + 2 * PROGRESS_NS};
+	struct progress p = {.path = strcmp(o->input, "-") == 0 ? "standard input" : o->input,
+			     .next_ns = clock_now_ns() + 2 * PROGRESS_NS};
 	const struct recording_config config = {
 		.path = o->input,
 		.event = o->event_of_command ? o->event : NULL,
@@ -115,11 +117,19 @@ static void say_who_is_missing(const struct options *o, const struct recording *
 			 r->path, r->samples, r->events.list[r->shown].name);
 }
 
+static void say_what_has_no_effect(const struct options *o, const struct recording *r)
+{
+	if (o->live_only)
+		log_warn("%s has no effect: it is for live guests, and %s is as it was recorded",
+			 o->live_only, r->path);
+}
+
 /* What is not as it should be, once more in the log: status says it, too. */
 static void say_how_it_went(const struct options *o, const struct recording *r)
 {
 	say_how_it_ends(r);
 	say_who_is_missing(o, r);
+	say_what_has_no_effect(o, r);
 }
 
 /* ---- symbols ------------------------------------------------------------------------------- */

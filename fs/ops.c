@@ -547,9 +547,19 @@ static int control_do(struct fs *fs, uint64_t serial, const struct control_list 
 		r = profiler_trace_select(fs->rooms.profiler, serial, a->text, a->n, why);
 		break;
 	}
-	if (r == -EOPNOTSUPP && !why->code)
-		errmsg_set(why, r, "a recording stays as it is: no reset, pause or resume");
 	return r;
+}
+
+/* Only its symbols may be looked for anew. */
+static int control_check_recorded(const struct control_list *list, struct errmsg *why)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->command[i] != CONTROL_REFRESH)
+			return errmsg_set(why, -EOPNOTSUPP,
+					  "a recording stays as it is: no reset, pause, resume or "
+					  "trace");
+	}
+	return 0;
 }
 
 /* All commands are right, or none is done: control_parse() knows but the names of events. */
@@ -558,6 +568,8 @@ static int control_check(struct fs *fs, uint64_t serial, const struct control_li
 {
 	int r = 0;
 
+	if (profiler_recording(fs->rooms.profiler))
+		return control_check_recorded(list, why);
 	for (size_t i = 0; i < list->count && r == 0; i++) {
 		const struct control_arguments *a = &list->arguments[i];
 

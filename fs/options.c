@@ -77,18 +77,24 @@ static int set_version(struct options *o, enum origin from, const char *value, s
 static int set_event(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
 	o->event_of_command = from == FROM_COMMAND;
-	if (!text_is_word(value, strlen(value)))
+	if (!*value || !text_is_word(value, strlen(value)))
 		return errmsg_set(why, -EINVAL,
 				  "'%s' is no event: one perf event name, as perf list shows it",
 				  value);
 	return keep(&o->event, value, why);
 }
 
+static void note_live_only(struct options *o, enum origin from, const char *name)
+{
+	if (from == FROM_COMMAND)
+		o->live_only = name;
+}
+
 static int set_freq(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
 	uint64_t freq;
 
-	(void)from;
+	note_live_only(o, from, "--freq");
 	if (!text_to_u64(value, 10, OPTIONS_FREQ_MAX, &freq) || freq == 0)
 		return errmsg_set(why, -EINVAL, "'%s' is no frequency: 1 to %d samples a second",
 				  value, OPTIONS_FREQ_MAX);
@@ -102,7 +108,7 @@ static int set_sampler(struct options *o, enum origin from, const char *value, s
 	static const char *const names[] = {
 		[SAMPLER_AUTO] = "auto", [SAMPLER_PERF] = "perf", [SAMPLER_QMP] = "qmp"};
 
-	(void)from;
+	note_live_only(o, from, "--sampler");
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(names[i], value) == 0) {
 			o->sampler = (enum sampler_choice)i;
@@ -117,7 +123,7 @@ static int set_exits(struct options *o, enum origin from, const char *value, str
 	static const char *const names[] = {
 		[EXITS_BY_AUTO] = "auto", [EXITS_BY_BPF] = "bpf", [EXITS_BY_PERF] = "perf"};
 
-	(void)from;
+	note_live_only(o, from, "--exits");
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(names[i], value) == 0) {
 			o->exits = (enum exits_choice)i;
@@ -198,6 +204,10 @@ static int set_pid(struct options *o, enum origin from, const char *value, struc
 static int set_input(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
 	(void)from;
+	if (!*value)
+		return errmsg_set(why, -EINVAL,
+				  "'' is no recording: a file of perf kvm record, or - for "
+				  "standard input");
 	return keep(&o->input, value, why);
 }
 

@@ -8,10 +8,15 @@
 
 #define REST_MAX  (64u << 10)
 #define PLAIN_MAX (REST_MAX + (256u << 10))
+/* Samples differ at least in their times: perf's become ten times as much, not a thousand times,
+ * and what does could be read for hours. */
+#define RATIO_MAX 1000
+#define FREE_MAX  (64u << 20) /* of plain bytes that may be of any ratio */
 
 struct inflate {
 	ZSTD_DStream *stream;
-	size_t len; /* of plain */
+	uint64_t packed, unpacked; /* bytes so far */
+	size_t len;		   /* of plain */
 	uint8_t plain[PLAIN_MAX];
 };
 
@@ -21,6 +26,7 @@ struct inflate *inflate_create(void)
 
 	if (!i)
 		return NULL;
+	i->packed = i->unpacked = 0;
 	i->len = 0;
 	i->stream = ZSTD_createDStream();
 	if (i->stream)
@@ -48,6 +54,7 @@ int inflate_add(struct inflate *i, const void *bytes, size_t n,
 	ZSTD_inBuffer in = {bytes, n, 0};
 	bool more = true;
 
+	i->packed += n;
 	while (more) {
 		ZSTD_outBuffer out = {i->plain + i->len, PLAIN_MAX - i->len, 0};
 		ssize_t used;
@@ -57,6 +64,9 @@ int inflate_add(struct inflate *i, const void *bytes, size_t n,
 		/* A full buffer: there may be more of what has been put in. */
 		more = out.pos == out.size || in.pos < in.size;
 		i->len += out.pos;
+		i->unpacked += out.pos;
+		if (i->unpacked > FREE_MAX && i->unpacked / RATIO_MAX > i->packed)
+			return -EBADMSG;
 		used = take(ctx, i->plain, i->len);
 		if (used < 0)
 			return (int)used;

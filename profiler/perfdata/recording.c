@@ -500,6 +500,8 @@ static int read_path(const struct recording_config *config, struct recording **r
 	as.seekable = o.seekable = S_ISREG(st.st_mode) && lseek(o.fd, 0, SEEK_CUR) == 0;
 	if (o.seekable)
 		posix_fadvise(o.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	else if (config->progress)
+		config->progress(config->ctx, 0, 0);
 	err = recording_read_bytes(config, &as, o.seekable ? (uint64_t)st.st_size : 0, &r, why);
 	/* As perf has it: "captured on". */
 	if (r && o.seekable)

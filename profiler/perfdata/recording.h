@@ -93,7 +93,8 @@ struct recording_config {
 			      pipe the first */
 	const pid_t *only; /* these guests; only_count 0: all */
 	size_t only_count;
-	/* Told now and then how much of how many bytes (0: not known) was read; may be NULL. */
+	/* Told now and then how much of how many bytes (0: not known) was read, of a pipe also
+	 * before there are any; may be NULL. */
 	void (*progress)(void *ctx, uint64_t bytes, uint64_t of);
 	void *ctx;
 };

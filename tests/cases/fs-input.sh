@@ -55,6 +55,7 @@ done
 check "so does recent" grep -q '^# sampler: recording (a recording has no last 10 s' "$in/$one/recent/profile"
 check "reset is refused" bash -c "! echo reset 2>/dev/null >'$in/$one/control'"
 check "and control says why" grep -q '^# refused: a recording ' "$in/$one/control"
+check "reset is refused behind refresh, too" bash -c "! printf 'refresh\nreset\n' 2>/dev/null >'$in/$one/control'"
 check "events are refused" bash -c "! echo trace kvm_exit 2>/dev/null >'$in/$one/control'"
 check "and all is still there" test -s "$in/status"
 check "a snapshot holds the same" bash -c "mkdir '$in/$one/snapshots/s' && cmp -s <(grep -v '^#' '$in/$one/profile') <(grep -v '^#' '$in/$one/snapshots/s/profile')"
@@ -70,7 +71,7 @@ of_several "two guests" "$work/both.data" --guestmount="$work/guests"
 unserve
 check "--pid shows some of them" serve "$work/both.data" -p "$two"
 check "and no others" test "$(echo "$in"/[0-9]*)" = "$in/$two"
-check "without symbols info says what to do" grep -q '^source_error .* -s ' "$in/$two/info"
+within "without symbols info says what to do" $patience grep -q '^source_error .* -s ' "$in/$two/info"
 check "build-ids are those of the recording" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms\]$" "$in/$two/buildids"
 check "addresses are told by where they lie" grep -q '\[g\] 0xffffffff8.* \[guest.kernel.kallsyms\]$' "$in/$two/profile"
 check "which top does not tell" bash -c "! grep -q 0xffffffff '$in/top'"
@@ -89,7 +90,8 @@ printf 'event instructions\npid 1\n' >"$work/live.conf"
 check "what the configuration says of live guests does not count" serve "$work/one.data" --config "$work/live.conf"
 check "its guest is there" test -e "$in/$one/profile"
 unserve
-serve "$work/one.data" -p 1
+serve "$work/one.data" -p 1 -F 99
+check "an option for live guests: that it has no effect" grep -q '^kvmprofs: --freq has no effect: ' "$work/served"
 check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
 unserve
 serve "$work/both.data" -e cpu-clock
@@ -132,6 +134,11 @@ refuse "a mount point that is none, before it reads" 1 "does not exist" "$KVMPRO
 refuse "an empty file" 1 "is empty" "$KVMPROFS" --input "$work/empty" "$in"
 refuse "another file" 1 "is no perf.data" "$KVMPROFS" --input "$work/hello" "$in"
 refuse "an event that is not in it" 1 "has no event cycles; it has " "$KVMPROFS" --input "$work/one.data" -e cycles "$in"
+refuse "a name of no event" 2 "'' is no event" "$KVMPROFS" --input "$work/one.data" -e '' "$in"
+refuse "no name at all" 2 "'' is no recording" "$KVMPROFS" --input '' "$in"
+mkdir "$work/threads"
+: >"$work/threads/data.0"
+refuse "perf record --threads" 1 "recorded with --threads, which is not read here: record without" "$KVMPROFS" --input "$work/threads" "$in"
 refuse "a source of live guests" 2 "dir:, kallsyms: or vmlinux:" "$KVMPROFS" --input "$work/one.data" -s '*=memory' "$in"
 
 # ---- perf's own recordings --------------------------------------------------------------------------------------

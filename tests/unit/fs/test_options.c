@@ -73,6 +73,7 @@ static void test_defaults(void **state)
 	assert_false(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_AUTO);
 	assert_int_equal(o.exits, EXITS_BY_AUTO);
+	assert_null(o.live_only);
 	assert_null(o.event);
 	assert_int_equal(o.rule_count, 0);
 	assert_int_equal(o.pid_count, 0);
@@ -91,6 +92,7 @@ static void test_all_of_them(void **state)
 	assert_int_equal(o.freq, 99);
 	assert_true(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_QMP);
+	assert_string_equal(o.live_only, "--sampler");
 	assert_int_equal(o.rule_count, 2);
 	assert_string_equal(o.rules[0].pattern, "web*");
 	assert_string_equal(o.rules[0].uri, "dir:/x");
@@ -157,6 +159,8 @@ static void test_wrong_usage(void **state)
 	assert_wrong("-o symbols_mode=x /mnt", "symbols_mode=x");
 	assert_wrong("-o gid=no-such-group /mnt", "no-such-group");
 	assert_wrong("-e  /mnt", "no mount point");
+	assert_wrong("--event= /mnt", "'' is no event");
+	assert_wrong("--input= /mnt", "'' is no recording");
 }
 
 static void test_an_event_is_one_word(void **state)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#define MOST (64u << 20)
+#define MOST (128u << 20)
 
 void perfmaker_init(struct perfmaker *m, bool pipe, bool swapped)
 {

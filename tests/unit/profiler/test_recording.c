@@ -503,6 +503,35 @@ static void test_only_some_guests(void **state)
 	perfmaker_deinit(&m);
 }
 
+static enum perfdata_end end_of_zeros(unsigned megabytes)
+{
+	static const char zeros[62500];
+	struct perfmaker m;
+	struct recording *r;
+	enum perfdata_end end;
+
+	perfmaker_init(&m, false, false);
+	fill(&m);
+	for (unsigned i = 0; i < 16 * megabytes; i++)
+		perfmaker_record(&m, 9999, 0, zeros, sizeof(zeros));
+	perfmaker_compress(&m, false, 40);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	assert_int_equal(r->samples, 6 * SAMPLES);
+	end = r->facts.end;
+	recording_free(r);
+	perfmaker_deinit(&m);
+	return end;
+}
+
+/* A file of a few kilobytes that takes hours would be no recording. */
+static void test_bomb(void **state)
+{
+	(void)state;
+	assert_int_equal(end_of_zeros(60), PERFDATA_WHOLE);
+	assert_int_equal(end_of_zeros(80), PERFDATA_DAMAGED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -512,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_bomb),
 		cmocka_unit_test(test_bytes_behind_records),
 		cmocka_unit_test(test_bytes_behind_wrap),
 		cmocka_unit_test(test_few_fields),
