@@ -72,6 +72,7 @@ check "hot_loop's share is the profile's" near "$(share "$work/one.data" hot_loo
 check "perf report reads it" perf report --stdio -i "$work/one.data" >/dev/null 2>&1
 check "perf script has the guest's pid" test "$(recorded "$work/one.data" "^ *$hot ")" = "$(recorded "$work/one.data")"
 check "perf evlist reads it" test "$(perf evlist -i "$work/one.data" 2>/dev/null | wc -l)" = 1
+check "perf inject passes it on" test "$(perf inject <"$work/one.data" 2>/dev/null | recorded -)" = "$(recorded "$work/one.data")"
 check "the build-id is the guest's" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms.$hot\]" \
 	<(perf kvm --guestmount="$mnt" buildid-list -i "$work/one.data")
 
