@@ -441,6 +441,8 @@ static int read_config(struct options *o, const char *path, bool must_exist, str
 	int r;
 
 	buf_init(&b, OPTIONS_CONFIG_MAX);
+	if (strcmp(path, "/dev/null") == 0) /* no file at all, as for other programs */
+		return 0;
 	r = io_read_file(AT_FDCWD, path, &b);
 	if (r == -ENOENT && !must_exist)
 		return 0;

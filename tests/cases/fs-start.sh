@@ -66,6 +66,9 @@ printf 'freq 53\nsampler=qmp\n' >"$work/good.conf"
 "$KVMPROFS" --config "$work/good.conf" "$mnt"
 check "the file counts" grep -q '^sampler qmp$' "$mnt/status"
 fusermount3 -u "$mnt"
+"$KVMPROFS" --config /dev/null --sampler qmp -p $$ "$mnt" 2>/dev/null
+check "/dev/null is no file, and none is needed" grep -q '^version' "$mnt/status"
+fusermount3 -u "$mnt"
 
 # -- mount points
 refuse "one that does not exist" 1 "$work/none does not exist" "${run[@]}" "$work/none"
