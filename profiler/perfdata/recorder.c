@@ -85,6 +85,11 @@ struct recorder *recorder_create(const struct recording_config *config, uint64_t
 
 	if (!to)
 		return NULL;
+	to->counter = counter_create();
+	if (!to->counter) {
+		free(to);
+		return NULL;
+	}
 	to->config = config;
 	to->preferred = SIZE_MAX;
 	to->size = size;
@@ -102,6 +107,7 @@ void recorder_destroy(struct recorder *to)
 		return;
 	free(to->tasks.slots);
 	free(to->names.slots);
+	counter_destroy(to->counter);
 	free(to);
 }
 

@@ -2,6 +2,7 @@
 #ifndef KVMPROFS_PERFDATA_RECORDER_H
 #define KVMPROFS_PERFDATA_RECORDER_H
 
+#include "profiler/perfdata/counter.h"
 #include "profiler/perfdata/recording.h"
 
 /* A process of the host (tid 0), or a thread that guest samples hit. */
@@ -28,21 +29,12 @@ struct recorder_table {
 	uint64_t seed;
 };
 
-/* A sample that waits for its place in the table to come out of memory. */
-struct recorder_sample {
-	struct recording_guest *guest; /* NULL: none */
-	uint64_t ip, weight;
-	unsigned vcpu;
-};
-#define RECORDER_AHEAD 16
-
 struct recorder {
 	const struct recording_config *config;
-	uint64_t size;					/* of the recording; 0: not known */
-	struct recorder_table tasks;			/* of struct recorder_task */
-	struct recorder_table names;			/* of struct recorder_name */
-	struct recorder_sample waiting[RECORDER_AHEAD]; /* a circle */
-	unsigned next;
+	uint64_t size;		     /* of the recording; 0: not known */
+	struct recorder_table tasks; /* of struct recorder_task */
+	struct recorder_table names; /* of struct recorder_name */
+	struct counter *counter;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
 	struct errmsg *why;
 };

@@ -37,36 +37,14 @@ static void count_user(struct recording_guest *g, struct recording_vcpu *v, cons
 	}
 }
 
-/* Takes its place, and counts the one that has waited there. */
-static void count_later(struct recorder *to, const struct recorder_sample *s)
-{
-	struct recorder_sample *place = &to->waiting[to->next++ % RECORDER_AHEAD];
-	struct recording_guest *g = place->guest;
-
-	if (g && !counts_add_weighted(&g->table, place->ip, place->vcpu, 1, place->weight))
-		g->table_full++;
-	*place = *s;
-}
-
-/* Addresses are all over the table, and each look at one would wait for memory. */
 static void count_kernel(struct recorder *to, struct recording_guest *g, struct recording_vcpu *v,
 			 unsigned vcpu, const struct facts *f)
 {
-	const struct recorder_sample s = {g, f->ip, f->weight, vcpu};
+	const struct counter_sample s = {g, f->ip, f->weight, vcpu};
 
-	g->kernel++;
 	if (v)
 		v->kernel++;
-	counts_prefetch(&g->table, f->ip, vcpu);
-	count_later(to, &s);
-}
-
-static void count_waiting(struct recorder *to)
-{
-	static const struct recorder_sample none;
-
-	for (unsigned i = 0; i < RECORDER_AHEAD; i++)
-		count_later(to, &none);
+	counter_add(to->counter, &s);
 }
 
 static void guest_sample(struct recording *r, const struct facts *f)
@@ -319,7 +297,7 @@ static int collect(struct recording *r, const struct perfdata_bytes *bytes, stru
 
 	r->recorder->why = why;
 	err = perfdata_read(bytes, &handler, &r->facts, why);
-	count_waiting(r->recorder);
+	counter_finish(r->recorder->counter);
 	if (err == 0)
 		err = check_event(r, why);
 	if (err < 0)

@@ -503,6 +503,34 @@ static void test_only_some_guests(void **state)
 	perfmaker_deinit(&m);
 }
 
+/* So many that they are counted while more are read. */
+static void test_many_samples(void **state)
+{
+	enum { MANY = 100000, ADDRESSES = 1000 };
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	perfmaker_init(&m, false, false);
+	fill(&m);
+	for (unsigned i = 0; i < MANY; i++)
+		sample(&m, GK, KERNEL + 0x10000 + i % ADDRESSES, 300 + i % 2, 300 + i % 2, 3);
+	perfmaker_end(&m, true);
+	r = read_out(&m, m.out.len, 0, NULL);
+	for (int pid = 300; pid < 302; pid++) {
+		const struct recording_guest *g = recording_find(r, pid);
+
+		assert_int_equal(g->kernel, MANY / 2);
+		assert_int_equal(g->table.used, ADDRESSES / 2);
+		for (size_t i = 0; i < g->table.slot_count; i++) {
+			if (g->table.slots[i].count)
+				assert_int_equal(g->table.slots[i].count, MANY / ADDRESSES);
+		}
+	}
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
 static enum perfdata_end end_of_zeros(unsigned megabytes)
 {
 	static const char zeros[62500];
@@ -542,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_bomb),
+		cmocka_unit_test(test_many_samples),
 		cmocka_unit_test(test_bytes_behind_records),
 		cmocka_unit_test(test_bytes_behind_wrap),
 		cmocka_unit_test(test_few_fields),
