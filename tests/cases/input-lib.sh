@@ -18,17 +18,25 @@ has_state() { grep -q "^recording_state $1" "$in/status"; }
 
 of=''      # a pid: rows of that guest alone
 but='^$' # a pattern: without such rows
+names='' # a kallsyms: the names of one address count as the same, since perf chooses others of them (symsrc/symtab.h)
 # perf_rows FILE OPTIONS...: of perf kvm
 perf_rows() {
 	perf kvm "${@:2}" -i "$1" report --stdio --sort sym -n ${of:+--pid "$of"} 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort
 }
 our_rows() { cat "$in"/${of:-[0-9]*}/profile 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort; }
+# by_address: rows whose symbols are replaced by one for all of the same address
+by_address() {
+	[ -n "$names" ] || { cat; return; }
+	awk 'function root(name) { while (name in same) name = same[name]; return name }
+		NR == FNR { if ($1 == at) { a = root($3); b = root(last); if (a != b) same[a] = b } at = $1; last = $3; next }
+		{ print $1, $2, root($3) }' "$names" - | sort
+}
 # same_rows NAME FILE OPTIONS: what is at $in, and what perf with these options says of the file
 same_rows() {
 	local name=$1
 	shift
-	perf_rows "$@" | grep -v "$but" >"$work/perf.rows"
-	our_rows | grep -v "$but" >"$work/our.rows"
+	perf_rows "$@" | grep -v "$but" | by_address >"$work/perf.rows"
+	our_rows | grep -v "$but" | by_address >"$work/our.rows"
 	diff "$work/perf.rows" "$work/our.rows" >"$work/rows.diff"
 	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
 	echo "# $name: $(awk '{ n += $2 } END { print NR, "rows,", n + 0, "samples" }' "$work/perf.rows")"

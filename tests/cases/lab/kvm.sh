@@ -5,6 +5,8 @@
 # two should have is read over ssh.
 # shellcheck source=tests/cases/memory-lib.sh
 . "$(dirname "$(readlink -f "$0")")/../memory-lib.sh"
+# shellcheck source=tests/cases/input-lib.sh
+. "$(dirname "$(readlink -f "$0")")/../input-lib.sh"
 [ -n "${IN_L1-}" ] || give_up "lab" "this is for tests/lab/run"
 export HOME=$work # perf writes into ~/.debug
 WINDOW=15         # seconds of the comparison with perf
@@ -265,40 +267,129 @@ echo resume >"$c/control"
 part "perf kvm --guestmount"
 # --no-buildid-mmap where perf has it: newer ones stamp the host's build-id on the guest's kernel otherwise
 mmap_option=$(perf record -h 2>&1 | grep -q -- --buildid-mmap && echo --no-buildid-mmap)
+# perf names what a module did only once it has seen a sample of the kernel's own, so `crypto` begins with system calls.
+guest ask crypto 'wl syscall' >/dev/null || give_up "guest crypto does system calls"
+# perf_kvm NAME OPTIONS... -- RECORD OPTIONS...: a recording
+perf_kvm() {
+	local name=$1 options=()
+	shift
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
+	# shellcheck disable=SC2086
+	perf kvm "${options[@]}" record $mmap_option -e cpu-clock -F $FREQUENCY -o "$work/$name.data" "$@" >>"$work/kvm.log" 2>&1
+}
+perf_kvm host --host --guest --guestmount="$mnt" -- -a sleep 3 || not_ok "perf kvm --host record" "$(tail -n 1 "$work/kvm.log")"
 # Our own recording of the same seconds.
-cat "$mnt/record" >"$work/record.data" &
-recorder=$!
-# shellcheck disable=SC2086
-perf kvm --guest --guestmount="$mnt" record $mmap_option -e cpu-clock -F $FREQUENCY -a -o "$work/kvm.data" -- sleep 4 \
-	>"$work/kvm.log" 2>&1 || not_ok "perf kvm record" "$(tail -n 1 "$work/kvm.log")"
-kill $recorder
-wait $recorder 2>/dev/null
+cat >"$work/then" <<-END
+	cat "$mnt/record" >"$work/record.data" &
+	sleep 1
+	"$LAB/guest" ask crypto 'wl crypto' >/dev/null
+	sleep 3
+	kill \$!
+	wait
+END
+perf_kvm kvm --guest --guestmount="$mnt" -- -a bash "$work/then" || not_ok "perf kvm record" "$(tail -n 1 "$work/kvm.log")"
 perf kvm --guest --guestmount="$mnt" -i "$work/kvm.data" report --stdio --percent-limit 1 >"$work/report" 2>>"$work/kvm.log" ||
 	not_ok "perf kvm report" "$(tail -n 1 "$work/kvm.log")"
 grep -v '^#\|^$' "$work/report" | head -n 6 | sed 's/^/# /'
 check "perf kvm --guestmount names the syscall guest's function" grep -q " $HOT_SYSCALL\$" "$work/report"
-# When a guest's first sample lies in a module, perf forgets that module's first symbol by address (util/symbol.c,
-# maps__split_kallsyms: `loaded` is looked at where the module begins only). Here that is $HOT_CRYPTO itself, so its
-# neighbour will do.
-check "perf kvm --guestmount names the crypto guest's functions" grep -qE "\[rmd160\] .* ($HOT_CRYPTO|rmd160_update)\$" "$work/report"
+check "perf kvm --guestmount names the crypto guest's function" grep -q "\[rmd160\] .* $HOT_CRYPTO\$" "$work/report"
 
 part "record"
-# rows FILE: `SHARE SYMBOL` of the guests' samples, in per cent of these: perf's recording has the host's, too
+# rows FILE: `SHARE SYMBOL TYPE` of the guests' samples, in per cent of these: perf's recording has the host's, too
 rows() {
 	perf kvm --guestmount="$mnt" -i "$1" report --stdio --sort sym 2>>"$work/kvm.log" |
-		awk '$1 ~ /%$/ && $2 ~ /g|u/ { sum += $1; p[NR] = $1 + 0; s[NR] = $3 } END { for (i in s) print 100 * p[i] / sum, s[i] }'
+		awk '$1 ~ /%$/ && $2 ~ /g|u/ { sum += $1; p[NR] = $1 + 0; s[NR] = $3; t[NR] = $2 } END { for (i in s) print 100 * p[i] / sum, s[i], t[i] }'
 }
-share_in() { awk -v s="$2" '$2 == s { p = $1 } END { print p + 0 }' "$work/$1.rows"; }
+share_in() { awk -v s="$2" '$2 == s { p += $1 } END { print p + 0 }' "$work/$1.rows"; }
 rows "$work/record.data" >"$work/record.rows"
 rows "$work/kvm.data" >"$work/kvm.rows"
 perf kvm --guestmount="$mnt" -i "$work/record.data" report --stdio --sort comm,sym --percent-limit 1 2>&1 | grep -v '^#\|^$' | sed 's/^/# /'
 check "record: perf names both guests' functions" test "$(share_in record $HOT_SYSCALL | cut -d. -f1)" -ge 1 -a \
-	"$(share_in record $HOT_CRYPTO | cut -d. -f1)" -ge 10
-# Four seconds of each, by different timers.
+	"$(share_in record $HOT_CRYPTO | cut -d. -f1)" -ge 1
+# Some seconds of each, by different timers.
 check "record: what perf kvm records has the same share" awk -v a="$(share_in record $HOT_SYSCALL)" -v b="$(share_in kvm $HOT_SYSCALL)" \
 	'BEGIN { print "# " a "%, perf kvm record: " b "%"; d = a > b ? a - b : b - a; exit d > 10 }'
-check "record: next to nothing is without a name" awk '$2 ~ /^0x0*ffffffff/ { n += $1 } END { print "# " n + 0 "% are numbers"; exit n > 5 }' \
+check "record: next to nothing is without a name" awk '$3 == "[g]" && $2 ~ /^0x0*ffffffff/ { n += $1 } END { print "# " n + 0 "% are numbers"; exit n > 5 }' \
 	"$work/record.rows"
+
+# ---- recordings, mounted -------------------------------------------------------------------------------
+part "--input beside perf kvm report"
+copies=$work/copies # of what dir: and --guestmount read
+for n in syscall crypto mute; do
+	mkdir -p "$copies/$(pid_of $n)"
+	cp -r "$mnt/by-name/$n/"{proc,sys} "$copies/$(pid_of $n)/" || not_ok "guest $n: its files can be copied"
+done
+alone=(--guestkallsyms="$copies/$(pid_of crypto)/proc/kallsyms" --guestmodules="$copies/$(pid_of crypto)/proc/modules")
+perf_kvm alone --guest "${alone[@]}" -- -p "$(pid_of crypto)" sleep 2 || not_ok "perf kvm --guestkallsyms record" "$(tail -n 1 "$work/kvm.log")"
+# One that is killed: perf writes at all only when half of a buffer is full.
+# shellcheck disable=SC2086
+perf kvm --guest "${alone[@]}" record $mmap_option -e cpu-clock -F $FREQUENCY -m 2 -o "$work/killed.data" -p "$(pid_of crypto)" \
+	>>"$work/kvm.log" 2>&1 &
+recorder=$!
+is_large() { [ "$(stat -c %s "$work/killed.data" 2>/dev/null || echo 0)" -gt 80000 ]; }
+within "perf kvm record goes on" 60 is_large
+kill -KILL $recorder
+wait $recorder 2>/dev/null
+hold syscall crypto
+
+# mounted FILE: with the symbols of all guests
+mounted() {
+	local n rules=()
+	for n in syscall crypto mute; do rules+=(-s "$(pid_of $n)=dir:$copies/$(pid_of $n)"); done
+	serve "$1" "${rules[@]}"
+}
+# begins_in_module PID: perf gives no names to what a module of that guest did before the first sample of its kernel
+begins_in_module() {
+	sed -n "s/^[-0-9]* \([0-9]*\) .*PERF_RECORD_SAMPLE(IP, 0x4): $1\/[0-9]*: 0x\(ffffffff[0-9a-f]*\) .*/\1 \2/p" "$work/dump" |
+		sort -n | head -n 1 | grep -q ' ffffffff[c-f]'
+}
+# same_guest NAME GUEST FILE OPTIONS...: its rows
+same_guest() {
+	local name=$1 n=$2 of
+	of=$(pid_of "$n")
+	local names=$copies/$of/proc/kallsyms
+	shift 2
+	within "$name: guest $n has names" 60 has_symbols "$in/$of"
+	same_rows "$name: guest $n" "$@"
+}
+# has_row NAME GUEST SYMBOL
+has_row() { check "$1: $3 is among the rows of guest $2" grep -q "\[g\] $3 " "$in/$(pid_of "$2")/profile"; }
+# same_guests NAME FILE OPTIONS...: both guests, and the third one if it did something. perf makes one row of one address that
+# has no name in several guests.
+same_guests() {
+	local n
+	perf script -D -i "$2" 2>/dev/null | grep PERF_RECORD_SAMPLE >"$work/dump"
+	check "$1 is mounted" mounted "$2"
+	for n in syscall crypto mute; do
+		if begins_in_module "$(pid_of $n)"; then
+			echo "skip lab, $1: guest $n begins in a module, to which perf gives no names"
+		elif [ $n != mute ] || [ -e "$in/$(pid_of mute)" ]; then
+			but=' 0x' same_guest "$1" $n "${@:2}"
+			[ $n = mute ] || has_row "$1" $n $HOT_SYSCALL
+		fi
+	done
+	sed -n '/^recording_/s/^/# /p' "$in/status"
+	unserve
+}
+same_guests "two guests" "$work/kvm.data" --guestmount="$copies"
+same_guests "host and guests" "$work/host.data" --guestmount="$copies"
+# same_one NAME FILE: the guest whose names perf has by --guestkallsyms
+same_one() {
+	check "$1 is mounted" mounted "$2"
+	check "$1: it is alone" test "$(echo "$in"/[0-9]*)" = "$in/$(pid_of crypto)"
+	same_guest "$1" crypto "$2" "${alone[@]}"
+	has_row "$1" crypto $HOT_CRYPTO
+	sed -n '/^recording_/s/^/# /p' "$in/status"
+	unserve
+}
+same_one "one guest" "$work/alone.data"
+check "one that was killed is mounted" mounted "$work/killed.data"
+check "killed: status says so" has_state '\(unfinished\|cut off\)'
+complete "$work/killed.data" "$(sed -n 's/^recording_bytes //p' "$in/status")"
+unserve
+same_one "killed" "$work/killed.data"
+go_on syscall crypto
 
 # ---- events and counters -------------------------------------------------------------------------------
 part "trace and stats"
