@@ -138,7 +138,7 @@ static void move_all(const struct counts *from, struct counts *to, const uint16_
 			continue;
 		at = find(to, e->ip, renumbered(numbers, e->vcpu));
 		*at = (struct counts_entry){e->ip, e->count, renumbered(numbers, e->vcpu) & 0xffff};
-		if (from->weights)
+		if (from->weights && to->weights)
 			to->weights[at - to->slots] = from->weights[i];
 	}
 }

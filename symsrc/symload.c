@@ -233,7 +233,8 @@ int symload_stop(struct symload *sl)
 		pthread_join(sl->scheduler, NULL);
 	sl->scheduler_started = false;
 	if (!wait_ended(sl)) {
-		log_warn("symbols: a fetch does not end (a read of a dead filesystem?): left behind");
+		log_warn("symbols: a fetch does not end (a read of a dead filesystem?): left "
+			 "behind");
 		return -EBUSY;
 	}
 	for (unsigned i = 0; i < sl->fetcher_count; i++) {

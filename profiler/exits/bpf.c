@@ -134,7 +134,10 @@ static void load_only_what_is_used(const struct exits_bpf *b, const struct exits
 {
 	struct bpf_program *p;
 
-	bpf_object__for_each_program(p, b->object) bpf_program__set_autoload(p, false);
+	bpf_object__for_each_program(p, b->object)
+	{
+		bpf_program__set_autoload(p, false);
+	}
 	for (size_t i = 0; i < plan->hook_count; i++) {
 		p = bpf_object__find_program_by_name(b->object, plan->hooks[i].program);
 		if (!p)
