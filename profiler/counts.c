@@ -129,11 +129,11 @@ static unsigned renumbered(const uint16_t *numbers, unsigned vcpu)
 static void move_all(const struct counts *from, struct counts *to, const uint16_t *numbers)
 {
 	for (size_t i = 0; i < from->slot_count; i++) {
-		const struct counts_entry *e = &from->slots[i], *next = e + AHEAD;
+		const struct counts_entry *e = &from->slots[i];
 		struct counts_entry *at;
 
-		if (i + AHEAD < from->slot_count && next->count)
-			counts_prefetch(to, next->ip, renumbered(numbers, next->vcpu));
+		if (i + AHEAD < from->slot_count && e[AHEAD].count)
+			counts_prefetch(to, e[AHEAD].ip, renumbered(numbers, e[AHEAD].vcpu));
 		if (!e->count)
 			continue;
 		at = find(to, e->ip, renumbered(numbers, e->vcpu));

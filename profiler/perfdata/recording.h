@@ -100,7 +100,7 @@ struct recording_config {
 };
 
 /* Reads all of it, which takes as long as it takes. 0, or negative errno and why (with the path).
- */
+ * Before any fork, too: a thread that helps has ended when this returns, whatever came of it. */
 int recording_read(const struct recording_config *config, struct recording **ret,
 		   struct errmsg *why);
 /* The same out of bytes that are told; for tests. size: 0, not known. */
