@@ -320,8 +320,8 @@ static int look_in_layout(struct ram *ram, unsigned layout, struct kernel_mark *
 }
 
 /* The layouts are others, or in another order, once the VMM has told where RAM lies, or memory was
- * plugged in: that is no reboot. A layout that shows the very same kernel, with its clock ahead, is
- * right. */
+ * plugged in: that is no reboot. A layout that shows the very same kernel is right; its clock may
+ * be behind where a snapshot of this boot was loaded that had other memory. */
 static int look_in_others(struct ram *ram, struct kernel_mark *mark)
 {
 	for (unsigned i = 0; i < KERNEL_LAYOUTS_MAX; i++) {
@@ -330,7 +330,7 @@ static int look_in_others(struct ram *ram, struct kernel_mark *mark)
 
 		if (r < 0 && !ramscan_may_go_on(r))
 			return r;
-		if (r != KERNEL_SAME)
+		if (r != KERNEL_SAME && r != KERNEL_CHANGED)
 			continue;
 		*mark = m;
 		mark->layout = i;

@@ -232,6 +232,34 @@ static void test_a_snapshot_of_the_same_boot(void **state)
 	assert_int_equal(look(x), KERNEL_REBOOTED);
 }
 
+/* Memory lies otherwise now: as the second layout has it. */
+static int use_layout(void *ctx, unsigned index)
+{
+	struct fakeram *f = ctx;
+
+	f->bad_from = IMAGE_PA;
+	f->bad_to = IMAGE_PA + IMAGE_SIZE;
+	f->bad_error = index == 1 ? 0 : -ENXIO;
+	return index < 2 ? 0 : -ENOENT;
+}
+
+/* It was saved when less memory was plugged in. */
+static void test_a_snapshot_with_another_layout(void **state)
+{
+	struct fixture *x = *state;
+	struct ram_ops ops = *x->f.ram.ops;
+
+	put(x, PTR_KEY, "sixteen bytes  1", 16);
+	put_u64(x, JIFFIES, FIRST + 5000);
+	assert_int_equal(look(x), KERNEL_SAME);
+	ops.use_layout = use_layout;
+	ram_init(&x->f.ram, &ops, &x->f, NULL);
+	put_u64(x, JIFFIES, FIRST + 2000);
+	assert_int_equal(look(x), KERNEL_CHANGED);
+	assert_int_equal(x->k.mark.layout, 1);
+	assert_int_equal(look(x), KERNEL_SAME);
+}
+
 static void test_another_key(void **state)
 {
 	struct fixture *x = *state;
@@ -411,6 +439,7 @@ int main(void)
 		TEST(test_a_boot_id_that_is_gone),
 		TEST(test_another_key),
 		TEST(test_a_snapshot_of_the_same_boot),
+		TEST(test_a_snapshot_with_another_layout),
 		TEST(test_modules_that_come),
 		TEST(test_a_successor_with_a_trampoline_of_its_own),
 		TEST(test_memory_that_cannot_be_read),
