@@ -67,6 +67,7 @@ struct load {
 	unsigned attempts;	      /* to fetch, of this epoch */
 	unsigned looks;		      /* likewise */
 	unsigned failures;	      /* in a row */
+	unsigned moves;		      /* times that it came to be reached in another way */
 	uint64_t next_ns;	      /* when to try again; NEVER */
 	uint64_t thorough_ns;	      /* before that only quick attempts */
 	uint64_t paid_ns;	      /* when all CPU time that it took will have been rested for */
@@ -106,6 +107,7 @@ struct job {
 	const struct retired *retired; /* until now */
 	const struct retired *news;    /* result 0 and something has gone: to be told */
 	unsigned failures;	       /* in a row, before this */
+	unsigned moves;		       /* of the load, before this */
 	struct fetch_request req;
 	uint64_t sampled[SYMLOAD_SAMPLED_MAX];
 	int result;

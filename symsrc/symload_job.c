@@ -70,6 +70,7 @@ static void with_lock__take(struct symload *sl, struct load *l, struct fetcher *
 			    .epoch = l->epoch,
 			    .began_ns = clock_now_ns(),
 			    .failures = l->failures,
+			    .moves = l->moves,
 			    .whole = l->whole || !have};
 	job->had = symbols_get(have);
 	job->retired = retired_get(l->retired);
@@ -121,11 +122,17 @@ static bool is_other_boot(const struct job *job, const char *boot_id)
 	return job->boot_id[0] && boot_id[0] && strcmp(job->boot_id, boot_id) != 0;
 }
 
+/* The guest is reached as it was when the job began: by the same URI, the same ports. */
+static bool with_lock__has_stayed(const struct job *job)
+{
+	return !job->load->gone && job->load->moves == job->moves;
+}
+
 /* A new epoch cancels what is under way; but not the job that has begun it. */
 static void go_on(struct symload *sl, const struct job *job)
 {
 	mutex_lock(&sl->lock);
-	if (!sl->stopping && !job->load->gone && job->load->epoch == job->epoch)
+	if (!sl->stopping && with_lock__has_stayed(job) && job->load->epoch == job->epoch)
 		io_wake_clear(job->req.limits.cancel_fd);
 	mutex_unlock(&sl->lock);
 }
@@ -297,7 +304,8 @@ static void with_lock__worked(const struct symload *sl, struct load *l, struct j
 			load_drop_sampled(l);
 		snprintf(l->used, sizeof(l->used), "%s", job->symbols->used);
 		l->fetched_ns = job->symbols->fetched_ns;
-		if (job->new_epoch) { /* it asked for what is here already */
+		/* The new epoch asked for what is here already. */
+		if (job->new_epoch && with_lock__has_stayed(job)) {
 			l->next_ns = NEVER;
 			l->whole = false;
 		}

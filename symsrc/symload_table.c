@@ -148,6 +148,7 @@ static void with_lock__update(struct symload *sl, struct load *l, const struct g
 	bool other = l->guest != e->guest;
 
 	if (other && with_lock__take_guest(sl, l, e->guest)) {
+		l->moves++;
 		with_lock__cancel(l);
 		with_lock__schedule(l, clock_now_ns(), true);
 	}

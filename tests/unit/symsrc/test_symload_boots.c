@@ -175,31 +175,40 @@ static void assert_settles(uint32_t epoch, unsigned boot)
 	guest_set_put(set);
 }
 
+/* Discovery knows it by this name now. */
+static void publish(const char *name)
+{
+	struct guest *g = guest_create();
+	const struct guest *list[] = {g};
+
+	g->serial = SERIAL;
+	g->pid = 1000;
+	snprintf(g->name, sizeof(g->name), "%s", name);
+	assert_int_equal(guests_publish(gs, list, 1), 0);
+	guest_put(g);
+}
+
 /* ---- fixture ------------------------------------------------------------------------------- */
 
 static int set_up(void **state)
 {
-	const struct source_rule rule = {(char *)"*", (char *)"ssh://guest"};
-	const struct symload_config config = {.rules = &rule,
-					      .rule_count = 1,
+	const struct source_rule rules[] = {{(char *)"moved", (char *)"ssh://elsewhere"},
+					    {(char *)"*", (char *)"ssh://guest"}};
+	const struct symload_config config = {.rules = rules,
+					      .rule_count = 2,
 					      .fetchers = 1,
 					      .check_ms = 1,
 					      .look_ms = 1,
 					      .cpu_is_free = true};
-	struct guest *g = guest_create();
-	const struct guest *list[] = {g};
 
 	(void)state;
 	log_set_level(LOG_LEVEL_ERROR);
 	used = "ssh://guest";
 	script.over = false;
 	gs = guests_create();
-	g->serial = SERIAL;
-	g->pid = 1000;
 	assert_int_equal(symload_create(&config, gs, &sl), 0);
 	assert_int_equal(symload_start(sl, NULL), 0);
-	assert_int_equal(guests_publish(gs, list, 1), 0);
-	guest_put(g);
+	publish("guest");
 	return 0;
 }
 
@@ -357,6 +366,21 @@ static void test_memory_of_a_boot_that_is_over(void **state)
 	assert_boot(1, 1);
 }
 
+/* The job that begins an epoch has not asked where the guest is now. */
+static void test_a_guest_that_moves_as_an_epoch_begins(void **state)
+{
+	(void)state;
+	serve(CALL_FETCH, 1);
+	refresh_now(1);
+	asked(CALL_FETCH);
+	publish("moved");
+	answer(2);
+	assert_string_equal(asked(CALL_FETCH)->uri, "ssh://elsewhere");
+	answer(2);
+	assert_settles(2, 2);
+	assert_boot(1, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +395,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_boot_after_boot, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory_of_a_boot_that_is_over, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_a_guest_that_moves_as_an_epoch_begins, set_up,
 						tear_down),
 	};
 
