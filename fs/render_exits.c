@@ -56,6 +56,37 @@ static void header_who(const struct guest *g, const struct exits *e, const struc
 	buf_append_char(out, '\n');
 }
 
+static void header_count(const struct exits *e, struct buf *out)
+{
+	if (e->entered || e->exits)
+		buf_printf(out, "# exits: %" PRIu64 "\n", e->exits);
+	else
+		buf_append_str(out, "# exits: -\n");
+	buf_printf(out, "# lost: %" PRIu64 "\n", e->lost.rows);
+}
+
+/* Without kvm_entry nobody knows where a vCPU is, but that the scheduler has it asleep or waiting;
+ * before its first event, not even that. A zero would look as if it had been measured. */
+static bool is_time_known(const struct exits *e, enum exits_time time)
+{
+	return e->entered || (e->threads && time >= EXITS_HALTED);
+}
+
+static void header_time(const struct exits *e, size_t i, uint64_t all, struct buf *out)
+{
+	uint64_t ns = e->times[times[i].time];
+
+	buf_printf(out, "# %s: ", times[i].heading);
+	if (!is_time_known(e, times[i].time)) {
+		buf_append_str(out, "-\n");
+		return;
+	}
+	render_percent(out, 0, ns, all);
+	buf_append_str(out, "% (");
+	render_seconds(out, ns);
+	buf_append_str(out, ")\n");
+}
+
 static void header_times(const struct exits *e, struct buf *out)
 {
 	uint64_t all = 0;
@@ -64,15 +95,8 @@ static void header_times(const struct exits *e, struct buf *out)
 		all += e->times[i];
 	buf_printf(out, "# vcpus seen: %u\n", e->threads);
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
-		uint64_t ns = e->times[times[i].time];
-
-		if (ns == 0 && times[i].time == EXITS_UNKNOWN)
-			continue;
-		buf_printf(out, "# %s: ", times[i].heading);
-		render_percent(out, 0, ns, all);
-		buf_append_str(out, "% (");
-		render_seconds(out, ns);
-		buf_append_str(out, ")\n");
+		if (e->times[times[i].time] || times[i].time != EXITS_UNKNOWN)
+			header_time(e, i, all, out);
 	}
 }
 
@@ -91,12 +115,16 @@ static void header_lost(const struct exits *e, struct buf *out)
 
 static void header_missing(const struct exits *e, struct buf *out)
 {
-	if (e->threads && !e->entered)
+	if (e->entered)
+		return;
+	if (e->threads == 0)
+		buf_append_str(out, "# missing: no vCPU has had an event of KVM yet: no times\n");
+	else
 		buf_append_str(
 			out,
 			"# missing: kvm_exit and kvm_entry have not fired for this guest (on a PVM "
 			"host they never do): no reasons, no handling times, no split of "
-			"the time in guest, kernel and VMM\n");
+			"the time in guest, kernel and VMM; halted is asleep anywhere\n");
 }
 
 /* No event of an interrupt says for which guest it is: what is known is who runs. */
@@ -183,7 +211,7 @@ int render_exits(const struct guest *guest, const struct exits *e, const struct 
 	if (e->note[0])
 		return no_exits(e, out);
 	header_who(guest, e, when, out);
-	buf_printf(out, "# exits: %" PRIu64 "\n# lost: %" PRIu64 "\n", e->exits, e->lost.rows);
+	header_count(e, out);
 	header_times(e, out);
 	header_lost(e, out);
 	header_missing(e, out);

@@ -33,6 +33,9 @@ if ! wait_for $patience engine_runs && grep -q '^exits_engine none' "$mnt/status
 	exit
 fi
 
+# Before it runs.
+nothing_yet() { [ "$(grep -cE '^# (missing: no vCPU has had an event.*|exits: -|in the guest: -|halted: -)$' "$g/exits")" = 4 ]; }
+check "a guest that has not begun has no times, and exits says so" nothing_yet
 grep -q '^exits_engine bpf$' "$mnt/status" || skip "BPF" "$(grep '^exits_engine' "$mnt/status")"
 
 # What a guest on this machine does beside ours is what the rings may lose: so no row may be missing without being told.
@@ -104,6 +107,7 @@ check "both end" end_rings "$bpf"
 if [ "$(stat_of "$work/stat" kvm_exit)" = 0 ]; then
 	# Such hosts have their own ways with memory and the CPU.
 	check "without kvm_exit, what is missing is said" grep -q '^# missing: kvm_exit' "$g/exits"
+	check "and nothing looks as if it had been measured" test "$(grep -cE '^# (exits|in the guest|in the VMM): -$' "$g/exits")" = 3
 fi
 if have "exits.json" python3; then
 	check "exits.json is JSON and says the same" python3 - "$g/exits.json" "$WRITES" <<-'END'

@@ -117,8 +117,17 @@ static void test_what_is_missing_is_said(void **state)
 	(void)state;
 	buf_init(&b, 100000);
 	e.entered = false;
+	e.exits = 0;
 	render_exits(&web, &e, &made_when, &b);
 	has(&b, "# missing: kvm_exit and kvm_entry");
+	has(&b, "# exits: -\n");
+	has(&b, "# in the guest: -\n# handling in the kernel: -\n# in the VMM: -\n"
+		"# halted: 75.00% (15.000 s)\n# waiting for a CPU: 0.00% (0.000 s)\n");
+	buf_clear(&b);
+	e.threads = 0;
+	render_exits(&web, &e, &made_when, &b);
+	has(&b, "# missing: no vCPU has had an event");
+	has(&b, "# halted: -\n# waiting for a CPU: -\n");
 	buf_clear(&b);
 	e = (struct exits){.note = "no VM exits: the guest runs under TCG, not KVM"};
 	render_exits(&web, &e, &made_when, &b);
