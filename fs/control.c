@@ -85,8 +85,6 @@ int control_parse(const char *bytes, size_t n, struct control_list *ret, struct 
 		bytes += len;
 		n -= len;
 	}
-	if (l.count == 0)
-		return errmsg_set(why, -EINVAL, "a write without a command");
 	*ret = l;
 	return 0;
 }

@@ -31,8 +31,8 @@ struct control_list {
 };
 
 /* One command a line; blanks around it, empty lines and a missing last newline do not matter.
- * All of it is right, or nothing is done: -EINVAL and why. A write without any command is
- * wrong too. */
+ * All of it is right, or nothing is done: -EINVAL and why. A write without any command asks for
+ * nothing: count 0. */
 int control_parse(const char *bytes, size_t n, struct control_list *ret, struct errmsg *why);
 
 #endif

@@ -83,6 +83,7 @@ for f in "$g/vcpus" "$g/utilization" "$mnt/top" "$mnt/utilization"; do
 done
 check "and by status" grep -q '^guests_paused 1$' "$mnt/status"
 check "control: resume too" bash -c 'echo resume >"$1/control"; ! grep -q paused "$1/profile"' - "$g"
+check "control: an empty line asks for nothing" bash -c 'echo >"$1"' - "$g/control"
 check "control: anything else is refused" bash -c '! echo explode >"$1" 2>/dev/null' - "$g/control"
 check "control: half a command too" bash -c '! printf res >"$1" 2>/dev/null' - "$g/control"
 check "control: the log says so" grep -q "control of pid $first: 'explode' is no command" "$work/daemon.log"

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct errmsg why;
 
 	if (control_parse((const char *)data, size, &list, &why) == 0 &&
-	    (list.count == 0 || list.count > CONTROL_COMMANDS_MAX))
+	    list.count > CONTROL_COMMANDS_MAX)
 		abort();
 	for (size_t i = 0; i < list.count; i++) {
 		const char *text = list.arguments[i].text;

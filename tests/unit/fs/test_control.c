@@ -41,6 +41,17 @@ static void test_several_lines(void **state)
 	assert_int_equal(list.command[2], CONTROL_REFRESH);
 }
 
+static void test_nothing_is_asked_for(void **state)
+{
+	static const char *const empty[] = {"", "\n", "\n\n", " \t\r\n"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(empty) / sizeof(*empty); i++) {
+		assert_int_equal(parse(empty[i]), 0);
+		assert_int_equal(list.count, 0);
+	}
+}
+
 static void test_arguments(void **state)
 {
 	static const char text[] = "pause\n\t trace  kvm_exit kvm:kvm_* \ntrace\n";
@@ -59,9 +70,8 @@ static void test_arguments(void **state)
 
 static void test_nonsense(void **state)
 {
-	static const char *const wrong[] = {
-		"",	 "\n",		 "rese",    "resett", "reset pause",
-		"RESET", "reset\nfoo\n", "re\nset", "\x1b[2J"};
+	static const char *const wrong[] = {"rese",	    "resett",  "reset pause", "RESET",
+					    "reset\nfoo\n", "re\nset", "\x1b[2J"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
@@ -98,9 +108,13 @@ static void test_too_much(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_command), cmocka_unit_test(test_several_lines),
-		cmocka_unit_test(test_arguments),   cmocka_unit_test(test_nonsense),
-		cmocka_unit_test(test_a_nul_byte),  cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_one_command),
+		cmocka_unit_test(test_several_lines),
+		cmocka_unit_test(test_nothing_is_asked_for),
+		cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_a_nul_byte),
+		cmocka_unit_test(test_too_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
