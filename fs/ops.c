@@ -590,6 +590,12 @@ static void note_refusal(struct fs *fs, uint64_t serial, const struct errmsg *wh
 	guest_set_put(set);
 }
 
+/* `control` is there, so that "No such file" would puzzle: what a command needs is not. */
+static int control_errno(int r)
+{
+	return r == -ENOENT ? -EOPNOTSUPP : r;
+}
+
 static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size_t n)
 {
 	struct control_list list;
@@ -604,7 +610,7 @@ static int control_write(struct fs *fs, uint64_t serial, const char *bytes, size
 		fs_make_stale(fs);
 	}
 	note_refusal(fs, serial, &why);
-	return r;
+	return control_errno(r);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t n, off_t off,

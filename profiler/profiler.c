@@ -170,7 +170,6 @@ static int create_samplers(struct profiler *p, const struct profiler_config *con
 static int create_trace(struct profiler *p, struct errmsg *why)
 {
 	struct trace_config config = {
-		.tracefs = perf_world_real.roots.tracefs,
 		.proc = "/proc",
 		.guests = symsrc_guests(p->symsrc),
 	};

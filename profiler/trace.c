@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "profiler/traceguest.h"
+#include "profiler/tracefsroot.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/lock.h"
@@ -169,6 +170,19 @@ static bool is_guest(struct trace *t, uint64_t serial)
 	return found;
 }
 
+/* All of them, as tracefs has them now: KVM's modules come and go. */
+static int list_events(struct tracefs_events *ret, struct errmsg *why)
+{
+	struct tracefs_root root;
+	int r = tracefs_root_open(&root, why);
+
+	if (r < 0)
+		return r;
+	r = tracefs_list(root.path, TRACE_SUBSYSTEM, ret, why);
+	tracefs_root_close(&root);
+	return r;
+}
+
 /* Those that the words choose. */
 static int choose_events(struct trace *t, uint64_t serial, const char *words, size_t n,
 			 struct tracefs_events *ret, struct errmsg *why)
@@ -177,7 +191,7 @@ static int choose_events(struct trace *t, uint64_t serial, const char *words, si
 
 	if (!is_guest(t, serial))
 		return errmsg_set(why, -ESRCH, "trace: the guest is gone");
-	r = tracefs_list(t->config.tracefs, TRACE_SUBSYSTEM, ret, why);
+	r = list_events(ret, why);
 	return r == 0 ? choose(ret, words, n, why) : r;
 }
 
@@ -241,7 +255,7 @@ static int events_of(struct trace *t, uint64_t serial, struct tracefs_events *re
 	mutex_unlock(&t->lock);
 	if (r < 0)
 		return errmsg_set(why, r, "out of memory");
-	return s ? 0 : tracefs_list(t->config.tracefs, TRACE_SUBSYSTEM, ret, why);
+	return s ? 0 : list_events(ret, why);
 }
 
 static uint64_t version_of(struct trace *t, uint64_t serial)
@@ -301,21 +315,30 @@ static void refuse(struct feed *feed, const char *why)
 
 /* ---- the thread: guests that are traced --------------------------------------------------- */
 
-static void learn_formats(struct trace *t)
+static int learn_formats_from(struct trace *t, const char *root)
 {
 	struct tracefs_events all = {0};
+	int r = tracefs_list(root, TRACE_SUBSYSTEM, &all, NULL);
 
-	if (t->knows_formats || tracefs_list(t->config.tracefs, TRACE_SUBSYSTEM, &all, NULL) < 0)
-		return;
-	t->knows_formats = true;
 	for (size_t i = 0; i < all.count; i++) {
 		CLEANUP_BUF struct buf b;
 
 		buf_init(&b, TRACEFS_FORMAT_MAX);
-		if (tracefs_format(t->config.tracefs, TRACE_SUBSYSTEM, all.list[i].name, &b) == 0)
+		if (tracefs_format(root, TRACE_SUBSYSTEM, all.list[i].name, &b) == 0)
 			traceline_add(t->shared.lines, TRACE_SUBSYSTEM, b.data, b.len);
 	}
 	tracefs_events_deinit(&all);
+	return r;
+}
+
+static void learn_formats(struct trace *t)
+{
+	struct tracefs_root root;
+
+	if (t->knows_formats || tracefs_root_open(&root, NULL) < 0)
+		return;
+	t->knows_formats = learn_formats_from(t, root.path) == 0;
+	tracefs_root_close(&root);
 }
 
 static int explain(int err, struct errmsg *why)

@@ -26,8 +26,7 @@
 #define TRACE_READERS_MAX 64			/* of all guests */
 
 struct trace_config {
-	const char *tracefs; /* "/sys/kernel/tracing" */
-	const char *proc;    /* "/proc" */
+	const char *proc; /* "/proc" */
 	struct guests *guests;
 };
 
@@ -45,7 +44,7 @@ int trace_open(struct trace *t, uint64_t serial, int wake_fd, struct feed **ret)
 
 /* Which events the guest's readers, present and coming, get: names with or without "kvm:", or
  * patterns (fnmatch(3)), between blanks; none: all. Any thread; reads tracefs. 0, -ESRCH; -EINVAL
- * and why when one of them matches no event; what tracefs_list() says. */
+ * and why when one of them matches no event; what tracefs_root_open() and tracefs_list() say. */
 int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
 /* Whether trace_select() would take that; changes nothing. */
 int trace_check(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);

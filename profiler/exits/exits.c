@@ -13,7 +13,7 @@
 #include "profiler/exits/raw.h"
 #include "profiler/exits/rings.h"
 #include "profiler/exits/source.h"
-#include "profiler/exits/tracefsroot.h"
+#include "profiler/tracefsroot.h"
 #include "profiler/exits/window.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"

@@ -57,6 +57,9 @@ rings_run() { grep -q '^# engine: perf$' "$rings/exits"; }
 within "perf's rings are the other engine" $patience rings_run
 check "status says which engine, and why" grep -q "^exits_engine perf: $why" "$work/rings/status"
 
+choose() { echo "trace $*" >"$g/control"; }
+check "events can be chosen, tracefs mounted or not" choose kvm_pio
+
 # perf has its own mount namespace, where our files are not: so it counts from one word of ours to the next.
 mkfifo "$work/begin" "$work/end"
 # shellcheck disable=SC2016

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "profiler/cpugroup.h"
-#include "profiler/exits/tracefsroot.h"
+#include "profiler/tracefsroot.h"
 #include "profiler/tracefs.h"
 #include "profiler/tracesample.h"
 

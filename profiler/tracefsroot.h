@@ -1,6 +1,6 @@
 /* Where the kernel's tracepoints are described: its tracefs, mounted or not. */
-#ifndef KVMPROFS_EXITS_TRACEFSROOT_H
-#define KVMPROFS_EXITS_TRACEFSROOT_H
+#ifndef KVMPROFS_TRACEFSROOT_H
+#define KVMPROFS_TRACEFSROOT_H
 
 #include "symsrc/base/errmsg.h"
 

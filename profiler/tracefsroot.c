@@ -1,4 +1,4 @@
-#include "profiler/exits/tracefsroot.h"
+#include "profiler/tracefsroot.h"
 
 #include <errno.h>
 #include <fcntl.h>
