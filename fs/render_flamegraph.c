@@ -21,6 +21,7 @@
 #define LIST_TOP    (TOP + 3 * STEP + 64)
 #define LINE	    25
 #define LIST_ROWS   24
+#define NAME_CHARS  72 /* of the guest's, in the font of the title */
 #define BAR	    260
 #define LEAST_PARTS 25 /* narrower boxes are summed */
 /* As in the script below. */
@@ -311,13 +312,25 @@ static void put_sampling(struct buf *out, const struct profile *p)
 		buf_printf(out, ", %" PRIu64 " lost", p->lost);
 }
 
+/* At most this many characters of it. */
+static void put_cut(struct buf *out, const char *s, size_t most)
+{
+	char cut[256];
+	size_t n = strlen(s);
+
+	snprintf(cut, sizeof(cut), "%.*s", (int)(n <= most ? n : most - 1), s);
+	text(out, cut);
+	if (n > most)
+		buf_append_str(out, "\xe2\x80\xa6");
+}
+
 static void put_header(const struct flames *f, const struct guest *g, const struct profile *p,
 		       const struct render_when *when)
 {
 	struct buf *out = f->out;
 
 	buf_printf(out, "<text class=\"t\" x=\"%d\" y=\"44\">", MARGIN);
-	text(out, g->name);
+	put_cut(out, g->name, NAME_CHARS);
 	if (p->slice.vcpu)
 		buf_printf(out, ", vCPU %d", slice_vcpu(&p->slice));
 	buf_printf(out,
@@ -359,18 +372,6 @@ static void put_legend(const struct flames *f, const struct profile *p)
 }
 
 /* -- the list ---------------------------------------------------------------------------- */
-
-/* At most this many characters of it. */
-static void put_cut(struct buf *out, const char *s, size_t most)
-{
-	char cut[256];
-	size_t n = strlen(s);
-
-	snprintf(cut, sizeof(cut), "%.*s", (int)(n <= most ? n : most - 1), s);
-	text(out, cut);
-	if (n > most)
-		buf_append_str(out, "\xe2\x80\xa6");
-}
 
 static void put_line(const struct flames *f, const struct profile_row *r, uint64_t hottest,
 		     unsigned y)

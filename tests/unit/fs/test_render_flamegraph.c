@@ -165,6 +165,24 @@ static void test_an_empty_profile(void **state)
 	buf_deinit(&b);
 }
 
+/* A title that is wider than the picture would be without its end. */
+static void test_a_long_name_is_cut(void **state)
+{
+	struct profile p = made();
+	struct guest g = web;
+	struct buf b;
+
+	(void)state;
+	memset(g.name, 'w', sizeof(g.name) - 1);
+	g.name[sizeof(g.name) - 1] = '\0';
+	p.slice.vcpu = 4;
+	buf_init(&b, BIG);
+	assert_int_equal(render_flamegraph(&g, &p, &made_when, &b), 0);
+	assert_non_null(strstr(b.data, "www\xe2\x80\xa6, vCPU 3</text>"));
+	assert_well_formed(&b);
+	buf_deinit(&b);
+}
+
 /* Counts that add up to more than 64 bits times a width. */
 static void test_no_overflow(void **state)
 {
@@ -199,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_from_outside),
 		cmocka_unit_test(test_narrow_boxes_are_summed),
 		cmocka_unit_test(test_an_empty_profile),
+		cmocka_unit_test(test_a_long_name_is_cut),
 		cmocka_unit_test(test_no_overflow),
 		cmocka_unit_test(test_too_much_is_an_error),
 	};
