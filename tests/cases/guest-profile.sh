@@ -25,8 +25,37 @@ check "status: samples of qmp" test "$(sed -n 's/^samples_qmp //p' "$mnt/status"
 # The same in the formats that others read: one moment each, so that only what leads is compared.
 check "profile.folded: the hash function leads" test "$(head -n 1 "$g/profile.folded" | cut -d' ' -f1)" = "one;[rmd160];$HOT_CRYPTO"
 check "profile.folded: all samples are there" test "$(awk '{ n += $NF } END { print n }' "$g/profile.folded")" -ge 300
+# Debian has FlameGraph's flamegraph.pl in a package of another profiler.
+flamegraph=$(command -v flamegraph.pl || echo /usr/share/perl5/Devel/NYTProf/flamegraph.pl)
+if [ -r "$flamegraph" ]; then
+	cp "$g/profile.folded" "$work/folded"
+	perl "$flamegraph" --hash "$work/folded" >"$work/folded.svg" 2>"$work/said"
+	check "profile.folded: flamegraph.pl takes each line" test ! -s "$work/said"
+	check "profile.folded: its picture has our frames, as wide as their samples" python3 -c '
+import re, sys, xml.etree.ElementTree as t
+from collections import Counter
+want, have = Counter(), {}
+for line in open(sys.argv[1]):
+    stack, count = line.rsplit(" ", 1)
+    for name in ["all"] + stack.split(";"):
+        want[name] += int(count)
+for g in t.parse(sys.argv[2]).iterfind(".//{*}g"):
+    name, count = re.fullmatch("(.*) \\(([0-9,]+) samples, [0-9.]+%\\)", g.findtext("{*}title")).groups()
+    n, width = have.get(name, (0, 0))
+    have[name] = n + int(count.replace(",", "")), width + float(g.find("{*}rect").get("width"))
+assert have["all"][0] == want["all"] >= 300
+for name, (count, width) in have.items():
+    # [guest.user] is an object and a symbol.
+    assert count == want[name] and abs(width - count * have["all"][1] / want["all"]) < 0.3, name
+assert sum(want[n] for n in have) > 0.99 * want.total(), "frames are missing"
+' "$work/folded" "$work/folded.svg"
+else
+	echo "skip profile.folded: flamegraph.pl takes each line: no libdevel-nytprof-perl here"
+fi
 "$(dirname "$0")/read-pprof" "$g/profile.pb.gz" >"$work/pprof"
 check "profile.pb.gz: it is as pprof, Parca and Pyroscope want it" test -s "$work/pprof"
+"$(dirname "$0")/read-pprof" "$g/recent/profile.pb.gz" >"$work/pprof.recent"
+check "profile.pb.gz: so are the last ten seconds" test -s "$work/pprof.recent"
 check "profile.pb.gz: the hash function leads, with its place and its module's build-id" \
 	grep -q "^[0-9]* $HOT_CRYPTO \[rmd160\] $(sed -n 's/ \[rmd160\]$//p' "$g/buildids") 0x$(
 		awk -v s=$HOT_CRYPTO '$3 == s { print $1 }' "$g/kallsyms")\$" "$work/pprof"

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
@@ -54,41 +55,78 @@ static void test_folded(void **state)
 			    "web\\x201\\x3b\"<b>\\x0a;[guest.kernel.kallsyms];clear_page_erms 600\n"
 			    "web\\x201\\x3b\"<b>\\x0a;[guest.user];[guest.user] 200\n"
 			    "web\\x201\\x3b\"<b>\\x0a;[ext\\x3b4];"
-			    "a\\x3bb\\x20c\"d\\e<f>&g'h\\x01\\x7f\\xff\\x2012 120\n"
+			    "a\\x3bb\\x20c\"d\\e<f>&g\\x27h\\x01\\x7f\\xff\\x2012 120\n"
 			    "web\\x201\\x3b\"<b>\\x0a;[unknown];0xffffffff81001234 50\n");
 	buf_deinit(&b);
 }
 
-static size_t semicolons(const char *at, const char *end)
+/* What flamegraph.pl, inferno (src/flamegraph/merge.rs) and speedscope make of a line: what is
+ * behind the last blank is digits alone, not more than 64 bits; before it are frames between
+ * semicolons, none of them empty. Of a second number, for which they would look at the end of the
+ * rest, or of a byte that one of them trims, takes for the end of a script's string or cannot
+ * decode, there is none. */
+static size_t frames_of(const char *line, const char *blank)
 {
-	size_t n = 0;
+	size_t n = 1;
 
-	for (; at < end; at++)
-		n += *at == ';';
+	assert_int_not_equal(*line, ';');
+	for (const char *at = line; at < blank; at++) {
+		assert_in_range(*at, '!', '~');
+		assert_int_not_equal(*at, '\'');
+		if (*at == ';') {
+			assert_true(at + 1 < blank && at[1] != ';');
+			n++;
+		}
+	}
 	return n;
 }
 
-/* Whatever the names are: three frames, two separators, one blank, one number. */
-static void test_folded_lines_cannot_be_forged(void **state)
+static const char *assert_folded_line(const char *line, uint64_t samples)
 {
-	struct profile p = made();
-	size_t lines = 0;
+	const char *end = line + strcspn(line, "\n"), *blank = memrchr(line, ' ', end - line);
+	char *behind;
+
+	assert_int_equal(*end, '\n');
+	assert_non_null(blank);
+	assert_int_equal(strspn(blank + 1, "0123456789"), end - blank - 1);
+	assert_int_equal(strtoull(blank + 1, &behind, 10), samples);
+	assert_ptr_equal(behind, end);
+	assert_int_equal(frames_of(line, blank), 3);
+	return end + 1;
+}
+
+static void assert_folded(const struct guest *guest, const struct profile *p)
+{
+	const char *at;
 	struct buf b;
 
-	(void)state;
 	buf_init(&b, BIG);
-	assert_int_equal(render_folded(&web, &p, &b), 0);
-	for (const char *at = b.data; *at; at += strcspn(at, "\n") + 1) {
-		const char *blank = at + strcspn(at, " ");
-		const char *end;
-
-		assert_int_equal(strtoull(blank, (char **)&end, 10), rows[lines].samples);
-		assert_int_equal(*end, '\n');
-		assert_int_equal(semicolons(at, end), 2);
-		lines++;
-	}
-	assert_int_equal(lines, ARRAY_SIZE(rows));
+	assert_int_equal(render_folded(guest, p, &b), 0);
+	at = b.data;
+	for (size_t i = 0; i < p->row_count; i++)
+		at = assert_folded_line(at, p->rows[i].samples);
+	assert_int_equal(*at, '\0');
 	buf_deinit(&b);
+}
+
+/* Whatever the names are, and however many samples. */
+static void test_folded_lines_cannot_be_forged(void **state)
+{
+	static const char *const names[] = {"",	 " ",	 "7 8.5 ",	   "\t9\n",
+					    ";", ";;\\", "\\'); x(1); //", "\xe2\x80\xa8 1"};
+	struct profile p = made();
+	struct guest odd = web;
+
+	(void)state;
+	assert_folded(&web, &p);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct profile_row r = {UINT64_MAX - i, 'g', names[i], names[i], 0, 0, false};
+
+		snprintf(odd.name, sizeof(odd.name), "%s", names[i]);
+		p.rows = &r;
+		p.row_count = 1;
+		assert_folded(&odd, &p);
+	}
 }
 
 /* -- JSON -------------------------------------------------------------------------------- */
