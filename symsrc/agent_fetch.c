@@ -115,13 +115,23 @@ static int deliver(struct agent *a, enum guest_file file, struct tee *t, struct 
 	return r;
 }
 
-/* In the order of the remote script: the second look at modules comes last. */
+/* The second look at modules, and at the boot: the agent of the next one may answer what was asked
+ * of this one. */
+static int deliver_again(struct agent *a, struct tee *t, struct errmsg *why)
+{
+	int r;
+
+	buf_clear(&t->modules);
+	r = t->want & GUEST_FILE_BIT(GUEST_FILE_MODULES) ? deliver(a, GUEST_FILE_MODULES, t, why)
+							 : 0;
+	return r < 0 ? r : deliver(a, GUEST_FILE_BOOT_ID, t, why);
+}
+
+/* In the order of the remote script: what comes twice comes last. */
 static int fetch_by_files(struct agent *a, struct tee *t, struct errmsg *why)
 {
 	static const enum guest_file first[] = {GUEST_FILE_VERSION, GUEST_FILE_BOOT_ID,
 						GUEST_FILE_KERNEL_NOTES, GUEST_FILE_MODULES};
-	const unsigned twice =
-		GUEST_FILE_BIT(GUEST_FILE_MODULES) | GUEST_FILE_BIT(GUEST_FILE_KALLSYMS);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(first); i++)
@@ -130,10 +140,8 @@ static int fetch_by_files(struct agent *a, struct tee *t, struct errmsg *why)
 		r = deliver_notes(a, t, why);
 	if (r == 0)
 		r = deliver(a, GUEST_FILE_KALLSYMS, t, why);
-	if (r == 0 && (t->want & twice) == twice) {
-		buf_clear(&t->modules);
-		r = deliver(a, GUEST_FILE_MODULES, t, why);
-	}
+	if (r == 0 && t->want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS))
+		r = deliver_again(a, t, why);
 	return r;
 }
 

@@ -136,7 +136,8 @@ static int fetch_module_notes(const struct dir_fetch *f)
 	return r;
 }
 
-/* In the order of the remote script: the second look at modules comes last. */
+/* In the order of the remote script: the second look at modules comes last, and at the boot, since
+ * nothing else holds the files together: the folder may be the guest's by sshfs. */
 static int fetch_all(const struct dir_fetch *f)
 {
 	static const enum guest_file order[] = {GUEST_FILE_VERSION, GUEST_FILE_BOOT_ID,
@@ -151,6 +152,8 @@ static int fetch_all(const struct dir_fetch *f)
 		r = fetch_file(f, GUEST_FILE_KALLSYMS);
 	if (r == 0)
 		r = fetch_file(f, GUEST_FILE_MODULES);
+	if (r == 0 && f->want & GUEST_FILE_BIT(GUEST_FILE_KALLSYMS))
+		r = fetch_file(f, GUEST_FILE_BOOT_ID);
 	return r;
 }
 

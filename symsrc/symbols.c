@@ -84,7 +84,7 @@ struct symbols_builder {
 	enum guest_file file;		  /* the one that is coming in; NO_FILE: none yet */
 	unsigned times[GUEST_FILE_COUNT]; /* how often it has begun */
 	struct buf bufs[GUEST_FILE_COUNT];
-	struct buf modules_before; /* the first copy of two */
+	struct buf modules_before, boot_id_before; /* the first copies of two */
 
 	struct symtab_builder *table;
 	struct kallsyms kallsyms;
@@ -108,6 +108,7 @@ struct symbols_builder *symbols_builder_create(void)
 	for (unsigned f = 0; f < GUEST_FILE_COUNT; f++)
 		buf_init(&b->bufs[f], guest_file_max(f));
 	buf_init(&b->modules_before, guest_file_max(GUEST_FILE_MODULES));
+	buf_init(&b->boot_id_before, guest_file_max(GUEST_FILE_BOOT_ID));
 	kallsyms_init(&b->kallsyms, &b->bufs[GUEST_FILE_KALLSYMS], b->table);
 	b->file = NO_FILE;
 	b->start_ns = clock_now_ns();
@@ -121,6 +122,7 @@ void symbols_builder_destroy(struct symbols_builder *b)
 	for (unsigned f = 0; f < GUEST_FILE_COUNT; f++)
 		buf_deinit(&b->bufs[f]);
 	buf_deinit(&b->modules_before);
+	buf_deinit(&b->boot_id_before);
 	symtab_builder_destroy(b->table);
 	free_modules(b->module_list, b->module_count);
 	free(b);
@@ -200,19 +202,28 @@ static int begin_note(struct symbols_builder *b, const char *module)
 	return 0;
 }
 
-static int begin_modules_again(struct symbols_builder *b)
+/* Where the first copy of a file is kept that may come twice; NULL: it may not. */
+static struct buf *before_of(struct symbols_builder *b, enum guest_file file)
 {
-	struct buf *now = &b->bufs[GUEST_FILE_MODULES], swap = b->modules_before;
+	switch (file) {
+	case GUEST_FILE_MODULES: return &b->modules_before;
+	case GUEST_FILE_BOOT_ID: return &b->boot_id_before;
+	default: return NULL;
+	}
+}
 
-	b->modules_before = *now;
+static void begin_again(struct buf *now, struct buf *before)
+{
+	struct buf swap = *before;
+
+	*before = *now;
 	*now = swap;
 	buf_clear(now);
-	return 0;
 }
 
 static int begin(struct symbols_builder *b, enum guest_file file, const char *module)
 {
-	unsigned most = file == GUEST_FILE_MODULES ? 2 : 1;
+	struct buf *before = before_of(b, file);
 	int r = end_file(b);
 
 	if (r < 0)
@@ -221,11 +232,11 @@ static int begin(struct symbols_builder *b, enum guest_file file, const char *mo
 		return errmsg_set(&b->error, -EBADMSG, "a file of no known kind");
 	if (file == GUEST_FILE_MODULE_NOTE)
 		r = begin_note(b, module);
-	else if (b->times[file] >= most)
+	else if (b->times[file] >= (before ? 2 : 1))
 		r = errmsg_set(&b->error, -EBADMSG, "%s came once too often",
 			       guest_file_path(file));
 	else if (b->times[file] == 1)
-		r = begin_modules_again(b);
+		begin_again(&b->bufs[file], before);
 	if (r < 0)
 		return r;
 	b->times[file]++;
@@ -277,9 +288,25 @@ static bool has(const struct symbols_builder *b, enum guest_file file)
 	return b->times[file] > 0;
 }
 
+/* What came in between the first copies and the second ones is of the same boot and its modules. */
+static int check_same(struct symbols_builder *b)
+{
+	const struct buf *modules = &b->bufs[GUEST_FILE_MODULES], *m = &b->modules_before;
+	const struct buf *boot_id = &b->bufs[GUEST_FILE_BOOT_ID], *i = &b->boot_id_before;
+
+	if (b->times[GUEST_FILE_BOOT_ID] > 1 &&
+	    (i->len != boot_id->len || memcmp(i->data, boot_id->data, i->len) != 0))
+		return errmsg_set(&b->error, -EAGAIN,
+				  "the guest has booted while the symbols were read");
+	if (b->times[GUEST_FILE_MODULES] > 1 &&
+	    !modules_same(m->data, m->len, modules->data, modules->len))
+		return errmsg_set(&b->error, -EAGAIN,
+				  "modules came or went while the symbols were read");
+	return 0;
+}
+
 static int check_whole(struct symbols_builder *b)
 {
-	const struct buf *before = &b->modules_before, *now = &b->bufs[GUEST_FILE_MODULES];
 	int r = end_file(b);
 
 	if (r < 0)
@@ -287,13 +314,7 @@ static int check_whole(struct symbols_builder *b)
 	if (!has(b, GUEST_FILE_KALLSYMS))
 		return errmsg_set(&b->error, -ENOENT, "the guest has no /proc/kallsyms");
 	r = kallsyms_finish(&b->kallsyms, &b->error);
-	if (r < 0)
-		return r;
-	if (b->times[GUEST_FILE_MODULES] > 1 &&
-	    !modules_same(before->data, before->len, now->data, now->len))
-		return errmsg_set(&b->error, -EAGAIN,
-				  "modules came or went while the symbols were read");
-	return 0;
+	return r < 0 ? r : check_same(b);
 }
 
 static int add_module(void *ctx, const struct module_line *m)

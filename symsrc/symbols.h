@@ -63,8 +63,8 @@ size_t symbols_size(const struct symbols *s);
 void symbols_share(struct symbols *s, struct blobpool *pool);
 
 /* Collects what a source delivers: its sink feeds the parsers as the bytes arrive. The fetch is
- * timed from create to finish. GUEST_FILE_MODULES may come twice, before and after kallsyms,
- * to notice a change in between; the others come once. */
+ * timed from create to finish. GUEST_FILE_MODULES and GUEST_FILE_BOOT_ID may come twice, before and
+ * after kallsyms, to notice a change in between; the others come once. */
 struct symbols_builder;
 struct symbols_builder *symbols_builder_create(void);
 void symbols_builder_destroy(struct symbols_builder *b); /* accepts NULL */
@@ -75,8 +75,8 @@ void symbols_builder_set_used(struct symbols_builder *b, const char *used);
 
 /* Checks that all is whole and fits together, and makes the result (one reference). Negative
  * errno and why: -EBADMSG (not whole, malformed; -EBADMSG also for what the sink refused),
- * -EACCES (addresses hidden), -ENOENT (no kallsyms), -EAGAIN (modules changed meanwhile: fetch
- * again), -ENOMEM. The builder is only to be destroyed afterwards. */
+ * -EACCES (addresses hidden), -ENOENT (no kallsyms), -EAGAIN (modules changed meanwhile, or the
+ * guest has booted: fetch again), -ENOMEM. The builder is only to be destroyed afterwards. */
 int symbols_builder_finish(struct symbols_builder *b, const struct symbols **ret,
 			   struct errmsg *why);
 

@@ -25,4 +25,7 @@ struct source_sink collect_sink(struct collect *c);
 void collect_assert(const struct collect *c, enum guest_file file, unsigned times,
 		    const void *bytes, size_t n);
 
+/* Fails it unless all of a guestroot came: modules twice, boot_id once or twice. */
+void collect_assert_guestroot(const struct collect *c);
+
 #endif

@@ -96,29 +96,9 @@ void assert_worked(const struct attempt *t)
 
 void assert_whole_guest(const struct attempt *t)
 {
-	size_t n, note_len;
-	CLEANUP_FREE char *kallsyms = guestroot_kallsyms(&n);
-	CLEANUP_FREE char *ext4 = guestroot_note("ext4", &note_len);
-	CLEANUP_FREE char *jbd2 = guestroot_note("jbd2", &note_len);
-	CLEANUP_FREE char *kernel = guestroot_note("vmlinux", &note_len);
-	CLEANUP_BUF struct buf both;
-	bool swapped;
-
 	assert_worked(t);
 	assert_string_equal(t->used, t->uri);
-	swapped = strcmp(t->got.modules.data, "jbd2 ext4 ") == 0;
-	buf_init(&both, 1000);
-	buf_append(&both, swapped ? jbd2 : ext4, note_len);
-	buf_append(&both, swapped ? ext4 : jbd2, note_len);
-	collect_assert(&t->got, GUEST_FILE_KALLSYMS, 1, kallsyms, n);
-	collect_assert(&t->got, GUEST_FILE_VERSION, 1, GUESTROOT_VERSION,
-		       strlen(GUESTROOT_VERSION));
-	collect_assert(&t->got, GUEST_FILE_BOOT_ID, 1, GUESTROOT_BOOT_ID "\n", 37);
-	collect_assert(&t->got, GUEST_FILE_MODULES, 2, GUESTROOT_MODULES GUESTROOT_MODULES,
-		       2 * strlen(GUESTROOT_MODULES));
-	collect_assert(&t->got, GUEST_FILE_KERNEL_NOTES, 1, kernel, note_len);
-	collect_assert(&t->got, GUEST_FILE_MODULE_NOTE, 2, both.data, both.len);
-	assert_string_equal(t->got.modules.data, swapped ? "jbd2 ext4 " : "ext4 jbd2 ");
+	collect_assert_guestroot(&t->got);
 }
 
 int other_client(const char *path)

@@ -96,10 +96,12 @@ static void assert_good(enum fakeagent_fault fault)
 	struct attempt t;
 
 	try_init(&t);
-	try_run(&t, GUEST_FILE_BIT(GUEST_FILE_KALLSYMS));
+	try_run(&t, GUEST_FILE_BIT(GUEST_FILE_KALLSYMS) | GUEST_FILE_BIT(GUEST_FILE_BOOT_ID));
 	if (t.result != 0)
 		fail_msg("%d %s", t.result, t.why.text);
 	collect_assert(&t.got, GUEST_FILE_KALLSYMS, 1, "hello\n", 6);
+	/* Once more at the end: it may be another boot's by then. */
+	collect_assert(&t.got, GUEST_FILE_BOOT_ID, 2, "hello\nhello\n", 12);
 	assert_int_equal(fakeagent_handles(f), 0);
 	collect_deinit(&t.got);
 	fakeagent_stop(f);

@@ -457,6 +457,38 @@ static void test_fetch_marks_what_it_brings(void **state)
 	assert_int_equal(look(&req), SOURCE_SAME);
 }
 
+/* Passes all on to what makes symbols of it; the guest boots as its kallsyms come. */
+static int begin_and_boot(void *ctx, enum guest_file file, const char *module)
+{
+	static const char boot[] = "22222222-2222-3333-4444-555555555555\n";
+	const struct source_sink to = symbols_builder_sink(ctx);
+
+	if (file == GUEST_FILE_KALLSYMS)
+		guestroot_set(root, "proc/sys/kernel/random/boot_id", boot, sizeof(boot) - 1);
+	return to.begin(to.ctx, file, module);
+}
+
+/* Those of a guest that is mounted by its name, say: the next boot has the same. */
+static void test_a_boot_while_a_folder_is_read(void **state)
+{
+	const struct source_limits limits = {.deadline_ns = UINT64_MAX, .cancel_fd = -1};
+	struct symbols_builder *b = symbols_builder_create();
+	const struct source_sink sink = {begin_and_boot, symbols_builder_sink(b).data, b};
+	const struct source_target target = {.pid = 1};
+	const struct symbols *s = NULL;
+	char uri[128];
+	struct source *dir_source;
+
+	(void)state;
+	snprintf(uri, sizeof(uri), "dir:%s", root);
+	assert_int_equal(source_create(uri, &target, &dir_source, NULL), 0);
+	assert_int_equal(dir_source->ops->fetch(dir_source, GUEST_FILES_ALL, &limits, &sink, NULL),
+			 0);
+	assert_int_equal(symbols_builder_finish(b, &s, NULL), -EAGAIN);
+	symbols_builder_destroy(b);
+	source_destroy(dir_source);
+}
+
 /* A source that has nothing but files is looked at by two of them. */
 static void test_look_at_files(void **state)
 {
@@ -507,6 +539,7 @@ int main(void)
 		TEST(test_limits),
 		TEST(test_fetch_symbols),
 		TEST(test_fetch_marks_what_it_brings),
+		TEST(test_a_boot_while_a_folder_is_read),
 		TEST(test_look_at_files),
 	};
 

@@ -178,27 +178,9 @@ static unsigned open_files(void)
 
 static void assert_whole_guest(const struct try *t)
 {
-	size_t n, note_len;
-	CLEANUP_FREE char *kallsyms = guestroot_kallsyms(&n);
-	CLEANUP_FREE char *ext4 = guestroot_note("ext4", &note_len);
-	CLEANUP_FREE char *jbd2 = guestroot_note("jbd2", &note_len);
-	CLEANUP_FREE char *kernel = guestroot_note("vmlinux", &note_len);
-	CLEANUP_BUF struct buf both;
-
 	if (t->result != 0)
 		fail_msg("%s", t->why.text);
-	buf_init(&both, 1000);
-	buf_append(&both, ext4, note_len);
-	buf_append(&both, jbd2, note_len);
-	collect_assert(&t->got, GUEST_FILE_KALLSYMS, 1, kallsyms, n);
-	collect_assert(&t->got, GUEST_FILE_VERSION, 1, GUESTROOT_VERSION,
-		       strlen(GUESTROOT_VERSION));
-	collect_assert(&t->got, GUEST_FILE_BOOT_ID, 1, GUESTROOT_BOOT_ID "\n", 37);
-	collect_assert(&t->got, GUEST_FILE_MODULES, 2, GUESTROOT_MODULES GUESTROOT_MODULES,
-		       2 * strlen(GUESTROOT_MODULES));
-	collect_assert(&t->got, GUEST_FILE_KERNEL_NOTES, 1, kernel, note_len);
-	collect_assert(&t->got, GUEST_FILE_MODULE_NOTE, 2, both.data, both.len);
-	assert_string_equal(t->got.modules.data, "ext4 jbd2 ");
+	collect_assert_guestroot(&t->got);
 }
 
 static void test_whole_guest(void **state)

@@ -230,6 +230,25 @@ static void test_modules_changed(void **state)
 	symbols_put(s);
 }
 
+/* Kallsyms may be of this boot or of that one. */
+static void test_boot_meanwhile(void **state)
+{
+	static const char other[] = "1b4e28ba-2fa1-11d2-883f-0016d3cca428\n";
+	const struct symbols *s;
+	struct errmsg why;
+
+	(void)state;
+	assert_int_equal(BUILD(&s, &why, {GUEST_FILE_BOOT_ID, boot_id},
+			       {GUEST_FILE_KALLSYMS, kallsyms}, {GUEST_FILE_BOOT_ID, other}),
+			 -EAGAIN);
+	assert_int_equal(why.code, -EAGAIN);
+	assert_int_equal(BUILD(&s, &why, {GUEST_FILE_BOOT_ID, other},
+			       {GUEST_FILE_KALLSYMS, kallsyms}, {GUEST_FILE_BOOT_ID, other}),
+			 0);
+	assert_memory_equal(s->boot_id, other, strlen(other) - 1);
+	symbols_put(s);
+}
+
 static void test_hidden_addresses(void **state)
 {
 	const struct symbols *s;
@@ -586,6 +605,7 @@ int main(void)
 		cmocka_unit_test(test_no_kallsyms),
 		cmocka_unit_test(test_no_modules_loaded),
 		cmocka_unit_test(test_modules_changed),
+		cmocka_unit_test(test_boot_meanwhile),
 		cmocka_unit_test(test_hidden_addresses),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_twice),
