@@ -82,13 +82,14 @@ void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu)
 		__builtin_prefetch(&c->weights[i]);
 }
 
-/* Zeros. Samples hit a table all over: where it is large, looking up where its small pages lie
- * would take longer than the rest. */
-static void *allocate_zeros(size_t n, size_t size)
+/* Zeros. Samples hit a table all over: where a recording's is large, looking up where its small
+ * pages lie would take longer than the rest. A live guest's takes 4 MiB at most, and whoever
+ * samples is not to wait until there are large ones. */
+static void *allocate_zeros(const struct counts *c, size_t n, size_t size)
 {
 	void *to;
 
-	if (n * size < HUGE_PAGE)
+	if (!c->weighted || n * size < HUGE_PAGE)
 		return calloc(n, size);
 	to = aligned_alloc(HUGE_PAGE, n * size);
 	if (!to)
@@ -100,8 +101,8 @@ static void *allocate_zeros(size_t n, size_t size)
 /* slot_count of them. */
 static bool allocate_slots(struct counts *c)
 {
-	c->slots = allocate_zeros(c->slot_count, sizeof(c->slots[0]));
-	c->weights = c->weighted ? allocate_zeros(c->slot_count, sizeof(c->weights[0])) : NULL;
+	c->slots = allocate_zeros(c, c->slot_count, sizeof(c->slots[0]));
+	c->weights = c->weighted ? allocate_zeros(c, c->slot_count, sizeof(c->weights[0])) : NULL;
 	if (c->slots && (c->weights || !c->weighted))
 		return true;
 	free(c->slots);
