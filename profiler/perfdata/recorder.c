@@ -208,14 +208,17 @@ void recorder_name(struct recording *r, const struct perfdata_record *rec)
 
 /* ---- maps and build-ids -------------------------------------------------------------------- */
 
-/* NULL: no memory, or too many. */
-static void *append(void **list, size_t *count, size_t *room, size_t size)
+/* NULL: no memory, or too many: of one guest, or of all together. */
+static void *append(struct counts_budget *budget, void **list, size_t *count, size_t *room,
+		    size_t size)
 {
 	if (*count >= RECORDING_MAPS_MAX)
 		return NULL;
 	if (*count == *room) {
 		size_t wanted = *room ? 2 * *room : 16;
-		void *more = realloc(*list, wanted * size);
+		void *more = counts_budget_take(budget, (wanted - *room) * size)
+				     ? realloc(*list, wanted * size)
+				     : NULL;
 
 		if (!more)
 			return NULL;
@@ -271,10 +274,10 @@ static void copy_name(const struct perfdata_record *rec, size_t at, char *to, si
 	snprintf(to, size, "%.*s", at < rec->size ? (int)strnlen(name, rec->size - at) : 0, name);
 }
 
-static void keep_map(struct recording_guest *g, const struct recording_map *m)
+static void keep_map(struct recording *r, struct recording_guest *g, const struct recording_map *m)
 {
 	struct recording_map *to =
-		append((void **)&g->maps, &g->map_count, &g->map_room, sizeof(*to));
+		append(&r->budget, (void **)&g->maps, &g->map_count, &g->map_room, sizeof(*to));
 
 	if (to)
 		*to = *m;
@@ -324,7 +327,7 @@ void recorder_map(struct recording *r, const struct perfdata_record *rec)
 	}
 	g = recorder_guest(r, (pid_t)order_u32(rec->bytes + HEADER_SIZE, rec->swapped));
 	if (g)
-		keep_map(g, &m);
+		keep_map(r, g, &m);
 }
 
 void recorder_build_id(struct recording *r, const struct perfdata_record *rec)
@@ -347,7 +350,8 @@ void recorder_build_id(struct recording *r, const struct perfdata_record *rec)
 	b.kernel = behind_kernel(name) != NULL;
 	name_object(name, b.name);
 	g = recorder_guest(r, (pid_t)order_u32(rec->bytes + HEADER_SIZE, rec->swapped));
-	to = g ? append((void **)&g->build_ids, &g->build_id_count, &g->build_id_room, sizeof(*to))
+	to = g ? append(&r->budget, (void **)&g->build_ids, &g->build_id_count, &g->build_id_room,
+			sizeof(*to))
 	       : NULL;
 	if (to)
 		*to = b;

@@ -25,7 +25,7 @@
 #define RECORDING_MAPS_MAX	8192   /* of one guest */
 #define RECORDING_MAP_NAME_MAX	128
 #define RECORDING_ENTRIES_MAX	(1u << 22) /* addresses of one guest */
-#define RECORDING_MEMORY_MAX	(1u << 30) /* for the addresses of all guests */
+#define RECORDING_MEMORY_MAX	(1u << 30) /* for the addresses and maps of all guests */
 
 /* Where a guest's kernel, or one of its modules, lay, as far as perf knew when it recorded. */
 struct recording_map {
@@ -82,7 +82,7 @@ struct recording {
 	uint64_t ended_wall_ns;	    /* when it was, nanoseconds since 1970 */
 	size_t guest_count;
 	struct recording_guest **guests; /* by pid, ascending */
-	struct counts_budget budget;	 /* of the guests' tables */
+	struct counts_budget budget;	 /* of the guests' tables and maps */
 	uint64_t host_symbol_at;	 /* where the host's _text was; 0: not known */
 	struct recorder *recorder;	 /* while it is read */
 };

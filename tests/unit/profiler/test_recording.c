@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "profiler/perfdata/recording.h"
+#include "profiler/perfdata/recorder.h"
 #include "tests/unit/lib/perfmaker.h"
 
 #define KERNEL 0xffffffff81000000ULL
@@ -560,6 +560,44 @@ static void test_bomb(void **state)
 	assert_int_equal(end_of_zeros(80), PERFDATA_DAMAGED);
 }
 
+/* Hands on all maps that the maker has, once more. */
+static void map_again(struct recording *r, const struct perfmaker *m)
+{
+	struct perfdata_record rec = {.type = PERF_RECORD_MMAP, .misc = GK};
+
+	for (size_t at = 0; at < m->records.len; at += rec.size) {
+		struct perf_event_header h;
+
+		rec.bytes = (const uint8_t *)m->records.data + at;
+		memcpy(&h, rec.bytes, sizeof(h));
+		rec.size = h.size;
+		recorder_map(r, &rec);
+	}
+}
+
+/* A file of a few megabytes may say of thousands of guests that they have thousands of modules. */
+static void test_maps_of_all_guests(void **state)
+{
+	const struct recording_config config = {.path = "made up"};
+	struct recording *r = calloc(1, sizeof(*r));
+	struct perfmaker m;
+	size_t maps = 0;
+
+	(void)state;
+	r->recorder = recorder_create(&config, 0);
+	atomic_init(&r->budget.left, 64 << 10);
+	perfmaker_init(&m, true, false);
+	for (int pid = 1; pid <= 100; pid++)
+		perfmaker_mmap(&m, GK, pid, KERNEL, 0x1000, 0, "/lib/modules/6.1.0/a.ko");
+	for (int i = 0; i < 100; i++)
+		map_again(r, &m);
+	for (size_t i = 0; i < r->guest_count; i++)
+		maps += r->guests[i]->map_room;
+	assert_true(maps > 0 && maps * sizeof(struct recording_map) <= 64 << 10);
+	recording_free(r);
+	perfmaker_deinit(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +616,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_ids),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_only_some_guests),
+		cmocka_unit_test(test_maps_of_all_guests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
