@@ -96,6 +96,13 @@ enum daemon_side daemon_fork(const char *mountpoint, int *ret_ready_fd, int *ret
 /* Set by daemon_detach(), when other threads may already be logging. */
 static atomic_bool detached;
 
+/* The terminal is for what main() says of the start. What the other threads say of guests would get
+ * there or not, as it happens to come before or after the mount is ready. */
+static bool is_for_caller(enum log_level level)
+{
+	return level <= LOG_LEVEL_WARN && !atomic_load(&detached) && gettid() == getpid();
+}
+
 static void to_stderr_or_syslog(enum log_level level, const char *line)
 {
 	static const int priority[] = {[LOG_LEVEL_ERROR] = LOG_ERR,
@@ -103,10 +110,10 @@ static void to_stderr_or_syslog(enum log_level level, const char *line)
 				       [LOG_LEVEL_INFO] = LOG_INFO,
 				       [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
-	if (level > LOG_LEVEL_WARN || atomic_load(&detached))
-		syslog(priority[level], "%s", line);
-	else
+	if (is_for_caller(level))
 		fprintf(stderr, "kvmprofs: %s\n", line);
+	else
+		syslog(priority[level], "%s", line);
 }
 
 void daemon_log(void)
