@@ -119,8 +119,8 @@ static void say_who_is_missing(const struct options *o, const struct recording *
 
 static void say_what_has_no_effect(const struct options *o, const struct recording *r)
 {
-	if (o->live_only)
-		log_warn("%s has no effect: it is for live guests, and %s is as it was recorded",
+	if (o->live_only[0])
+		log_warn("no effect of %s: for live guests alone, and %s is as it was recorded",
 			 o->live_only, r->path);
 }
 

@@ -86,8 +86,10 @@ static int set_event(struct options *o, enum origin from, const char *value, str
 
 static void note_live_only(struct options *o, enum origin from, const char *name)
 {
-	if (from == FROM_COMMAND)
-		o->live_only = name;
+	size_t n = strlen(o->live_only);
+
+	if (from == FROM_COMMAND && !strstr(o->live_only, name))
+		snprintf(o->live_only + n, sizeof(o->live_only) - n, "%s%s", n ? ", " : "", name);
 }
 
 static int set_freq(struct options *o, enum origin from, const char *value, struct errmsg *why)

@@ -28,7 +28,8 @@ struct options {
 	bool freq_given; /* else it may be less, where the kernel does not allow it */
 	enum sampler_choice sampler;
 	enum exits_choice exits;
-	const char *live_only; /* an option of the command line for live guests alone; NULL: none */
+	char live_only[64]; /* those of the command line that are for live guests alone: "--freq,
+			     * --exits"; empty: none */
 	struct source_rule *rules; /* those of the command line first */
 	size_t rule_count;
 	size_t rules_of_command; /* how many of them are from the command line */

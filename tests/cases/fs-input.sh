@@ -90,8 +90,8 @@ printf 'event instructions\npid 1\n' >"$work/live.conf"
 check "what the configuration says of live guests does not count" serve "$work/one.data" --config "$work/live.conf"
 check "its guest is there" test -e "$in/$one/profile"
 unserve
-serve "$work/one.data" -p 1 -F 99
-check "an option for live guests: that it has no effect" grep -q '^kvmprofs: --freq has no effect: ' "$work/served"
+serve "$work/one.data" -p 1 -F 99 --exits perf
+check "options for live guests: that they have no effect" grep -q '^kvmprofs: no effect of --freq, --exits: ' "$work/served"
 check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
 unserve
 serve "$work/both.data" -e cpu-clock

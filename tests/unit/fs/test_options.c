@@ -73,7 +73,7 @@ static void test_defaults(void **state)
 	assert_false(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_AUTO);
 	assert_int_equal(o.exits, EXITS_BY_AUTO);
-	assert_null(o.live_only);
+	assert_string_equal(o.live_only, "");
 	assert_null(o.event);
 	assert_int_equal(o.rule_count, 0);
 	assert_int_equal(o.pid_count, 0);
@@ -92,7 +92,7 @@ static void test_all_of_them(void **state)
 	assert_int_equal(o.freq, 99);
 	assert_true(o.freq_given);
 	assert_int_equal(o.sampler, SAMPLER_QMP);
-	assert_string_equal(o.live_only, "--sampler");
+	assert_string_equal(o.live_only, "--freq, --sampler");
 	assert_int_equal(o.rule_count, 2);
 	assert_string_equal(o.rules[0].pattern, "web*");
 	assert_string_equal(o.rules[0].uri, "dir:/x");
