@@ -133,6 +133,11 @@ const char *render_sampler_name(enum sampler_kind kind)
 	return "none";
 }
 
+bool render_has_samples(const struct profiler_totals *t)
+{
+	return t->perf_running || t->samples;
+}
+
 uint64_t render_length_ns(const struct profile *profile)
 {
 	return profile->taken_ns > profile->since_ns ? profile->taken_ns - profile->since_ns : 0;

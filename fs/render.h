@@ -55,6 +55,10 @@ struct render_quote {
 int render_quoted(struct buf *out, const char *text, const struct render_quote *list);
 
 const char *render_sampler_name(enum sampler_kind kind);
+
+/* Whether there are samples of perf, or a recording's: else zeros would look as if something had
+ * been measured. */
+bool render_has_samples(const struct profiler_totals *t);
 /* The moment at_ns (monotonic) in nanoseconds since 1970. */
 uint64_t render_wall_ns(const struct render_when *when, uint64_t at_ns);
 /* How long the profile has been counting, nanoseconds. */

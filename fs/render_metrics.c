@@ -129,6 +129,8 @@ static void samples(const struct metrics *m, const struct family *f)
 {
 	const struct profiler_totals *t = &m->status->totals;
 
+	if (!render_has_samples(t))
+		return;
 	with_mode(m, f, "guest", t->guest_samples - t->stranger_guest);
 	with_mode(m, f, "unknown_guest", t->stranger_guest);
 	with_mode(m, f, "host_kernel", t->host_kernel);
@@ -143,12 +145,14 @@ static void qmp_samples(const struct metrics *m, const struct family *f)
 
 static void lost(const struct metrics *m, const struct family *f)
 {
-	plain(m, f, m->status->totals.lost);
+	if (render_has_samples(&m->status->totals))
+		plain(m, f, m->status->totals.lost);
 }
 
 static void throttled(const struct metrics *m, const struct family *f)
 {
-	plain(m, f, m->status->totals.throttled);
+	if (render_has_samples(&m->status->totals))
+		plain(m, f, m->status->totals.throttled);
 }
 
 /* -- guests ------------------------------------------------------------------------------ */
@@ -194,6 +198,8 @@ static void guest_samples(const struct metrics *m, const struct family *f)
 
 		guest_mode(m, f, g, "guest_kernel", g->counts.guest_kernel);
 		guest_mode(m, f, g, "guest_user", g->counts.guest_user);
+		if (!render_has_samples(&m->status->totals))
+			continue;
 		guest_mode(m, f, g, "host_kernel", g->counts.host_kernel);
 		guest_mode(m, f, g, "host_user", g->counts.host_user);
 	}

@@ -71,16 +71,10 @@ static void recording(const struct recording *r, struct buf *out)
 	render_line_u64(out, "samples_left_out", r->strange);
 }
 
-/* Without perf zeros would look as if something had been measured. A recording's samples count. */
-static bool has_samples(const struct profiler_totals *t)
-{
-	return t->perf_running || t->samples;
-}
-
 static void perf_line(const struct profiler_totals *t, const char *key, uint64_t value,
 		      struct buf *out)
 {
-	if (has_samples(t))
+	if (render_has_samples(t))
 		render_line_u64(out, key, value);
 	else
 		render_line(out, key, "");
@@ -95,7 +89,10 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 	render_line(out, "event", t->event);
 	render_line(out, "event_reason", t->event_reason);
 	render_line_u64(out, "frequency", t->freq);
-	render_line_u64(out, "cpus", t->cpus);
+	if (t->recording) /* which does not say how many there were */
+		render_line(out, "cpus", "");
+	else
+		render_line_u64(out, "cpus", t->cpus);
 	perf_line(t, "samples", t->samples, out);
 	perf_line(t, "samples_guest", t->guest_samples, out);
 	render_line_u64(out, "samples_qmp", t->qmp_samples);
@@ -104,7 +101,10 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 	perf_line(t, "samples_host_idle", t->host_idle, out);
 	perf_line(t, "samples_unknown_guest", t->stranger_guest, out);
 	perf_line(t, "lost", t->lost, out);
-	render_line(out, "lost_is", !has_samples(t) ? "" : t->lost_exact ? "exact" : "at least");
+	render_line(out, "lost_is",
+		    !render_has_samples(t) ? ""
+		    : t->lost_exact	   ? "exact"
+					   : "at least");
 	perf_line(t, "throttled", t->throttled, out);
 	render_line(out, "exits_engine", t->exits.engine);
 	if (!t->exits.runs)

@@ -92,6 +92,7 @@ check "its guest is there" test -e "$in/$one/profile"
 unserve
 serve "$work/one.data" -p 1 -F 99 --exits perf
 check "options for live guests: that they have no effect" grep -q '^kvmprofs: no effect of --freq, --exits: ' "$work/served"
+check "how many CPUs there were is not known" grep -q '^cpus -$' "$in/status"
 check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
 unserve
 serve "$work/both.data" -e cpu-clock

@@ -55,6 +55,7 @@ static struct render_status made(void)
 				      .guests = 2,
 				      .totals = {.freq = 997,
 						 .cpus = 8,
+						 .perf_running = true,
 						 .guest_samples = 1007,
 						 .stranger_guest = 7,
 						 .host_kernel = 300,
@@ -83,6 +84,25 @@ static size_t lines_with(const struct buf *b, const char *start)
 	for (const char *at = b->data; *at; at = strchr(at, '\n') + 1)
 		lines += strncmp(at, start, strlen(start)) == 0;
 	return lines;
+}
+
+/* Of the host, that is: registers are read all the same. */
+static void test_without_perf_there_are_no_zeros(void **state)
+{
+	struct render_status s = made();
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, BIG);
+	s.totals.perf_running = false;
+	assert_int_equal(render_metrics(&s, guests, 2, &made_when, &b), 0);
+	assert_int_equal(lines_with(&b, "kvmprofs_samples_total"), 0);
+	assert_int_equal(lines_with(&b, "kvmprofs_lost_samples_total"), 0);
+	assert_int_equal(lines_with(&b, "kvmprofs_throttled_total"), 0);
+	assert_null(strstr(b.data, "mode=\"host_"));
+	assert_line(&b, "kvmprofs_guest_samples_total{pid=\"4242\",name=\"web1\","
+			"mode=\"guest_user\"} 20");
+	buf_deinit(&b);
 }
 
 static void test_metrics(void **state)
@@ -226,8 +246,11 @@ static void test_no_guests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_metrics),	     cmocka_unit_test(test_two_parsers),
-		cmocka_unit_test(test_many_guests),  cmocka_unit_test(test_no_guests),
+		cmocka_unit_test(test_metrics),
+		cmocka_unit_test(test_without_perf_there_are_no_zeros),
+		cmocka_unit_test(test_two_parsers),
+		cmocka_unit_test(test_many_guests),
+		cmocka_unit_test(test_no_guests),
 		cmocka_unit_test(test_many_reasons),
 	};
 
