@@ -49,6 +49,11 @@ completes "sources" "kvmprofs -s web=" "" "$sources"
 for s in $sources; do check "a source is one that --help knows: $s" grep -q "[ ,]$s" <<<"$help"; done
 completes "a source of several guests" "kvmprofs -f -s 'web*=vs" "web*=vs" "web*=vsock:"
 completes "a source behind two =" "kvmprofs --source=web=vm" vm "vmlinux:"
+completes "a source in quotes" "kvmprofs -s \"web*=vs" "web*=vs" "web*=vsock:"
+completes "the guests of a source" "kvmprofs -s '*" "*" "*="
+completes "a mount option" "kvmprofs -o all" all "allow_other allow_root"
+completes "a mount option behind another one" "kvmprofs -o allow_other,au" "allow_other,au" "allow_other,auto_unmount"
+completes "a mount option in quotes" "kvmprofs -o 'gi" gi "gid="
 completes "nothing of a mount point" "kvmprofs -f /m" /m ""
 
 # -- the configuration file
