@@ -35,6 +35,7 @@ give_up() {
 work=$(mktemp -d /tmp/kvmprofs-case.XXXXXX) || exit 1
 mnt=$work/mnt GUESTS=$work/guests daemon=''
 mkdir "$mnt"
+export HOME=$work # perf writes into ~/.debug
 : >"$work/empty.conf"
 # shellcheck disable=SC2317
 clean_up() {
