@@ -136,8 +136,8 @@ struct source_attempts {
 	struct source_attempt list[SOURCE_TRIED_MAX];
 };
 
-/* Adds one, or leaves it off when there are too many. uri: is shown whole. code:
- * what came of it; why may be NULL, or empty. */
+/* Adds one, or leaves it off when there are too many. uri: is shown whole. code: what came of it;
+ * why may be NULL, or empty. */
 void source_attempts_add(struct source_attempts *a, const char *uri, int code,
 			 const struct errmsg *why, uint64_t took_ns);
 
