@@ -105,35 +105,41 @@ static int set_freq(struct options *o, enum origin from, const char *value, stru
 	return 0;
 }
 
+/* Its place in the list; n: it is none of them. */
+static size_t place_of(const char *value, const char *const *names, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && strcmp(names[i], value) != 0)
+		i++;
+	return i;
+}
+
 static int set_sampler(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
 	static const char *const names[] = {
 		[SAMPLER_AUTO] = "auto", [SAMPLER_PERF] = "perf", [SAMPLER_QMP] = "qmp"};
+	size_t i = place_of(value, names, ARRAY_SIZE(names));
 
 	note_live_only(o, from, "--sampler");
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(names[i], value) == 0) {
-			o->sampler = (enum sampler_choice)i;
-			return 0;
-		}
-	}
-	return errmsg_set(why, -EINVAL, "'%s' is no sampler: auto, perf or qmp", value);
+	if (i == ARRAY_SIZE(names))
+		return errmsg_set(why, -EINVAL, "'%s' is no sampler: auto, perf or qmp", value);
+	o->sampler = (enum sampler_choice)i;
+	return 0;
 }
 
 static int set_exits(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
 	static const char *const names[] = {
 		[EXITS_BY_AUTO] = "auto", [EXITS_BY_BPF] = "bpf", [EXITS_BY_PERF] = "perf"};
+	size_t i = place_of(value, names, ARRAY_SIZE(names));
 
 	note_live_only(o, from, "--exits");
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(names[i], value) == 0) {
-			o->exits = (enum exits_choice)i;
-			return 0;
-		}
-	}
-	return errmsg_set(why, -EINVAL, "'%s' is nothing that counts exits: auto, bpf or perf",
-			  value);
+	if (i == ARRAY_SIZE(names))
+		return errmsg_set(why, -EINVAL,
+				  "'%s' is nothing that counts exits: auto, bpf or perf", value);
+	o->exits = (enum exits_choice)i;
+	return 0;
 }
 
 static void free_rule(struct source_rule *r)

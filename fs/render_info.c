@@ -17,16 +17,6 @@ static void line_age(struct buf *out, const char *key, const struct render_when 
 	buf_append_char(out, '\n');
 }
 
-static const char *accel_name(enum guest_accel accel)
-{
-	switch (accel) {
-	case GUEST_ACCEL_KVM: return "kvm";
-	case GUEST_ACCEL_TCG: return "tcg";
-	case GUEST_ACCEL_UNKNOWN: break;
-	}
-	return "unknown";
-}
-
 static const char *state_name(enum symsrc_state state)
 {
 	switch (state) {
@@ -47,7 +37,7 @@ static void guest_lines(const struct guest_entry *e, const struct render_when *w
 	render_line_u64(out, "pid", (uint64_t)g->pid);
 	render_line(out, "uuid", g->uuid);
 	render_line(out, "vmm", g->vmm);
-	render_line(out, "accelerator", accel_name(g->accel));
+	render_line(out, "accelerator", render_accel_name(g->accel));
 	if (g->memory_bytes)
 		render_line_u64(out, "memory", g->memory_bytes);
 	else

@@ -157,16 +157,6 @@ static void throttled(const struct metrics *m, const struct family *f)
 
 /* -- guests ------------------------------------------------------------------------------ */
 
-static const char *accel_name(enum guest_accel accel)
-{
-	switch (accel) {
-	case GUEST_ACCEL_KVM: return "kvm";
-	case GUEST_ACCEL_TCG: return "tcg";
-	case GUEST_ACCEL_UNKNOWN: break;
-	}
-	return "unknown";
-}
-
 static void guest_info(const struct metrics *m, const struct family *f)
 {
 	for (size_t i = 0; i < m->count; i++) {
@@ -177,7 +167,8 @@ static void guest_info(const struct metrics *m, const struct family *f)
 		label(m->out, "uuid", g->uuid);
 		buf_append_char(m->out, ',');
 		label(m->out, "vmm", g->vmm);
-		buf_printf(m->out, ",accelerator=\"%s\",sampler=\"%s\"}", accel_name(g->accel),
+		buf_printf(m->out, ",accelerator=\"%s\",sampler=\"%s\"}",
+			   render_accel_name(g->accel),
 			   render_sampler_name(m->guests[i].counts.sampler));
 		end(m, 1);
 	}

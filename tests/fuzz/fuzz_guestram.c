@@ -12,6 +12,7 @@
 
 #include "symsrc/base/cleanup.h"
 #include "symsrc/memory/kernel.h"
+#include "symsrc/memory/knownkernel.h"
 #include "symsrc/memory/ksyms.h"
 #include "tests/unit/lib/kernelmaker.h"
 #include "tests/unit/lib/modulemaker.h"
@@ -284,17 +285,32 @@ static void read_kernel(struct ram *ram, bool quick)
 		kernel_destroy(k);
 }
 
+/* As if its symbols came from a file. */
+static void find_known(struct kernelmaker *km, struct ram *ram)
+{
+	const uint64_t linked = km->o.text_va - 0x1000000;
+	const struct known_kernel known = {linked, linked + KERNELMAKER_NOTES,
+					   kernelmaker_at(km, KERNELMAKER_NOTES), 36};
+	struct build_id other = {0};
+	uint64_t slide;
+	int r = knownkernel_find(ram, &known, false, &slide, &other);
+
+	if (r > 0 || other.len > sizeof(other.bytes))
+		abort();
+}
+
 static void read_all(struct kernelmaker *km, unsigned how)
 {
 	struct ram ram;
 
 	ram_init(&ram, &kernelmaker_ops, km, NULL);
 	ram.budget = BUDGET;
-	switch (how % 5) {
+	switch (how % 6) {
 	case 0: read_symbols(km, &ram, KERNEL_BY_TRAMPOLINE); break;
 	case 1: read_symbols(km, &ram, KERNEL_BY_VMCOREINFO); break;
 	case 2: read_symbols(km, &ram, KERNEL_BY_SIGNATURE); break;
 	case 3: read_kernel(&ram, true); break;
+	case 5: find_known(km, &ram); break;
 	default: read_kernel(&ram, false); break;
 	}
 }

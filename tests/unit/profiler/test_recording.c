@@ -85,6 +85,25 @@ static struct recording *read_out(struct perfmaker *m, size_t size, size_t step,
 	return r;
 }
 
+/* A pipe with one event. */
+static void begin_pipe(struct perfmaker *m)
+{
+	perfmaker_init(m, true, false);
+	perfmaker_event(m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+}
+
+static struct recording *read_whole(struct perfmaker *m, const char *event)
+{
+	perfmaker_end(m, true);
+	return read_out(m, m->out.len, 0, event);
+}
+
+static void forget(struct recording *r, struct perfmaker *m)
+{
+	recording_free(r);
+	perfmaker_deinit(m);
+}
+
 static void assert_vcpus(const struct recording_guest *g)
 {
 	assert_int_equal(g->vcpu_count, 2);
@@ -188,8 +207,7 @@ static void try_format(bool pipe, bool swapped, int compressed, size_t step)
 	assert_int_equal(r->facts.swapped, swapped);
 	assert_int_equal(r->facts.compressed, compressed != 0);
 	assert_filled(r);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* In a pipe also the attributes would be compressed, which perf does not do, but here it does not
@@ -217,13 +235,11 @@ static void test_event_is_chosen(void **state)
 	(void)state;
 	perfmaker_init(&m, true, false);
 	fill(&m);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, "r1c2");
+	r = read_whole(&m, "r1c2");
 	assert_int_equal(r->shown, 2);
 	assert_int_equal(r->samples, 1);
 	assert_int_equal(r->guests[0]->kernel, 1);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* The first one has no samples of guests. */
@@ -237,8 +253,7 @@ static void test_event_with_guests(void **state)
 	perfmaker_event(&m, PERF_TYPE_HARDWARE, 0, USUAL, 4000, true, second_ids, 2);
 	perfmaker_event(&m, PERF_TYPE_RAW, 7, USUAL, 4000, true, first_ids, 2);
 	sample(&m, GK, KERNEL, 100, 105, 1);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	assert_int_equal(r->shown, 1);
 	assert_int_equal(r->samples, 1);
 	assert_int_equal(r->guest_count, 1);
@@ -246,8 +261,7 @@ static void test_event_with_guests(void **state)
 	r = read_out(&m, m.out.len, 0, "cycles");
 	assert_int_equal(r->shown, 0);
 	assert_int_equal(r->samples, 0);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* Cut anywhere: what is whole before that counts, and it is said. */
@@ -306,8 +320,7 @@ static void test_unfinished(void **state)
 	recording_free(r);
 	r = read_out(&m, m.out.len - 3, 0, NULL);
 	assert_int_equal(r->facts.end, PERFDATA_CUT);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 static void test_damaged(void **state)
@@ -317,18 +330,15 @@ static void test_damaged(void **state)
 	struct recording *r;
 
 	(void)state;
-	perfmaker_init(&m, true, false);
-	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	begin_pipe(&m);
 	sample(&m, GK, KERNEL, 100, 105, 1);
 	buf_append(&m.records, nothing, sizeof(nothing));
 	sample(&m, GK, KERNEL, 100, 105, 1);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	assert_int_equal(r->facts.end, PERFDATA_DAMAGED);
 	assert_int_equal(r->facts.read, 16 + 8 + 128 + 56);
 	assert_int_equal(r->samples, 1);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* Bytes behind records that these do not count: trace data, AUX data. */
@@ -341,8 +351,7 @@ static void test_bytes_behind_records(void **state)
 	struct recording *r;
 
 	(void)state;
-	perfmaker_init(&m, true, false);
-	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	begin_pipe(&m);
 	perfmaker_record(&m, PERFDATA_AUXTRACE, 0, aux, sizeof(aux));
 	buf_append(&m.records, filler, 24);
 	perfmaker_record(&m, PERFDATA_HEADER_TRACING_DATA, 0, tracing, sizeof(tracing));
@@ -352,8 +361,7 @@ static void test_bytes_behind_records(void **state)
 	r = read_out(&m, m.out.len, 5, NULL);
 	assert_int_equal(r->facts.end, PERFDATA_WHOLE);
 	assert_int_equal(r->samples, 1);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* As many bytes behind a record as make a sum of 0 with its own. */
@@ -364,8 +372,7 @@ static void test_bytes_behind_wrap(void **state)
 	struct recording *r;
 
 	(void)state;
-	perfmaker_init(&m, true, false);
-	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	begin_pipe(&m);
 	sample(&m, GK, KERNEL, 100, 105, 1);
 	perfmaker_record(&m, PERFDATA_AUXTRACE, 0, aux, sizeof(aux));
 	sample(&m, GK, KERNEL, 100, 105, 1);
@@ -375,8 +382,7 @@ static void test_bytes_behind_wrap(void **state)
 	alarm(0);
 	assert_int_equal(r->facts.end, PERFDATA_CUT);
 	assert_int_equal(r->samples, 1);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* Without a period each sample stands for as many events as the attribute says; without a thread
@@ -392,14 +398,12 @@ static void test_few_fields(void **state)
 			NULL, 0);
 	sample(&m, GK, KERNEL, 100, 105, 1);
 	sample(&m, GK, KERNEL, 100, 105, 1);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	assert_int_equal(r->weight, 2 * 12345);
 	assert_int_equal(r->guest_count, 1);
 	assert_int_equal(r->guests[0]->pid, 0);
 	assert_int_equal(r->guests[0]->kernel, 2);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 static void refuse(const char *bytes, size_t n, bool seekable, const char *event, int err,
@@ -424,8 +428,7 @@ static void test_no_such_guest(void **state)
 	struct recording *r;
 
 	(void)state;
-	perfmaker_init(&m, true, false);
-	perfmaker_event(&m, PERF_TYPE_SOFTWARE, 0, USUAL, 4000, true, NULL, 0);
+	begin_pipe(&m);
 	for (size_t i = 0; i < 3; i++) {
 		uint8_t id[28 + 28] = {0};
 
@@ -436,14 +439,12 @@ static void test_no_such_guest(void **state)
 				 sizeof(id));
 		sample(&m, GK, KERNEL, pids[i], 105, 1);
 	}
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	assert_int_equal(r->guest_count, 1);
 	assert_int_equal(r->guests[0]->pid, 100);
 	assert_int_equal(r->guests[0]->build_id_count, 0);
 	assert_int_equal(r->left_out, 2);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* The same ids over and over would be read for long. */
@@ -499,8 +500,7 @@ static void test_only_some_guests(void **state)
 	assert_int_equal(r->guests[0]->pid, 200);
 	assert_int_equal(r->samples, 6 * SAMPLES);
 	assert_int_equal(r->left_out, 2 * SAMPLES);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 /* So many that they are counted while more are read. */
@@ -515,8 +515,7 @@ static void test_many_samples(void **state)
 	fill(&m);
 	for (unsigned i = 0; i < MANY; i++)
 		sample(&m, GK, KERNEL + 0x10000 + i % ADDRESSES, 300 + i % 2, 300 + i % 2, 3);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	for (int pid = 300; pid < 302; pid++) {
 		const struct recording_guest *g = recording_find(r, pid);
 
@@ -527,8 +526,7 @@ static void test_many_samples(void **state)
 				assert_int_equal(g->table.slots[i].count, MANY / ADDRESSES);
 		}
 	}
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 static enum perfdata_end end_of_zeros(unsigned megabytes)
@@ -543,8 +541,7 @@ static enum perfdata_end end_of_zeros(unsigned megabytes)
 	for (unsigned i = 0; i < 16 * megabytes; i++)
 		perfmaker_record(&m, 9999, 0, zeros, sizeof(zeros));
 	perfmaker_compress(&m, false, 40);
-	perfmaker_end(&m, true);
-	r = read_out(&m, m.out.len, 0, NULL);
+	r = read_whole(&m, NULL);
 	assert_int_equal(r->samples, 6 * SAMPLES);
 	end = r->facts.end;
 	recording_free(r);
@@ -594,8 +591,7 @@ static void test_maps_of_all_guests(void **state)
 	for (size_t i = 0; i < r->guest_count; i++)
 		maps += r->guests[i]->map_room;
 	assert_true(maps > 0 && maps * sizeof(struct recording_map) <= 64 << 10);
-	recording_free(r);
-	perfmaker_deinit(&m);
+	forget(r, &m);
 }
 
 int main(void)
