@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profiler/tracefsroot.h"
 #include "symsrc/base/buf.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
@@ -15,11 +16,6 @@
 
 #define EVENT_FILE_MAX 4096
 #define EVENT_PATH_MAX 512
-
-const struct event_roots event_roots_default = {
-	.sys = "/sys",
-	.tracefs = "/sys/kernel/tracing",
-};
 
 struct generic {
 	const char *name;
@@ -149,12 +145,30 @@ static int read_number(uint64_t *ret, const char *fmt, ...)
 	return io_read_u64(AT_FDCWD, path, ret);
 }
 
+/* The event's number, as tracefs has it: where it was said to be, or where the kernel's is. */
+static int read_id(const struct event_roots *roots, const char *subsystem, const char *name,
+		   uint64_t *ret, struct errmsg *why)
+{
+	struct tracefs_root root = {.fd = -1};
+	int r = roots->tracefs ? 0 : tracefs_root_open(&root, why);
+
+	if (r < 0)
+		return r;
+	r = read_number(ret, "%s/events/%s/%s/id", roots->tracefs ? roots->tracefs : root.path,
+			subsystem, name);
+	tracefs_root_close(&root);
+	if (r == -EACCES || r == -EPERM)
+		return errmsg_set(why, r, "no permission to read tracefs; run as root");
+	return r < 0 ? errmsg_set(why, r, "there is no such tracepoint") : 0;
+}
+
 /* "subsystem:name". */
 static int parse_tracepoint(const char *spec, const struct event_roots *roots, struct event *e,
 			    struct errmsg *why)
 {
 	const char *colon = strchr(spec, ':');
 	char subsystem[EVENT_NAME_MAX];
+	struct errmsg no;
 	int r;
 
 	if (find_generic(spec, (size_t)(colon - spec)))
@@ -165,14 +179,11 @@ static int parse_tracepoint(const char *spec, const struct event_roots *roots, s
 	snprintf(subsystem, sizeof(subsystem), "%.*s", (int)(colon - spec), spec);
 	if (!text_is_component(subsystem) || !text_is_component(colon + 1))
 		return unknown(spec, "is not of the form subsystem:name", why);
-	r = read_number(&e->config, "%s/events/%s/%s/id", roots->tracefs, subsystem, colon + 1);
-	if (r == -EACCES || r == -EPERM)
-		return errmsg_set(why, -EINVAL,
-				  "event '%s': no permission to read %s/events; "
-				  "run as root",
-				  spec, roots->tracefs);
+	r = read_id(roots, subsystem, colon + 1, &e->config, &no);
+	if (r == -ENOENT)
+		return unknown(spec, no.text, why);
 	if (r < 0)
-		return unknown(spec, "there is no such tracepoint", why);
+		return errmsg_set(why, -EINVAL, "event '%s': %s", spec, no.text);
 	e->type = PERF_TYPE_TRACEPOINT;
 	return 0;
 }

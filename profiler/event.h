@@ -29,9 +29,8 @@ struct event {
 
 struct event_roots {
 	const char *sys;     /* "/sys" */
-	const char *tracefs; /* "/sys/kernel/tracing" */
+	const char *tracefs; /* NULL: the kernel's, wherever it is (tracefsroot.h) */
 };
-extern const struct event_roots event_roots_default;
 
 /* 0, or -EINVAL and one line for what is no event here ("auto" is none: see perfopen.h). */
 int event_parse(const char *spec, const struct event_roots *roots, struct event *ret,

@@ -23,7 +23,7 @@ static int open_real(const struct perf_event_attr *attr, unsigned cpu)
 }
 
 const struct perf_world perf_world_real = {
-	.roots = {.sys = "/sys", .tracefs = "/sys/kernel/tracing"},
+	.roots = {.sys = "/sys"},
 	.sysctl = "/proc/sys/kernel",
 	.cpus_online = CPUS_ONLINE,
 	.open = open_real,
