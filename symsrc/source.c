@@ -78,11 +78,13 @@ bool source_wants_ram(const char *uri)
 /* Without the transport and address in front, which are known. */
 static const char *reason_of(const struct errmsg *why, const char *way)
 {
-	size_t n = strlen(way);
+	size_t n = strlen(way), bare = strcspn(way, "?");
 
+	if (strncmp(why->text, way, bare) != 0)
+		return why->text;
 	if (strncmp(why->text, way, n) == 0 && strncmp(why->text + n, ": ", 2) == 0)
 		return why->text + n + 2;
-	return why->text;
+	return strncmp(why->text + bare, ": ", 2) == 0 ? why->text + bare + 2 : why->text;
 }
 
 void source_attempts_add(struct source_attempts *a, const char *uri, int code,

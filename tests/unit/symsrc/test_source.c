@@ -519,6 +519,26 @@ static void test_look_at_files(void **state)
 	assert_int_equal(look(&req), SOURCE_CHANGED);
 }
 
+/* What an attempt says of itself already is not said once more by why it failed. */
+static void test_attempts(void **state)
+{
+	static const char *const ways[] = {"ssh://a", "ssh://a?modules=yes", "ssh://ab"};
+	struct source_attempts tried = {0};
+	struct errmsg why;
+
+	(void)state;
+	errmsg_set(&why, -ECONNREFUSED, "ssh://a: refused");
+	for (size_t i = 0; i < 3; i++)
+		source_attempts_add(&tried, ways[i], why.code, &why, 1);
+	source_attempts_add(&tried, ways[0], 0, NULL, 1);
+	assert_int_equal(tried.count, 4);
+	assert_string_equal(tried.list[0].why.text, "refused");
+	assert_string_equal(tried.list[1].way, ways[1]);
+	assert_string_equal(tried.list[1].why.text, "refused");
+	assert_string_equal(tried.list[2].why.text, "ssh://a: refused");
+	assert_int_equal(tried.list[3].why.code, 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -528,6 +548,7 @@ int main(void)
 		cmocka_unit_test(test_bad_uris),
 		cmocka_unit_test(test_long_uri),
 		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_attempts),
 		TEST(test_dir),
 		TEST(test_only_what_is_wanted),
 		TEST(test_procfs),
