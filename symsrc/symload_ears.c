@@ -21,10 +21,12 @@ void with_lock__listen(const struct symload *sl, struct load *l, struct serial_e
 }
 
 /* A guest that never falls silent must not keep us busy. */
-static void with_lock__look_soon(struct load *l)
+void with_lock__look_soon(struct load *l)
 {
 	uint64_t now = clock_now_ns(), when = l->ended_ns + SYMLOAD_NEWS_MS * NSEC_PER_MSEC;
 
+	/* Whoever is at it may have looked before there were news, or elsewhere. */
+	l->has_news = l->by != NULL;
 	when = load_when_affordable(l, when > now ? when : now);
 	if (!l->by && when < l->next_ns)
 		with_lock__schedule(l, when, false);

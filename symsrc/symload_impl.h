@@ -73,6 +73,7 @@ struct load {
 	uint64_t paid_ns;	      /* when all CPU time that it took will have been rested for */
 	uint64_t fetched_ns;
 	bool whole;		      /* next time fetch everything, not just look */
+	bool has_news;		      /* it had some while somebody was at it */
 	bool slow;		      /* the last attempt ran out of time, or took long */
 	bool running_slow;	      /* it counts among the patient ones that run */
 	bool gone;		      /* the guest is; whoever fetches frees this */
@@ -225,6 +226,9 @@ void load_drop_sampled(struct load *l);
 
 /* Listens by this ear (which may be NULL) from now on, and no more by the one of before. */
 void with_lock__listen(const struct symload *sl, struct load *l, struct serial_ear *ear);
+
+/* Schedules a look; at a guest that is being looked at once that has ended. */
+void with_lock__look_soon(struct load *l);
 
 /* Schedules a look at each guest that has news. */
 void symload_hear(struct symload *sl);

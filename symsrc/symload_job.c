@@ -418,6 +418,8 @@ static bool with_lock__finish(struct symload *sl, struct job *job)
 		with_lock__worked(sl, l, job);
 	else
 		with_lock__failed(l, job);
+	if (l->has_news)
+		with_lock__look_soon(l);
 	if (!is_quiet)
 		with_lock__wake_subscribers(sl);
 	return news;

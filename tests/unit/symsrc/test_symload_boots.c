@@ -6,12 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "symsrc/base/clock.h"
 #include "symsrc/base/log.h"
 #include "symsrc/fetch.h"
 #include "symsrc/symload.h"
@@ -19,6 +21,7 @@
 #include "tests/unit/lib/wait.h"
 
 #define SERIAL	     1
+#define NO_BOOT	     UINT_MAX /* none answers: a refusal */
 #define BOOT_ID_SIZE 37
 
 enum call { CALL_NONE, CALL_FETCH, CALL_LOOK };
@@ -50,7 +53,7 @@ static struct source_mark mark_of(unsigned boot)
 	return (struct source_mark){.len = 1, .bytes = {(uint8_t)boot}};
 }
 
-/* The boot that answers, or -ECANCELED. */
+/* The boot that answers, -EACCES or -ECANCELED. */
 static int ask(enum call call, const struct fetch_request *req)
 {
 	int boot;
@@ -61,7 +64,7 @@ static int ask(enum call call, const struct fetch_request *req)
 	script.boot = 0;
 	while (!script.boot && !script.over)
 		pthread_cond_wait(&script.answered, &script.lock);
-	boot = script.over ? -ECANCELED : (int)script.boot;
+	boot = script.over ? -ECANCELED : script.boot == NO_BOOT ? -EACCES : (int)script.boot;
 	script.call = CALL_NONE;
 	pthread_mutex_unlock(&script.lock);
 	return boot;
@@ -73,7 +76,7 @@ int fetch_symbols(struct fetch_request *req, const struct symbols **ret, struct 
 	int boot = ask(CALL_FETCH, req);
 
 	if (boot < 0)
-		return errmsg_set(why, boot, "the test is over");
+		return errmsg_set(why, boot, "nobody answers");
 	made = textsymbols_make("ffffffff81000000 T _text\n");
 	boot_id_of((unsigned)boot, made->boot_id);
 	made->mark = mark_of((unsigned)boot);
@@ -87,7 +90,7 @@ int fetch_look(struct fetch_request *req, enum source_news *ret, struct errmsg *
 	int boot = ask(CALL_LOOK, req);
 
 	if (boot < 0)
-		return errmsg_set(why, boot, "the test is over");
+		return errmsg_set(why, boot, "nobody answers");
 	*ret = req->mark.bytes[0] == boot ? SOURCE_SAME : SOURCE_REBOOTED;
 	req->mark = mark_of((unsigned)boot);
 	return 0;
@@ -381,6 +384,22 @@ static void test_a_guest_that_moves_as_an_epoch_begins(void **state)
 	assert_boot(1, 1);
 }
 
+/* Its agent comes while it is asked in another way, which is refused: that it is back is not
+ * forgotten until the next attempt, which a refusal puts off. */
+static void test_news_while_it_is_asked(void **state)
+{
+	struct symsrc_status st;
+
+	(void)state;
+	asked(CALL_FETCH);
+	assert_int_equal(symload_look(sl, SERIAL), 0);
+	answer(NO_BOOT);
+	wait_until((st = status(), st.attempts == 1));
+	assert_true(st.next_try_ns <= clock_now_ns() + SYMLOAD_NEWS_MS * NSEC_PER_MSEC);
+	serve(CALL_FETCH, 1);
+	assert_settles(1, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_boot_after_boot, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory_of_a_boot_that_is_over, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(test_news_while_it_is_asked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_guest_that_moves_as_an_epoch_begins, set_up,
 						tear_down),
 	};
