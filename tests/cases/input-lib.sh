@@ -31,13 +31,19 @@ by_address() {
 		NR == FNR { if ($1 == at) { a = root($3); b = root(last); if (a != b) same[a] = b } at = $1; last = $3; next }
 		{ print $1, $2, root($3) }' "$names" - | sort
 }
+# of_one_name ROWS: those that perf has several of, functions of one name at several addresses, as one without its share:
+# here they are one row
+of_one_name() {
+	awk 'NR == FNR { times[$3]++; next } times[$3] == 1 { print; next } { sum[$3] += $2 } END { for (s in sum) print "-", sum[s], s }' \
+		"$work/perf.rows" "$1" | sort
+}
 # same_rows NAME FILE OPTIONS: what is at $in, and what perf with these options says of the file
 same_rows() {
 	local name=$1
 	shift
 	perf_rows "$@" | grep -v "$but" | by_address >"$work/perf.rows"
 	our_rows | grep -v "$but" | by_address >"$work/our.rows"
-	diff "$work/perf.rows" "$work/our.rows" >"$work/rows.diff"
+	diff <(of_one_name "$work/perf.rows") <(of_one_name "$work/our.rows") >"$work/rows.diff"
 	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
 	echo "# $name: $(awk '{ n += $2 } END { print NR, "rows,", n + 0, "samples" }' "$work/perf.rows")"
 	head -n 8 "$work/rows.diff" | sed 's/^/# /'
