@@ -21,9 +21,10 @@ check "and none in stats" test "$(cat "$mnt/$vmm/stats")" = "# no counters: unde
 
 # A text is one moment, and can always be read; that there is a newer one is told by POLLPRI, within its second.
 if have "poll of a text" python3; then
-	timeout $patience python3 - "$mnt/status" "$mnt/$vmm/profile" "$mnt/$vmm/control" >"$work/poll" 2>&1 <<-'END' || echo "status $?" >>"$work/poll"
+	timeout $patience python3 - "$mnt/status" "$mnt/$vmm" >"$work/poll" 2>&1 <<-'END' || echo "status $?" >>"$work/poll"
 		import os, select, sys, time
-		status, profile, control = sys.argv[1:]
+		status, guest = sys.argv[1:]
+		profile, recent, control = (guest + f for f in ("/profile", "/recent/profile", "/control"))
 		def ask(path, what, ms):
 		    start = time.monotonic()
 		    fd = os.open(path, os.O_RDONLY)
@@ -33,16 +34,16 @@ if have "poll of a text" python3; then
 		    took = time.monotonic() - start
 		    os.close(fd)
 		    return (said[0][1] if said else 0), took
-		for path in status, profile:
+		for path in status, profile, recent:
 		    said, took = ask(path, select.POLLIN | select.POLLPRI, 0)
 		    if not said & select.POLLIN:
 		        print(path, "cannot be read at once")
 		    if said & select.POLLPRI and took < 0.9:
 		        print(path, "is old already")
-		for _ in range(2):
-		    said, took = ask(status, select.POLLPRI, 50000)
+		for path in status, status, recent:
+		    said, took = ask(path, select.POLLPRI, 50000)
 		    if said != select.POLLPRI or took < 0.9:
-		        print("status:", said, "after", took)
+		        print(path, said, "after", took)
 		with open(control, "w") as f:
 		    f.write("reset")
 		said, took = ask(profile, select.POLLPRI, 50000)
@@ -53,6 +54,24 @@ if have "poll of a text" python3; then
 	cat "$work/poll"
 fi
 check "less reads a text" test "$(timeout $patience less -f "$mnt/status" </dev/null | grep -c '^version ')" = 1
+
+# Who follows a file on a terminal gets the moment when it was opened, and waits: it does not grow.
+# follows NAME PROGRAM PATTERN COMMAND: until its screen, which is $work/screen, has the pattern
+follows() {
+	local terminal
+	have "$1" script "$2" || return
+	rm -f "$work/screen"
+	TERM=xterm script -qfc "stty rows 60 cols 160; $4" "$work/screen" </dev/null >/dev/null 2>&1 &
+	terminal=$!
+	within "$1" $patience grep -aqse "$3" "$work/screen"
+	kill $terminal
+	wait $terminal 2>/dev/null
+}
+# A second after its last line there would be a newer moment.
+follows "tail -f of a text waits at its end" tail 'still' "tail -n +1 -f '$mnt/status' & sleep 2.5; echo still"
+check "it has one moment of it, and all of that" test "$(grep -acE '^(version|own_memory_peak) ' "$work/screen")" = 2
+follows "less +F of a text waits at its end" less 'Waiting for data' "less +F '$mnt/status'"
+follows "watch shows a text" watch own_memory_peak "watch -n 0.2 cat '$mnt/status'"
 end_vmm "$vmm"
 
 if [ ! -w /dev/kvm ]; then
@@ -114,6 +133,8 @@ timeout $patience grep --line-buffered -m 3 pio "$g/trace" >"$work/grep"
 check "grep --line-buffered" test "$(wc -l <"$work/grep")" = 3
 timeout $patience tail -n +1 -f "$g/trace" 2>/dev/null | head -n 3 >"$work/tail"
 check "tail -n +1 -f" test "$(wc -l <"$work/tail")" = 3
+follows "less +F follows it" less '-[0-9]* .* kvm_pio' "less +F '$g/trace'"
+within "less ends, and so do its events" $patience none_open
 
 # Its writes to the port are exits that KVM counts.
 if [ -d /sys/kernel/debug/kvm ]; then
