@@ -122,16 +122,6 @@ int render_quoted(struct buf *out, const char *text, const struct render_quote *
 	return out->err;
 }
 
-const char *render_accel_name(enum guest_accel accel)
-{
-	switch (accel) {
-	case GUEST_ACCEL_KVM: return "kvm";
-	case GUEST_ACCEL_TCG: return "tcg";
-	case GUEST_ACCEL_UNKNOWN: break;
-	}
-	return "unknown";
-}
-
 const char *render_sampler_name(enum sampler_kind kind)
 {
 	switch (kind) {

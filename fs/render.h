@@ -54,7 +54,6 @@ struct render_quote {
  * the list (also the backslash of \xNN) as the list says. */
 int render_quoted(struct buf *out, const char *text, const struct render_quote *list);
 
-const char *render_accel_name(enum guest_accel accel);
 const char *render_sampler_name(enum sampler_kind kind);
 
 /* Whether there are samples of perf, or a recording's: else zeros would look as if something had

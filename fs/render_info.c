@@ -37,7 +37,7 @@ static void guest_lines(const struct guest_entry *e, const struct render_when *w
 	render_line_u64(out, "pid", (uint64_t)g->pid);
 	render_line(out, "uuid", g->uuid);
 	render_line(out, "vmm", g->vmm);
-	render_line(out, "accelerator", render_accel_name(g->accel));
+	render_line(out, "accelerator", guest_accel_name(g->accel));
 	if (g->memory_bytes)
 		render_line_u64(out, "memory", g->memory_bytes);
 	else

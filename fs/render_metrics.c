@@ -168,7 +168,7 @@ static void guest_info(const struct metrics *m, const struct family *f)
 		buf_append_char(m->out, ',');
 		label(m->out, "vmm", g->vmm);
 		buf_printf(m->out, ",accelerator=\"%s\",sampler=\"%s\"}",
-			   render_accel_name(g->accel),
+			   guest_accel_name(g->accel),
 			   render_sampler_name(m->guests[i].counts.sampler));
 		end(m, 1);
 	}

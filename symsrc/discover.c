@@ -184,8 +184,9 @@ static void add_vmm(struct discover *d, pid_t pid, const struct vmm_facts *facts
 	v->listed = true;
 	if (v->pidfd >= 0)
 		watch(d, v->pidfd, EPOLLIN, EVENT_EXIT, pid);
-	log_info("guest %d: found: %s, %s, %zu vCPUs", (int)pid, v->guest->name,
-		 v->guest->accel == GUEST_ACCEL_KVM ? "kvm" : "tcg", v->guest->vcpu_count);
+	/* Not how many vCPUs: who has just begun makes them later. */
+	log_info("guest %d: found: %s, %s", (int)pid, v->guest->name,
+		 guest_accel_name(v->guest->accel));
 }
 
 static void remove_vmm(struct discover *d, struct vmm *v)

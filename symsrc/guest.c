@@ -24,6 +24,16 @@ struct guests {
 	size_t doubt_count;			 /* lock */
 };
 
+const char *guest_accel_name(enum guest_accel accel)
+{
+	switch (accel) {
+	case GUEST_ACCEL_KVM: return "kvm";
+	case GUEST_ACCEL_TCG: return "tcg";
+	case GUEST_ACCEL_UNKNOWN: break;
+	}
+	return "unknown";
+}
+
 struct guest *guest_create(void)
 {
 	struct guest *g = calloc(1, sizeof(*g));

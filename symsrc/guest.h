@@ -19,6 +19,7 @@
 #define GUEST_PATH_MAX	1024
 
 enum guest_accel { GUEST_ACCEL_UNKNOWN, GUEST_ACCEL_KVM, GUEST_ACCEL_TCG };
+const char *guest_accel_name(enum guest_accel accel); /* "kvm", "tcg", "unknown" */
 
 struct guest_vcpu {
 	unsigned index;
