@@ -13,6 +13,15 @@ static void line_seconds(struct buf *out, const char *key, uint64_t ns)
 	buf_append_char(out, '\n');
 }
 
+/* 0: "-" */
+static void line_unless_0(struct buf *out, const char *key, uint64_t value)
+{
+	if (value)
+		render_line_u64(out, key, value);
+	else
+		render_line(out, key, "");
+}
+
 static const char *choice_name(enum sampler_choice sampler)
 {
 	switch (sampler) {
@@ -88,11 +97,9 @@ static void sampling(const struct profiler_totals *t, struct buf *out)
 		render_line(out, "perf", perf_state(t));
 	render_line(out, "event", t->event);
 	render_line(out, "event_reason", t->event_reason);
-	render_line_u64(out, "frequency", t->freq);
-	if (t->recording) /* which does not say how many there were */
-		render_line(out, "cpus", "");
-	else
-		render_line_u64(out, "cpus", t->cpus);
+	/* What perf would take, if it ran, is nobody's; a recording does not tell how many CPUs. */
+	line_unless_0(out, "frequency", t->perf_running || t->recording ? t->freq : 0);
+	line_unless_0(out, "cpus", t->cpus);
 	perf_line(t, "samples", t->samples, out);
 	perf_line(t, "samples_guest", t->guest_samples, out);
 	render_line_u64(out, "samples_qmp", t->qmp_samples);

@@ -166,11 +166,14 @@ static void test_status_says_why_perf_does_not_run(void **state)
 
 	(void)state;
 	strcpy(s.totals.perf_error, "perf_event_open: not permitted");
+	s.totals.freq = 997;
 	buf_init(&b, 10000);
 	render_status(&s, &made_when, &b);
 	assert_true(has(&b, "perf perf_event_open: not permitted"));
 	assert_true(has(&b, "lost_is -"));
 	assert_true(has(&b, "samples_host_user -"));
+	assert_true(has(&b, "frequency -"));
+	assert_true(has(&b, "cpus -"));
 	buf_deinit(&b);
 }
 
