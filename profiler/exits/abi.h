@@ -25,7 +25,7 @@ enum exits_kind {
 	EXITS_FAST_MMIO, /* what: address of an ioeventfd */
 	EXITS_MSI,	 /* what: vector, more: low bits of the address (the destination) */
 	EXITS_IRQ,	 /* what: gsi, more: level */
-	EXITS_KINDS
+	EXITS_KINDS	 /* a power of 2, for the verifier's sake */
 };
 
 /* Where the time of a vCPU's thread went. */
@@ -89,6 +89,24 @@ struct exits_thread {
 	struct exits_sums other[EXITS_KINDS];
 	uint64_t events[EXITS_EVENTS];
 };
+
+/* ---- where the programs in the kernel have these: in arrays, by place ---- */
+
+#define EXITS_NUMBERS 32768 /* low bits of tids: entries of `numbers` */
+#define EXITS_RECENT  8	    /* rows of one kind that a thread finds again quickly */
+
+/* The place 0 is the entry of EXITS_KERNEL; the others are free at first. Apart from each other by
+ * cache lines, since threads on many CPUs write them. */
+struct exits_thread_place {
+	struct exits_thread t;
+	uint32_t recent[EXITS_KINDS * EXITS_RECENT]; /* places of rows, by a hash of their keys */
+} __attribute__((aligned(64)));
+
+/* The place 0 stays empty. */
+struct exits_row_place {
+	struct exits_key key; /* all zero: it is free */
+	struct exits_row row;
+} __attribute__((aligned(64)));
 
 struct exits_field {
 	int32_t offset; /* -1: this kernel has no such field */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,14 +23,25 @@
 
 #define BATCH 512 /* entries that are read at once */
 
+/* An array of entries, which this process has in its own memory, and where each is. */
+struct places {
+	int keys;		  /* a hash map of places by key; owned by the object */
+	int free;		  /* a queue of places; likewise */
+	uint32_t count;		  /* places, with the first one, which no key has */
+	size_t key_size, size;	  /* of a key; of an entry */
+	char *at;		  /* all of them; NULL: not mapped yet */
+	struct buf used_recently; /* places that are free, but may still be known to a program */
+};
+
 struct exits_bpf {
 	struct exits_source source;
 	struct bpf_object *object;
 	struct exits_sizes sizes;
 	struct exits_fields fields;
 	bool raw[EXITS_EVENTS + 8]; /* by the plan's hook: a raw tracepoint's program */
+	struct places threads, rows;
 	/* maps; owned by the object */
-	int threads, processes, rows[EXITS_MAPS], pools, lost;
+	int processes, pools, lost;
 	size_t link_count;
 	struct bpf_link *links[EXITS_EVENTS + 8];
 	int programs[EXITS_EVENTS + 8]; /* descriptors of link's programs; owned by the object */
@@ -56,13 +68,17 @@ static int to_log(enum libbpf_print_level level, const char *fmt, va_list ap)
 
 static int set_sizes(struct bpf_object *o, const struct exits_sizes *s)
 {
+	uint32_t rows = 0;
+
+	for (int i = 0; i < EXITS_MAPS; i++)
+		rows += s->rows[i];
 	const struct {
 		const char *map;
-		unsigned entries;
-	} sizes[] = {{"threads", s->threads},
-		     {"processes", s->processes},
-		     {"reasons", s->rows[EXITS_REASONS]},
-		     {"accesses", s->rows[EXITS_ACCESSES]}};
+		uint32_t entries;
+	} sizes[] = {{"threads", s->threads + 1},  {"thread_places", s->threads},
+		     {"free_threads", s->threads}, {"processes", s->processes},
+		     {"rows", rows + 1},	   {"row_places", rows},
+		     {"free_rows", rows}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bpf_map *m = bpf_object__find_map_by_name(o, sizes[i].map);
@@ -148,24 +164,55 @@ static void load_only_what_is_used(const struct exits_bpf *b, const struct exits
 	}
 }
 
+static int open_places(const struct exits_bpf *b, struct places *p, const char *array)
+{
+	const struct bpf_map *m = bpf_object__find_map_by_name(b->object, array);
+	void *at;
+
+	p->count = bpf_map__max_entries(m);
+	p->size = bpf_map__value_size(m);
+	buf_init(&p->used_recently, SIZE_MAX / 2);
+	at = mmap(NULL, p->count * p->size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	p->at = at;
+	for (uint32_t i = 1; i < p->count; i++) {
+		if (bpf_map_update_elem(p->free, NULL, &i, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void close_places(struct places *p)
+{
+	if (p->at)
+		munmap(p->at, p->count * p->size);
+	buf_deinit(&p->used_recently);
+}
+
 static int find_maps(struct exits_bpf *b)
 {
 	const struct {
 		const char *name;
 		int *fd;
-	} maps[] = {{"threads", &b->threads},
+	} maps[] = {{"thread_places", &b->threads.keys},
+		    {"free_threads", &b->threads.free},
+		    {"row_places", &b->rows.keys},
+		    {"free_rows", &b->rows.free},
 		    {"processes", &b->processes},
-		    {"reasons", &b->rows[EXITS_REASONS]},
-		    {"accesses", &b->rows[EXITS_ACCESSES]},
 		    {"pools", &b->pools},
 		    {"lost", &b->lost}};
+	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
 		*maps[i].fd = bpf_object__find_map_fd_by_name(b->object, maps[i].name);
 		if (*maps[i].fd < 0)
 			return *maps[i].fd;
 	}
-	return 0;
+	b->threads.key_size = sizeof(uint32_t);
+	b->rows.key_size = sizeof(struct exits_key);
+	r = open_places(b, &b->threads, "threads");
+	return r < 0 ? r : open_places(b, &b->rows, "rows");
 }
 
 static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpus)
@@ -257,7 +304,23 @@ static int each(int map, size_t key_size, size_t value_size,
 	return r == -ENOENT ? 0 : r;
 }
 
+/* value: as each() gives it of p->keys. */
+static void *entry_at(const struct places *p, const void *value)
+{
+	uint32_t place;
+
+	memcpy(&place, value, sizeof(place));
+	return p->at + (place < p->count ? place : 0) * p->size;
+}
+
+static int each_place(const struct places *p,
+		      int (*fn)(void *ctx, const void *key, const void *value), void *ctx)
+{
+	return each(p->keys, p->key_size, sizeof(uint32_t), fn, ctx);
+}
+
 struct reading {
+	const struct exits_bpf *b;
 	uint32_t tgid;
 	struct exits_raw *raw;
 };
@@ -265,19 +328,20 @@ struct reading {
 static int read_thread(void *ctx, const void *key, const void *value)
 {
 	const struct reading *r = ctx;
-	const struct exits_thread *t = value;
+	const struct exits_thread_place *e = entry_at(&r->b->threads, value);
 	uint32_t tid;
 
 	memcpy(&tid, key, sizeof(tid));
-	return exits_is_of(t->tgid, r->tgid) ? exits_raw_add_thread(r->raw, tid, t) : 0;
+	return exits_is_of(e->t.tgid, r->tgid) ? exits_raw_add_thread(r->raw, tid, &e->t) : 0;
 }
 
 static int read_row(void *ctx, const void *key, const void *value)
 {
 	const struct reading *r = ctx;
 	const struct exits_key *k = key;
+	const struct exits_row_place *e = entry_at(&r->b->rows, value);
 
-	return exits_is_of(k->tgid, r->tgid) ? exits_raw_add_row(r->raw, k, value) : 0;
+	return exits_is_of(k->tgid, r->tgid) ? exits_raw_add_row(r->raw, k, &e->row) : 0;
 }
 
 /* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's
@@ -301,24 +365,32 @@ static void tell_lost(struct exits_source *s, struct exits_lost *ret)
 
 static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread *ret)
 {
-	return bpf_map_lookup_elem(of(s)->threads, &tid, ret);
+	const struct places *p = &of(s)->threads;
+	uint32_t place = 0;
+	const struct exits_thread_place *e;
+	int r = tid == EXITS_KERNEL ? 0 : bpf_map_lookup_elem(p->keys, &tid, &place);
+
+	if (r < 0)
+		return r;
+	e = entry_at(p, &place);
+	*ret = e->t;
+	return 0;
 }
 
 static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)
 {
 	const struct exits_bpf *b = of(s);
 	struct exits_raw raw = {.taken_ns = clock_now_ns()};
-	struct reading reading = {tgid, &raw};
+	struct reading reading = {b, tgid, &raw};
 	struct exits_thread kernel;
 	int r;
 
 	tell_lost(s, &raw.lost);
 	if (read_entry(s, EXITS_KERNEL, &kernel) == 0)
 		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
-	r = each(b->threads, sizeof(uint32_t), sizeof(struct exits_thread), read_thread, &reading);
-	for (int i = 0; r == 0 && i < EXITS_MAPS; i++)
-		r = each(b->rows[i], sizeof(struct exits_key), sizeof(struct exits_row), read_row,
-			 &reading);
+	r = each_place(&b->threads, read_thread, &reading);
+	if (r == 0)
+		r = each_place(&b->rows, read_row, &reading);
 	if (r < 0) {
 		exits_raw_deinit(&raw);
 		return r;
@@ -328,75 +400,111 @@ static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw 
 }
 
 struct lasts {
+	const struct exits_bpf *b;
 	exits_last_fn *fn;
 	void *ctx;
 };
 
 static int tell_last(void *ctx, const void *key, const void *value)
 {
-	const struct exits_thread *t = value;
 	const struct lasts *l = ctx;
+	const struct exits_thread_place *e = entry_at(&l->b->threads, value);
 
 	(void)key;
-	return t->vcpu ? l->fn(l->ctx, t->tgid, t->since) : 0;
+	return e->t.vcpu ? l->fn(l->ctx, e->t.tgid, e->t.since) : 0;
 }
 
 static int tell_lasts(struct exits_source *s, exits_last_fn *fn, void *ctx)
 {
-	struct lasts lasts = {fn, ctx};
+	struct lasts lasts = {of(s), fn, ctx};
 
-	return each(of(s)->threads, sizeof(uint32_t), sizeof(struct exits_thread), tell_last,
-		    &lasts);
+	return each_place(&lasts.b->threads, tell_last, &lasts);
 }
 
 /* ---- forgetting ---------------------------------------------------------------------------------
  */
 
 struct forgetting {
+	const struct exits_bpf *b;
 	exits_keep_fn *keep;
 	void *ctx;
-	size_t size; /* of a key */
-	struct buf doomed;
+	struct buf keys, places; /* those that are to go */
 };
+
+static int doom(struct forgetting *f, uint32_t tgid, const void *key, size_t key_size,
+		const void *place)
+{
+	int r;
+
+	if (f->keep(f->ctx, tgid))
+		return 0;
+	r = buf_append(&f->keys, key, key_size);
+	return r < 0 || !place ? r : buf_append(&f->places, place, sizeof(uint32_t));
+}
 
 static int doom_thread(void *ctx, const void *key, const void *value)
 {
 	struct forgetting *f = ctx;
-	const struct exits_thread *t = value;
+	const struct exits_thread_place *e = entry_at(&f->b->threads, value);
 
-	return t->tgid == EXITS_KERNEL || f->keep(f->ctx, t->tgid)
-		       ? 0
-		       : buf_append(&f->doomed, key, f->size);
+	return doom(f, e->t.tgid, key, sizeof(uint32_t), value);
 }
 
 static int doom_row(void *ctx, const void *key, const void *value)
 {
-	struct forgetting *f = ctx;
 	const struct exits_key *k = key;
 
-	(void)value;
-	return f->keep(f->ctx, k->tgid) ? 0 : buf_append(&f->doomed, key, f->size);
-}
-
-static void forget_in(int map, struct forgetting *f, size_t key_size, size_t value_size,
-		      int (*doom)(void *ctx, const void *key, const void *value))
-{
-	f->size = key_size;
-	buf_init(&f->doomed, SIZE_MAX / 2);
-	each(map, key_size, value_size, doom, f);
-	for (size_t at = 0; at + key_size <= f->doomed.len; at += key_size)
-		bpf_map_delete_elem(map, f->doomed.data + at);
-	buf_deinit(&f->doomed);
+	return doom(ctx, k->tgid, key, sizeof(*k), value);
 }
 
 static int doom_process(void *ctx, const void *key, const void *value)
 {
-	struct forgetting *f = ctx;
 	uint32_t tgid;
 
 	(void)value;
 	memcpy(&tgid, key, sizeof(tgid));
-	return f->keep(f->ctx, tgid) ? 0 : buf_append(&f->doomed, key, f->size);
+	return doom(ctx, tgid, key, sizeof(tgid), NULL);
+}
+
+static void begin_forgetting(struct forgetting *f)
+{
+	buf_init(&f->keys, SIZE_MAX / 2);
+	buf_init(&f->places, SIZE_MAX / 2);
+}
+
+static void forget_keys(struct forgetting *f, int map, size_t key_size)
+{
+	for (size_t at = 0; at + key_size <= f->keys.len; at += key_size)
+		bpf_map_delete_elem(map, f->keys.data + at);
+	buf_deinit(&f->keys);
+}
+
+/* A program that runs right now may still write there, so a place is free only at the next time. */
+static void give_back(struct places *p)
+{
+	for (size_t at = 0; at < p->used_recently.len; at += sizeof(uint32_t))
+		bpf_map_update_elem(p->free, NULL, p->used_recently.data + at, BPF_ANY);
+	buf_deinit(&p->used_recently);
+}
+
+/* What programs remember of such a place is no use to them once its key is gone from there. */
+static void forget_in(struct places *p, struct forgetting *f,
+		      int (*doom_entry)(void *ctx, const void *key, const void *value))
+{
+	give_back(p);
+	begin_forgetting(f);
+	each_place(p, doom_entry, f);
+	forget_keys(f, p->keys, p->key_size);
+	for (size_t at = 0; at < f->places.len; at += sizeof(uint32_t))
+		memset(entry_at(p, f->places.data + at), 0, p->size);
+	p->used_recently = f->places;
+}
+
+static void forget_processes(const struct exits_bpf *b, struct forgetting *f)
+{
+	begin_forgetting(f);
+	each(b->processes, sizeof(uint32_t), sizeof(struct exits_process), doom_process, f);
+	forget_keys(f, b->processes, sizeof(uint32_t));
 }
 
 struct pools {
@@ -431,14 +539,12 @@ static void count_pools(const struct exits_bpf *b)
 
 static void forget(struct exits_source *s, exits_keep_fn *keep, void *ctx)
 {
-	const struct exits_bpf *b = of(s);
-	struct forgetting f = {.keep = keep, .ctx = ctx};
+	struct exits_bpf *b = of(s);
+	struct forgetting f = {.b = b, .keep = keep, .ctx = ctx};
 
-	forget_in(b->threads, &f, sizeof(uint32_t), sizeof(struct exits_thread), doom_thread);
-	for (int i = 0; i < EXITS_MAPS; i++)
-		forget_in(b->rows[i], &f, sizeof(struct exits_key), sizeof(struct exits_row),
-			  doom_row);
-	forget_in(b->processes, &f, sizeof(uint32_t), sizeof(struct exits_process), doom_process);
+	forget_in(&b->threads, &f, doom_thread);
+	forget_in(&b->rows, &f, doom_row);
+	forget_processes(b, &f);
 	count_pools(b);
 }
 
@@ -451,6 +557,8 @@ static void release(struct exits_source *s)
 
 	for (size_t i = 0; i < b->link_count; i++)
 		bpf_link__destroy(b->links[i]);
+	close_places(&b->threads);
+	close_places(&b->rows);
 	bpf_object__close(b->object);
 	free(b);
 }

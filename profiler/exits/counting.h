@@ -1,8 +1,8 @@
 /* The counting itself: one function for each tracepoint, in C that two compilers take. clang makes
  * programs for the kernel of it (exits.bpf.c), the host's compiler what counts the same events out
- * of perf rings (native.c). Whoever includes this has the maps, `constants`, and BPF's helpers or
- * what stands for them. It may also be used under the GPL, version 2, which the kernel wants of
- * programs that read event records.
+ * of perf rings (native.c). Whoever includes this has the small maps, `constants`, BPF's helpers or
+ * what stands for them, and the functions declared below, which know where entries are. It may also
+ * be used under the GPL, version 2, which the kernel wants of programs that read event records.
  *
  * A vCPU's thread writes its own entry and its own rows, so nothing here needs a lock or an atomic
  * operation but what counts for a whole process. Offsets of fields come from the running kernel's
@@ -30,6 +30,20 @@
 /* Whether a thread of the kernel runs this, and which process it works for, or EXITS_KERNEL: of
  * whoever includes this. */
 static int is_kernel_thread(__u32 *ret_tgid);
+
+/* The entry of that tid (or tgid), or NULL: of whoever includes this, as what follows. */
+static struct exits_thread *find_thread(__u32 tid);
+
+/* One that begins anew, whatever there was of another process with that number; NULL: no room. When
+ * another thread of the process has just added it, that one. */
+static struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu);
+
+/* The row of that key, which belongs to the thread or its process; NULL: there is none. */
+static struct exits_row *find_row(struct exits_thread *t, __u32 kind, __u64 what, __u32 more,
+				  __u32 tid);
+
+/* Adds an empty one: 0, or not when there was no room or there is one already. */
+static long add_row(const struct exits_key *key);
 
 /* A field of the event ctx, where there is a quicker way to it than bpf_probe_read_kernel(): false
  * when not; likewise. */
@@ -77,23 +91,22 @@ static __noinline void count_lost(void)
 		__sync_fetch_and_add(n, 1);
 }
 
-static __noinline struct exits_thread *new_thread(__u32 id, __u32 tgid, __u32 vcpu)
+/* For add_thread(): t is empty. */
+static __always_inline void begin_thread(struct exits_thread *t, __u32 tid, __u32 tgid, __u32 vcpu)
 {
-	__u32 zero = 0;
-	struct exits_thread *t = bpf_map_lookup_elem(&empty_thread, &zero);
-
-	if (t)
-		bpf_map_update_elem(&threads, &id, t, BPF_NOEXIST);
-	t = bpf_map_lookup_elem(&threads, &id);
-	if (!t) {
-		count_lost();
-		return 0;
-	}
 	t->tgid = tgid;
-	t->tid = id;
+	t->tid = tid;
 	t->vcpu = vcpu;
 	t->mode = EXITS_UNKNOWN;
 	t->since = bpf_ktime_get_ns();
+}
+
+static __noinline struct exits_thread *new_thread(__u32 tid, __u32 tgid, __u32 vcpu)
+{
+	struct exits_thread *t = add_thread(tid, tgid, vcpu);
+
+	if (!t)
+		count_lost();
 	return t;
 }
 
@@ -103,14 +116,12 @@ static __always_inline struct exits_thread *self(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 tid = (__u32)id, tgid = (__u32)(id >> 32);
-	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct exits_thread *t = find_thread(tid);
 
 	if (t && t->tgid == tgid) {
 		t->vcpu = 1;
 		return t;
 	}
-	if (t)
-		bpf_map_delete_elem(&threads, &tid);
 	return new_thread(tid, tgid, 1);
 }
 
@@ -148,25 +159,30 @@ static __noinline __u32 works_for(const char *comm)
 	return n;
 }
 
-/* The entry that counts for whoever runs this: a vCPU's own one, its process's, or the kernel's. */
+/* The entry that counts for whoever runs this and has none of his own: his process's, or the
+ * kernel's. */
+static __noinline struct exits_thread *process_entry(__u32 tgid)
+{
+	struct exits_thread *t = find_thread(tgid);
+
+	if (t && t->tgid == tgid)
+		return t;
+	if (is_kernel_thread(&tgid)) {
+		t = find_thread(tgid);
+		if (t)
+			return t;
+	}
+	return new_thread(tgid, tgid, 0);
+}
+
+/* Or his own one. */
 static __always_inline struct exits_thread *self_or_process(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 tid = (__u32)id, tgid = (__u32)(id >> 32);
-	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct exits_thread *t = find_thread(tid);
 
-	if (t && t->tgid == tgid)
-		return t;
-	t = bpf_map_lookup_elem(&threads, &tgid);
-	if (t && t->tgid == tgid)
-		return t;
-	if (is_kernel_thread(&tgid)) {
-		t = bpf_map_lookup_elem(&threads, &tgid);
-		return t ? t : new_thread(tgid, tgid, 0);
-	}
-	if (t)
-		bpf_map_delete_elem(&threads, &tgid);
-	return new_thread(tgid, tgid, 0);
+	return t && t->tgid == tgid ? t : process_entry(tgid);
 }
 
 static __always_inline void count_event(struct exits_thread *t, __s32 event)
@@ -206,7 +222,7 @@ static __always_inline void change_mode(struct exits_thread *t, __u64 now, __u32
 
 static __always_inline void change_run(__u32 tid, __u32 run)
 {
-	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct exits_thread *t = find_thread(tid);
 
 	if (!t || !t->vcpu)
 		return;
@@ -229,7 +245,7 @@ PROGRAM int on_switch(void *ctx)
 PROGRAM int on_wakeup(void *ctx)
 {
 	__u32 tid = (__u32)FIELD(wakeup_pid);
-	struct exits_thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct exits_thread *t = find_thread(tid);
 
 	if (t && t->vcpu && t->run == EXITS_ASLEEP) {
 		account(t, bpf_ktime_get_ns());
@@ -286,42 +302,35 @@ static __noinline int added(struct exits_process *p, __u32 map)
 	return 0;
 }
 
-static __noinline struct exits_row *new_row(struct exits_thread *t, struct exits_key *key)
+static __noinline int new_row(struct exits_thread *t, __u32 kind, __u64 what, __u32 more, __u32 tid)
 {
-	__u32 zero = 0, kind, map;
-	struct exits_row *row = bpf_map_lookup_elem(&empty_row, &zero);
+	struct exits_key key = {.what = what, .more = more, .kind = kind, .tid = tid};
+	__u32 map = kind <= EXITS_VMM ? EXITS_REASONS : EXITS_ACCESSES;
 	struct exits_process *p;
-	long r;
 
-	if (!t || !key || !row)
+	/* The verifier is to see that it is inside. */
+	asm volatile("" : "+r"(kind));
+	kind %= EXITS_KINDS;
+	if (!t || t->rows[kind] >= EXITS_ROWS_EACH)
 		return 0;
-	kind = key->kind;
-	if (kind >= EXITS_KINDS || t->rows[kind] >= EXITS_ROWS_EACH)
+	key.tgid = t->tgid;
+	p = process_of(key.tgid);
+	if (!may_add(p, map) || add_row(&key))
 		return 0;
-	p = process_of(key->tgid);
-	map = kind <= EXITS_VMM ? EXITS_REASONS : EXITS_ACCESSES;
-	if (!may_add(p, map))
-		return 0;
-	r = kind <= EXITS_VMM ? bpf_map_update_elem(&reasons, key, row, BPF_NOEXIST)
-			      : bpf_map_update_elem(&accesses, key, row, BPF_NOEXIST);
-	if (r == 0) {
-		t->rows[kind]++;
-		added(p, map);
-	}
-	return kind <= EXITS_VMM ? bpf_map_lookup_elem(&reasons, key)
-				 : bpf_map_lookup_elem(&accesses, key);
+	t->rows[kind]++;
+	return added(p, map);
 }
 
 /* NULL: it is to be counted as [other]. */
 static __always_inline struct exits_row *row_of(struct exits_thread *t, __u32 kind, __u64 what,
 						__u32 more, __u32 tid)
 {
-	struct exits_key key = {
-		.what = what, .more = more, .kind = kind, .tgid = t->tgid, .tid = tid};
-	struct exits_row *row = kind <= EXITS_VMM ? bpf_map_lookup_elem(&reasons, &key)
-						  : bpf_map_lookup_elem(&accesses, &key);
+	struct exits_row *row = find_row(t, kind, what, more, tid);
 
-	return row ? row : new_row(t, &key);
+	if (row)
+		return row;
+	new_row(t, kind, what, more, tid);
+	return find_row(t, kind, what, more, tid);
 }
 
 static __always_inline __u32 log2_of(__u64 v)

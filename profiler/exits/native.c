@@ -22,47 +22,26 @@ static _Thread_local struct exits_tables *here;
 #define constants (here->constants)
 
 /* What counting.h calls its maps. */
-enum map { THREADS, PROCESSES, REASONS, ACCESSES, POOLS, LOST, EMPTY_THREAD, EMPTY_ROW };
-static const enum map threads = THREADS, processes = PROCESSES, reasons = REASONS,
-		      accesses = ACCESSES, pools = POOLS, lost = LOST, empty_thread = EMPTY_THREAD,
-		      empty_row = EMPTY_ROW;
-
-static struct exits_hash *hash_of(enum map map)
-{
-	switch (map) {
-	case THREADS: return &here->threads;
-	case PROCESSES: return &here->processes;
-	case REASONS: return &here->rows[EXITS_REASONS];
-	case ACCESSES: return &here->rows[EXITS_ACCESSES];
-	default: return NULL;
-	}
-}
+enum map { PROCESSES, POOLS, LOST };
+static const enum map processes = PROCESSES, pools = POOLS, lost = LOST;
 
 static inline void *bpf_map_lookup_elem(const enum map *map, const void *key)
 {
-	static struct exits_thread no_thread;
-	static struct exits_row no_row;
 	uint32_t index;
 
 	switch (*map) {
 	case POOLS: memcpy(&index, key, sizeof(index)); return &here->pools[index];
 	case LOST: return &here->lost;
-	case EMPTY_THREAD: return &no_thread;
-	case EMPTY_ROW: return &no_row;
-	default: return exits_hash_find(hash_of(*map), key);
+	default: return exits_hash_find(&here->processes, key);
 	}
 }
 
 static inline long bpf_map_update_elem(const enum map *map, const void *key, const void *value,
 				       int flags)
 {
+	(void)map;
 	(void)flags;
-	return exits_hash_add(hash_of(*map), key, value) ? 0 : -ENOSPC;
-}
-
-static inline void bpf_map_delete_elem(const enum map *map, const void *key)
-{
-	exits_hash_remove(hash_of(*map), key);
+	return exits_hash_add(&here->processes, key, value) ? 0 : -ENOSPC;
 }
 
 /* from: in the event that is counted. */
@@ -86,6 +65,44 @@ static inline __u64 bpf_get_current_pid_tgid(void)
 
 #define on_exit count_exit /* stdlib.h has one */
 #include "profiler/exits/counting.h"
+
+static struct exits_thread *find_thread(__u32 tid)
+{
+	return exits_hash_find(&here->threads, &tid);
+}
+
+static struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu)
+{
+	static const struct exits_thread empty;
+	struct exits_thread *t;
+
+	exits_hash_remove(&here->threads, &tid);
+	t = exits_hash_add(&here->threads, &tid, &empty);
+	if (t)
+		begin_thread(t, tid, tgid, vcpu);
+	return t;
+}
+
+static struct exits_hash *rows_of(__u32 kind)
+{
+	return &here->rows[kind <= EXITS_VMM ? EXITS_REASONS : EXITS_ACCESSES];
+}
+
+static struct exits_row *find_row(struct exits_thread *t, __u32 kind, __u64 what, __u32 more,
+				  __u32 tid)
+{
+	struct exits_key key = {
+		.what = what, .more = more, .kind = kind, .tgid = t->tgid, .tid = tid};
+
+	return exits_hash_find(rows_of(kind), &key);
+}
+
+static long add_row(const struct exits_key *key)
+{
+	static const struct exits_row empty;
+
+	return exits_hash_add(rows_of(key->kind), key, &empty) ? 0 : -ENOSPC;
+}
 
 static inline int field_in_place(const char *ctx, struct exits_field f, __u64 *ret)
 {
