@@ -624,20 +624,28 @@ static void socket_path(struct fixture *x, const char *name, char *path)
 	snprintf(path, 128, "%s/%s", x->f.root, name);
 }
 
+/* The same with a monitor, at this path. */
+static pid_t make_monitored(struct fixture *x, const char *options, struct script *script,
+			    char path[static 128])
+{
+	char all[300];
+
+	socket_path(x, "q", path);
+	snprintf(all, sizeof(all), "%s -qmp unix:%s,server=on,wait=off", options, path);
+	return make_tcg_guest(x, all, script);
+}
+
 static void test_qmp_fills_in(void **state)
 {
 	struct fixture *x = *state;
 	struct script script;
 	char path[128];
-	char options[300];
 	struct fakeqmp *server;
 	unsigned clients;
 	struct seen s;
 	pid_t pid;
 
-	socket_path(x, "q", path);
-	snprintf(options, sizeof(options), "-qmp unix:%s,server=on,wait=off", path);
-	pid = make_tcg_guest(x, options, &script);
+	pid = make_monitored(x, "", &script, path);
 	server = fakeqmp_start(path, FAKEQMP_TORN, answer, &script);
 	start(x);
 	wait_for(x, pid, has_state, &s);
@@ -661,14 +669,11 @@ static void test_qmp_reset_event(void **state)
 	struct fixture *x = *state;
 	struct script script;
 	char path[128];
-	char options[300];
 	struct fakeqmp *server;
 	struct seen s;
 	pid_t pid;
 
-	socket_path(x, "q", path);
-	snprintf(options, sizeof(options), "-qmp unix:%s,server=on,wait=off", path);
-	pid = make_tcg_guest(x, options, &script);
+	pid = make_monitored(x, "", &script, path);
 	server = fakeqmp_start(path, FAKEQMP_OK, answer, &script);
 	fakeqmp_send(server, "{\"event\": \"RESET\", \"data\": {\"guest\": true}}");
 	start(x);
@@ -683,14 +688,11 @@ static void test_qmp_of_another_vmm(void **state)
 	struct script script;
 	struct script lie = {{1, 2}, "running"};
 	char path[128];
-	char options[300];
 	struct fakeqmp *server;
 	struct seen s;
 	pid_t pid;
 
-	socket_path(x, "q", path);
-	snprintf(options, sizeof(options), "-name mine -qmp unix:%s,server=on", path);
-	pid = make_tcg_guest(x, options, &script);
+	pid = make_monitored(x, "-name mine", &script, path);
 	server = fakeqmp_start(path, FAKEQMP_OK, answer, &lie);
 	start(x);
 	wait_for(x, pid, has_no_monitor, &s);
@@ -805,13 +807,10 @@ static void test_stop_is_quick(void **state)
 	struct fixture *x = *state;
 	struct script script;
 	char path[128];
-	char options[300];
 	struct fakeqmp *server;
 	pid_t pid;
 
-	socket_path(x, "q", path);
-	snprintf(options, sizeof(options), "-qmp unix:%s,server=on", path);
-	pid = make_tcg_guest(x, options, &script);
+	pid = make_monitored(x, "", &script, path);
 	server = fakeqmp_start(path, FAKEQMP_SILENT, answer, &script);
 	try_until(stop_is_quick(x, pid, server));
 	fakeqmp_stop(server);

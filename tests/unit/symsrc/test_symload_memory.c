@@ -195,6 +195,17 @@ static void follow_a_running_guest(void)
 	wait_until(is_ready(1));
 }
 
+/* One that has run for long, and stands still now. */
+static void follow_until_it_stops(void)
+{
+	load_kernel();
+	set_jiffies(FIRST + 100000);
+	run_guest();
+	start("memory");
+	wait_until(is_ready(1));
+	stop_guest();
+}
+
 /* ---- tests ---------------------------------------------------------------------------------- */
 
 static void test_symbols_out_of_memory(void **state)
@@ -216,7 +227,6 @@ static void test_symbols_out_of_memory(void **state)
 	symbols_put(s);
 }
 
-/* It boots while we look on: nobody in it is asked by ssh, and its symbols come at once. */
 /* A guest of a recording is not who goes by its pid today. */
 static void test_memory_of_a_recorded_guest(void **state)
 {
@@ -228,6 +238,7 @@ static void test_memory_of_a_recorded_guest(void **state)
 	assert_false(is_ready(1));
 }
 
+/* It boots while we look on: nobody in it is asked by ssh, and its symbols come at once. */
 static void test_a_guest_that_boots(void **state)
 {
 	(void)state;
@@ -246,12 +257,7 @@ static void test_a_guest_that_boots(void **state)
 static void test_a_reboot_that_nobody_tells_of(void **state)
 {
 	(void)state;
-	load_kernel();
-	set_jiffies(FIRST + 100000);
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
-	stop_guest();
+	follow_until_it_stops();
 	load_kernel();
 	*(uint64_t *)in_guest(PTR_KEY) += 1;
 	run_guest();
@@ -266,12 +272,7 @@ static void test_an_earlier_moment_of_the_same_boot(void **state)
 	unsigned looks;
 
 	(void)state;
-	load_kernel();
-	set_jiffies(FIRST + 100000);
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
-	stop_guest();
+	follow_until_it_stops();
 	load_kernel();
 	run_guest();
 	wait_until(status().attempts >= 2 && status().error.code == 0);
@@ -297,12 +298,7 @@ static void test_another_kernel_that_nobody_tells_of(void **state)
 static void test_remains_are_not_taken(void **state)
 {
 	(void)state;
-	load_kernel();
-	set_jiffies(FIRST + 100000);
-	run_guest();
-	start("memory");
-	wait_until(is_ready(1));
-	stop_guest();
+	follow_until_it_stops();
 	assert_int_equal(guests_new_epoch(gs, SERIAL, 1, "QMP RESET"), 0);
 	wait_until(status().epoch == 2 && status().attempts >= 3);
 	assert_int_equal(status().state, SYMSRC_FAILED);
