@@ -218,6 +218,20 @@ if have "poll" python3; then
 	cat "$work/poll"
 fi
 
+# The kernel takes seconds to close all events, which is nobody's business but the process's.
+echo trace >"$g/control"
+timeout $patience cat "$g/trace" >/dev/null 2>&1 &
+reader=$! old=$daemon
+within "all events are open" $patience events_open "$((rings + 50))"
+kill "$old"
+is_unmounted() { ! mountpoint -q "$mnt"; }
+within "a daemon that ends while a trace is read: the mount is gone" $patience is_unmounted
+wait $reader
+start_daemon "$mnt" -F 49
+within "another one may come" $patience test -e "$g/trace"
+wait "$old"
+check "and the first one ends well" test $? = 0
+
 timeout $patience cat "$g/trace" >"$work/end" &
 reader=$!
 within "events come" $patience test -s "$work/end"
