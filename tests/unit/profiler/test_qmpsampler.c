@@ -161,6 +161,19 @@ static char *qemu_answers(void *ctx, const char *command, const char *line)
 	return strdup("{}");
 }
 
+/* A guest that runs, of which so many samples have been counted. */
+static struct fakeqmp *begin_sampled(struct world *w, uint64_t samples)
+{
+	struct fakeqmp *f;
+
+	paused = false;
+	begin(w);
+	f = fakeqmp_start(w->socket, FAKEQMP_OK, qemu_answers, NULL);
+	add_guest(w);
+	wait_for(w, samples);
+	return f;
+}
+
 static void test_counts(void **state)
 {
 	struct profiler_totals totals;
@@ -239,11 +252,7 @@ static void test_paused_profile_asks_nothing(void **state)
 	struct world w;
 
 	(void)state;
-	paused = false;
-	begin(&w);
-	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
-	add_guest(&w);
-	wait_for(&w, 10);
+	f = begin_sampled(&w, 10);
 	t = tally_of(&w);
 	tally_pause(t, true, clock_now_ns(), &zero);
 	sleep_ms(100);
@@ -262,11 +271,7 @@ static void test_reset_begins_an_epoch(void **state)
 	struct world w;
 
 	(void)state;
-	paused = false;
-	begin(&w);
-	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
-	add_guest(&w);
-	wait_for(&w, 10);
+	f = begin_sampled(&w, 10);
 	fakeqmp_send(f, "{\"event\": \"RESET\", \"timestamp\": {\"seconds\": 1, "
 			"\"microseconds\": 1}, \"data\": {\"guest\": true}}");
 	wait_for(&w, 40);
@@ -286,12 +291,8 @@ static void test_port_is_opened(void **state)
 	struct world w;
 
 	(void)state;
-	paused = false;
 	ports_opened = 0;
-	begin(&w);
-	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
-	add_guest(&w);
-	wait_for(&w, 5);
+	f = begin_sampled(&w, 5);
 	fakeqmp_send(
 		f, "{\"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": false, \"id\": \"c\"}}");
 	fakeqmp_send(f, "{\"event\": \"VSERPORT_CHANGE\"}");
@@ -313,11 +314,7 @@ static void test_end_of_sampling(void **state)
 	struct world w;
 
 	(void)state;
-	paused = false;
-	begin(&w);
-	f = fakeqmp_start(w.socket, FAKEQMP_OK, qemu_answers, NULL);
-	add_guest(&w);
-	wait_for(&w, 5);
+	f = begin_sampled(&w, 5);
 	t = tally_of(&w);
 	tally_set_sampler(t, SAMPLER_KIND_PERF, "", clock_now_ns(), &zero);
 	tally_put(t);
