@@ -2,19 +2,23 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/signals.h"
 #include "profiler/perfdata/cached.h"
 #include "profiler/recorded.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
 #include "symsrc/symload.h"
 
-#define PROGRESS_NS (100 * NSEC_PER_MSEC)
+#define PROGRESS_NS   (100 * NSEC_PER_MSEC)
+#define SHOW_AFTER_MS 250
 
 /* ---- progress ------------------------------------------------------------------------------ */
 
@@ -200,6 +204,97 @@ static int make_rules(const struct options *o, struct input *in)
 		in->rule_count++;
 		r = make_rule(o, in->recording, in->guests[i], &in->rules[i]);
 	}
+	return r;
+}
+
+/* ---- waiting for them ---------------------------------------------------------------------- */
+
+struct wait {
+	struct symsrc *symsrc;
+	int wake_fd, signal_fd;
+	int caller_fd; /* has an error once nobody reads it any more; -1: none */
+	size_t left;   /* guests without an outcome */
+	uint64_t deadline_ns;
+};
+
+static void show_waiting(struct progress *p, size_t left, size_t of)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now < p->next_ns || !isatty(STDERR_FILENO))
+		return;
+	p->next_ns = now + PROGRESS_NS;
+	p->shown = true;
+	fprintf(stderr, "\r\033[Kkvmprofs: symbols of %zu guests: %zu still to come ", of, left);
+}
+
+/* Failures are news, too, again and again: only what one guest less is waited for counts. */
+static void count_left(struct wait *w)
+{
+	size_t left = symsrc_waiting(w->symsrc);
+
+	if (left != w->left)
+		w->deadline_ns = clock_now_ns() + INPUT_WAIT_MS * NSEC_PER_MSEC;
+	w->left = left;
+}
+
+/* -EINTR as input_await_symbols(). Wakes up now and then for the sake of the progress, too. */
+static int wait_for_news(const struct wait *w)
+{
+	struct pollfd p[] = {{.fd = w->wake_fd, .events = POLLIN},
+			     {.fd = w->signal_fd, .events = POLLIN},
+			     {.fd = w->caller_fd}};
+	int left_ms = clock_left_ms(w->deadline_ns);
+
+	poll(p, ARRAY_SIZE(p), left_ms < SHOW_AFTER_MS ? left_ms : SHOW_AFTER_MS);
+	io_wake_clear(w->wake_fd);
+	return p[1].revents || p[2].revents ? -EINTR : 0;
+}
+
+static int wait_for_all(struct wait *w, size_t guests)
+{
+	struct progress p = {.next_ns = clock_now_ns() + 2 * PROGRESS_NS};
+	int r = 0;
+
+	count_left(w);
+	while (r == 0 && w->left && clock_now_ns() < w->deadline_ns) {
+		r = wait_for_news(w);
+		count_left(w);
+		show_waiting(&p, w->left, guests);
+	}
+	end_progress(&p);
+	return r;
+}
+
+static int await(struct wait *w, size_t guests, struct errmsg *why)
+{
+	int r = w->signal_fd < 0 ? w->signal_fd : w->wake_fd < 0 ? w->wake_fd : 0;
+
+	if (r == 0)
+		r = symsrc_subscribe(w->symsrc, w->wake_fd);
+	if (r < 0)
+		return errmsg_set(why, r, "cannot wait for symbols: %s", strerrordesc_np(-r));
+	r = wait_for_all(w, guests);
+	symsrc_unsubscribe(w->symsrc, w->wake_fd);
+	if (r < 0)
+		return errmsg_set(why, r, "ended while it waited for symbols");
+	if (w->left)
+		log_warn("symbols of %zu guests take long: mounted without; info says when they "
+			 "have come",
+			 w->left);
+	return 0;
+}
+
+int input_await_symbols(const struct input *in, struct symsrc *s, int caller_fd, struct errmsg *why)
+{
+	struct wait w = {.symsrc = s,
+			 .wake_fd = io_wake_create(),
+			 .signal_fd = signals_open(),
+			 .caller_fd = caller_fd};
+	int r = await(&w, (size_t)in->guest_count, why);
+
+	close_keep_errno(w.signal_fd);
+	close_keep_errno(w.wake_fd);
 	return r;
 }
 

@@ -81,6 +81,17 @@ static int make_profiler(struct life *l, struct errmsg *why)
 	return profiler_create(&config, l->rooms.symsrc, &l->rooms.profiler, why);
 }
 
+/* A recording's guests have their symbols before there is a mount, so that the first reader finds
+ * names, and nobody is kept waiting at the mount point meanwhile. */
+static int start_symsrc(struct life *l, struct errmsg *why)
+{
+	int r = symsrc_start(l->rooms.symsrc, why);
+
+	if (r == 0 && l->input->recording)
+		r = input_await_symbols(l->input, l->rooms.symsrc, l->ready_fd, why);
+	return r;
+}
+
 static int make_mount(struct life *l, struct errmsg *why)
 {
 	const struct options *o = l->options;
@@ -101,6 +112,8 @@ static int make_all(struct life *l, struct errmsg *why)
 		r = make_symsrc(l, why);
 	if (r == 0)
 		r = make_profiler(l, why);
+	if (r == 0 && l->input->recording)
+		r = start_symsrc(l, why);
 	if (r == 0)
 		r = make_mount(l, why);
 	return r;
@@ -113,7 +126,7 @@ static void end_by_signal(void *ctx)
 
 static int start_all(struct life *l, struct errmsg *why)
 {
-	int r = symsrc_start(l->rooms.symsrc, why);
+	int r = l->input->recording ? 0 : start_symsrc(l, why);
 
 	if (r == 0)
 		r = profiler_start(l->rooms.profiler, why);

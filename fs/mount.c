@@ -145,7 +145,8 @@ int mount_check_options(const char *options, struct errmsg *why)
 }
 
 /* Not as root it is fusermount3 that mounts, and says on standard error why not: a second line
- * beside our own. Before other threads exist. */
+ * beside our own. Other threads that write there now (those of a recording's symbols) may lose
+ * a line. */
 static int mount_quietly(struct fuse_session *session, const char *mountpoint)
 {
 	CLEANUP_FD int kept = memfd_create("fusermount3", MFD_CLOEXEC);

@@ -104,16 +104,23 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int open_fds(struct signals *s)
+int signals_open(void)
 {
 	sigset_t set;
+	int fd;
 
 	ending_signals(&set);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_fds(struct signals *s)
+{
 	s->wake_fd = io_wake_create();
-	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->signal_fd = signals_open();
 	if (s->wake_fd < 0)
 		return s->wake_fd;
-	return s->signal_fd < 0 ? -errno : 0;
+	return s->signal_fd < 0 ? s->signal_fd : 0;
 }
 
 static void free_signals(struct signals *s)

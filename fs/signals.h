@@ -11,6 +11,10 @@
  * SIGPIPE. Before any thread is made; threads inherit it. */
 void signals_block(void);
 
+/* A descriptor that is readable once a signal has come that ends the process; nothing is to be read
+ * from it: the signal is left for whoever answers it. After signals_block(). Or negative errno. */
+int signals_open(void);
+
 struct signals;
 
 /* Starts the thread. on_end is called in it, once, at the first signal that ends the process;

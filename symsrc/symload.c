@@ -301,6 +301,18 @@ void symload_status(struct symload *sl, uint64_t serial, struct symsrc_status *r
 		ret->state = state_of_unknown(sl, serial);
 }
 
+size_t symload_waiting(struct symload *sl)
+{
+	size_t n = 0;
+
+	symload_sync_guests(sl);
+	mutex_lock(&sl->lock);
+	for (size_t i = 0; i < sl->count; i++)
+		n += !sl->loads[i]->attempts && !load_symbols(sl->loads[i], sl->loads[i]->epoch);
+	mutex_unlock(&sl->lock);
+	return n;
+}
+
 int symload_refresh(struct symload *sl, uint64_t serial)
 {
 	struct load *l;

@@ -88,6 +88,7 @@ int symload_look(struct symload *sl, uint64_t serial);
 void symload_set_misfit(struct symload *sl, uint64_t serial, uint32_t epoch, bool misfit);
 void symload_offer_addresses(struct symload *sl, uint64_t serial, uint32_t epoch,
 			     const uint64_t *ips, size_t n);
+size_t symload_waiting(struct symload *sl);
 void symload_on_retired(struct symload *sl, symsrc_retired_fn *fn, void *ctx);
 int symload_subscribe(struct symload *sl, int wake_fd);
 void symload_unsubscribe(struct symload *sl, int wake_fd);

@@ -136,6 +136,11 @@ void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret)
 	modfiles_status(s->modfiles, serial, ret);
 }
 
+size_t symsrc_waiting(struct symsrc *s)
+{
+	return symload_waiting(s->loader);
+}
+
 const struct modtree *symsrc_module_tree(struct symsrc *s, uint64_t serial)
 {
 	return modfiles_tree(s->modfiles, serial);

@@ -89,6 +89,9 @@ struct symsrc_status {
 const struct symbols *symsrc_symbols(struct symsrc *s, uint64_t serial, uint32_t epoch);
 void symsrc_status(struct symsrc *s, uint64_t serial, struct symsrc_status *ret);
 
+/* How many of the guests that run now, or are recorded, are SYMSRC_WAITING. */
+size_t symsrc_waiting(struct symsrc *s);
+
 /* What the guest has below /lib/modules, with a reference for the caller; NULL: nothing is here, or
  * its source is not asked for it ("?modules=yes"). */
 const struct modtree *symsrc_module_tree(struct symsrc *s, uint64_t serial);

@@ -39,7 +39,7 @@ end_vmm "$two"
 stop_daemon "$mnt"
 
 check "a recording is served" serve "$work/one.data" -s "*=dir:$work/loop.files"
-within "its guest has names" $patience has_symbols "$in/$one"
+check "the first read has names" grep -q ' hot_loop \[guest.kernel.kallsyms\]$' "$in/$one/profile"
 same_rows "names" "$work/one.data" --guestmount="$work/guests"
 check "the loops are among them" grep -q ' hot_loop$' "$work/our.rows"
 head -n 16 "$in/$one/profile" | sed 's/^/# /'
@@ -65,13 +65,13 @@ fi
 unserve
 
 check "guests of two pids" serve "$work/both.data" -s "*=dir:$work/loop.files"
-within "names of one" $patience has_symbols "$in/$one"
-within "names of the other" $patience has_symbols "$in/$two"
+check "names of one" has_symbols "$in/$one"
+check "names of the other" has_symbols "$in/$two"
 of_several "two guests" "$work/both.data" --guestmount="$work/guests"
 unserve
 check "--pid shows some of them" serve "$work/both.data" -p "$two"
 check "and no others" test "$(echo "$in"/[0-9]*)" = "$in/$two"
-within "without symbols info says what to do" $patience grep -q '^source_error .* -s ' "$in/$two/info"
+check "without symbols info says what to do" grep -q '^source_error .* -s ' "$in/$two/info"
 check "build-ids are those of the recording" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms\]$" "$in/$two/buildids"
 check "addresses are told by where they lie" grep -q '\[g\] 0xffffffff8.* \[guest.kernel.kallsyms\]$' "$in/$two/profile"
 check "which top does not tell" bash -c "! grep -q 0xffffffff '$in/top'"
@@ -105,10 +105,38 @@ head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
 serve "$work/cut.data" -s "*=dir:$work/loop.files"
 check "one that is cut off says so when it is mounted" grep -q '^kvmprofs: .*is cut off at byte' "$work/served"
 check "and in status" has_state 'cut off'
-within "names of both" $patience has_symbols "$in/$one"
-within "and of the other" $patience has_symbols "$in/$two"
+check "names of both" has_symbols "$in/$one"
+check "and of the other" has_symbols "$in/$two"
 of_several "cut off" "$work/cut.data" --guestmount="$work/guests"
 unserve
+
+# A filesystem that does not answer: a mount of ours that is stopped. Nobody waits for it for long, nor for one guest
+# because of another.
+hung=$work/hung
+mkdir "$hung"
+"$KVMPROFS" -f --config "$work/empty.conf" --input "$work/one.data" -s "*=dir:$work/loop.files" "$hung" >>"$work/hung.log" 2>&1 &
+stopped=$!
+within "a mount to be stopped" $patience test -s "$hung/$one/kallsyms"
+kill -STOP $stopped
+check "with a source that hangs it is mounted" serve "$work/both.data" -s "$one=dir:$hung/$one" -s "*=dir:$work/loop.files"
+check "and says who is without names" grep -q '^kvmprofs: symbols of 1 guests take long' "$work/served"
+check "the other guest has its own" has_symbols "$in/$two"
+kill -CONT $stopped
+within "they come once it answers" $patience has_symbols "$in/$one"
+unserve
+kill -STOP $stopped
+"$KVMPROFS" -f --config "$work/empty.conf" --input "$work/one.data" -s "*=dir:$hung/$one" "$in" >"$work/served" 2>&1 &
+waiting=$!
+is_loading() { grep -qs '^kp-load$' /proc/$waiting/task/*/comm; }
+within "symbols are loaded" $patience is_loading
+kill -TERM $waiting
+within "a signal ends the wait" $patience grep -q 'ended while it waited for symbols' "$work/served"
+check "and nothing is mounted" not_mounted
+kill -CONT $stopped
+wait $waiting
+check "that is a failure" test $? = 1
+umount "$hung"
+wait $stopped
 
 # Names out of perf's cache of build-ids: only what can be that kernel's.
 hex=$(hex_of 1)
@@ -116,12 +144,12 @@ cached=$HOME/.debug/.build-id/${hex:0:2}/${hex:2}
 mkdir -p "$cached"
 cp /proc/kallsyms "$cached/kallsyms"
 serve "$work/one.data"
-within "the host's symbols, which perf stores there, are refused" $patience grep -q \
+check "the host's symbols, which perf stores there, are refused" grep -q \
 	'^source_error .*of another kernel, most likely the host' "$in/$one/info"
 unserve
 cp "$work/loop.files/proc/kallsyms" "$cached/kallsyms"
 serve "$work/one.data"
-within "the guest's own are taken" $patience has_symbols "$in/$one"
+check "the guest's own are taken" has_symbols "$in/$one"
 same_rows "by build-id" "$work/one.data" --guestmount="$work/guests"
 unserve
 

@@ -166,7 +166,7 @@ check "snapshot: gone" test ! -e "$g/diff/crypto"
 if command -v perf >/dev/null; then
 	timeout 5 cat "$g/record" >"$work/record.data"
 	check "--input: it is mounted" serve "$work/record.data" -s "$pid=dir:$g"
-	within "--input: names" $patience has_symbols "$in/$pid"
+	check "--input: names" has_symbols "$in/$pid"
 	names=$g/kallsyms HOME=$work same_rows "--input" "$work/record.data" --guestmount="$mnt"
 	check "--input: the hottest function is among them" grep -q " $HOT_SYSCALL " "$in/$pid/profile"
 	unserve
