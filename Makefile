@@ -87,7 +87,7 @@ BPF_FLAGS := -O2 -g -target bpf -ffreestanding -mcpu=v2 -I. -I/usr/include/$(she
 	-Wall -Wextra -Werror $(shell $(PKG_CONFIG) --cflags libbpf 2>/dev/null)
 bpf_object := profiler/exits/exits.bpf.o
 define bpf_rule
-$(1)/%.bpf.o: %.bpf.c profiler/exits/abi.h profiler/exits/counting.h
+$(1)/%.bpf.o: %.bpf.c $(addprefix profiler/exits/,abi.h counting.h places.h)
 	$$(call say,BPFCC,$$@)
 	$(Q)command -v $$(BPF_CC) >/dev/null || { echo 'clang compiles the BPF programs: install it, or run `make deps` as root' >&2; exit 1; }
 	$(Q)mkdir -p $$(@D) && $$(BPF_CC) $$(BPF_FLAGS) -c -o $$@ $$<

@@ -85,6 +85,7 @@ struct exits_thread {
 	uint32_t access_more;
 	uint32_t access_kind;	   /* 0: none (yet) */
 	uint32_t access_userspace; /* this access has reached the VMM */
+	uint32_t bucket;	   /* of the time that is being counted */
 	uint32_t rows[EXITS_KINDS];
 	struct exits_sums other[EXITS_KINDS];
 	uint64_t events[EXITS_EVENTS];

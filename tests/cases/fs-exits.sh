@@ -8,7 +8,7 @@ WRITES=5000
 # shellcheck source=tests/cases/exits-lib.sh
 . "$(dirname "$(readlink -f "$0")")/exits-lib.sh"
 
-start_daemon "$mnt" -F 49
+start_daemon "$mnt" -F 49 -d
 start_vmm tcg
 within "a guest under TCG is there" $patience test -e "$mnt/$vmm/exits"
 wait_for $patience grep -q '^accelerator tcg' "$mnt/$vmm/info"
@@ -36,6 +36,13 @@ fi
 # Before it runs.
 nothing_yet() { [ "$(grep -cE '^# (missing: no vCPU has had an event.*|exits: -|in the guest: -|halted: -)$' "$g/exits")" = 4 ]; }
 check "a guest that has not begun has no times, and exits says so" nothing_yet
+# CAP_PERFMON and CAP_BPF (38, 39), and no lockdown: what the kernel has to say of a program then is about the program.
+may_bpf() {
+	[ $((0x$(awk '/^CapEff/ { print $2 }' /proc/self/status) >> 38 & 3)) = 3 ] &&
+		{ [ ! -e /sys/kernel/security/lockdown ] || grep -qF '[none]' /sys/kernel/security/lockdown; }
+}
+none_is_refused() { ! grep 'BEGIN PROG LOAD LOG' "$work/daemon.log"; }
+if may_bpf; then check "no program is one that the verifier refuses" none_is_refused; fi
 grep -q '^exits_engine bpf$' "$mnt/status" || skip "BPF" "$(grep '^exits_engine' "$mnt/status")"
 
 # What a guest on this machine does beside ours is what the rings may lose: so no row may be missing without being told.

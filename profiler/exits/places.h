@@ -1,0 +1,157 @@
+/* Where the programs in the kernel have threads and rows: in arrays, whose places hash maps know
+ * and queues give; what counting.h asks for. Whoever includes this has these maps (exits.bpf.c says
+ * what each is), BPF's helpers or what stands for them, and counting.h. May also be used under the
+ * GPL, version 2, as that.
+ *
+ * Programs run on all CPUs at once. What was found last is only a guess, which the key in the entry
+ * proves; the hash maps decide who has added what.
+ */
+#ifndef KVMPROFS_EXITS_PLACES_H
+#define KVMPROFS_EXITS_PLACES_H
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+static __always_inline __u32 *number_of(__u32 tid)
+{
+	return &numbers[tid % EXITS_NUMBERS];
+}
+
+static __always_inline struct exits_thread *thread_at(__u32 place)
+{
+	return bpf_map_lookup_elem(&threads, &place);
+}
+
+/* Two threads with the same low bits would take the place of each other for ever: the one that is
+ * there stays until it is forgotten. */
+static __always_inline void remember_thread(__u32 tid, __u32 place)
+{
+	__u32 *number = number_of(tid);
+	struct exits_thread *t = thread_at(*number);
+
+	if (!t)
+		return;
+	if (*number == 0 || t->tid == 0 || (t->tid ^ tid) % EXITS_NUMBERS)
+		*number = place;
+}
+
+static __noinline struct exits_thread *search_thread(__u32 tid)
+{
+	__u32 key = tid, *place = bpf_map_lookup_elem(&thread_places, &key);
+
+	if (!place)
+		return 0;
+	remember_thread(tid, *place);
+	return thread_at(*place);
+}
+
+static __always_inline struct exits_thread *find_thread(__u32 tid)
+{
+	__u32 *number = number_of(tid);
+	struct exits_thread *t;
+
+	if (tid == EXITS_KERNEL)
+		return thread_at(0);
+	if (*number == 0)
+		return 0;
+	t = thread_at(*number);
+	return t && t->tid == tid ? t : search_thread(tid);
+}
+
+/* Whole before others can find it. */
+static __always_inline struct exits_thread *begin_at(__u32 place, __u32 tid, __u32 tgid, __u32 vcpu)
+{
+	__u32 zero = 0;
+	struct exits_thread_place *empty = bpf_map_lookup_elem(&empty_thread, &zero);
+	struct exits_thread *t;
+
+	if (empty)
+		bpf_map_update_elem(&threads, &place, empty, BPF_ANY);
+	t = thread_at(place);
+	if (t)
+		begin_thread(t, tid, tgid, vcpu);
+	return t;
+}
+
+static __noinline struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu)
+{
+	__u32 key = tid, place = 0, *known = bpf_map_lookup_elem(&thread_places, &key);
+	struct exits_thread *t = known ? thread_at(*known) : 0;
+
+	if (known)
+		return t && t->tgid == tgid ? t : begin_at(*known, tid, tgid, vcpu);
+	if (bpf_map_pop_elem(&free_threads, &place))
+		return 0;
+	t = begin_at(place, tid, tgid, vcpu);
+	if (bpf_map_update_elem(&thread_places, &key, &place, BPF_NOEXIST)) {
+		if (t)
+			t->tid = 0;
+		bpf_map_push_elem(&free_threads, &place, 0);
+		return search_thread(tid);
+	}
+	remember_thread(tid, place);
+	return t;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+static __always_inline __u32 *recent_of(struct exits_thread *t, __u32 kind, __u64 what, __u32 more)
+{
+	__u32 slot = (__u32)(what ^ what >> 3 ^ what >> 12) ^ more;
+
+	slot = kind * EXITS_RECENT + slot % EXITS_RECENT;
+	/* The verifier is to see that it is inside. */
+	asm volatile("" : "+r"(slot));
+	slot &= EXITS_KINDS * EXITS_RECENT - 1;
+	return &((struct exits_thread_place *)t)->recent[slot];
+}
+
+static __noinline struct exits_row *search_row(struct exits_thread *t, __u32 kind, __u64 what,
+					       __u32 more, __u32 tid)
+{
+	struct exits_key key = {.what = what, .more = more, .kind = kind, .tid = tid};
+	struct exits_row_place *r;
+	__u32 *place;
+
+	if (!t)
+		return 0;
+	key.tgid = t->tgid;
+	place = bpf_map_lookup_elem(&row_places, &key);
+	if (!place)
+		return 0;
+	*recent_of(t, kind, what, more) = *place;
+	r = bpf_map_lookup_elem(&rows, place);
+	return r ? &r->row : 0;
+}
+
+static __always_inline struct exits_row *find_row(struct exits_thread *t, __u32 kind, __u64 what,
+						  __u32 more, __u32 tid)
+{
+	__u32 place = *recent_of(t, kind, what, more);
+	struct exits_row_place *r = bpf_map_lookup_elem(&rows, &place);
+
+	if (r && r->key.what == what && r->key.more == more && r->key.kind == kind &&
+	    r->key.tgid == t->tgid && r->key.tid == tid)
+		return &r->row;
+	return search_row(t, kind, what, more, tid);
+}
+
+static __noinline long add_row(const struct exits_key *key)
+{
+	__u32 zero = 0, place = 0;
+	struct exits_row_place *r = bpf_map_lookup_elem(&empty_row, &zero);
+
+	if (!r || !key || bpf_map_pop_elem(&free_rows, &place))
+		return -1;
+	bpf_map_update_elem(&rows, &place, r, BPF_ANY);
+	r = bpf_map_lookup_elem(&rows, &place);
+	if (!r)
+		return -1;
+	r->key = *key;
+	if (bpf_map_update_elem(&row_places, key, &place, BPF_NOEXIST) == 0)
+		return 0;
+	r->key.tgid = 0;
+	bpf_map_push_elem(&free_rows, &place, 0);
+	return -1;
+}
+
+#endif
