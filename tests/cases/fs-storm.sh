@@ -47,6 +47,23 @@ check "every one its own" test "$(cat "$mnt"/by-name/storm{21,22,23,24}/kallsyms
 	"$(cat "$work"/kind{1,2,3,0}/proc/kallsyms | cksum)"
 silence_is_said() { [ "$(grep -l '^source_error .*nobody answers' "$mnt"/by-name/storm{0..19}/info | wc -l)" = $SILENT ]; }
 within "info says what is wrong with the others" $patience silence_is_said
+if /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null; then
+	check "metrics: a parser of OpenMetrics reads it, with every guest and every series once" /usr/bin/python3 -c '
+import sys
+from prometheus_client.openmetrics import parser
+seen, guests = set(), set()
+for family in parser.text_string_to_metric_families(open(sys.argv[1]).read()):
+    for s in family.samples:
+        series = s.name, *sorted(s.labels.items())
+        assert series not in seen, series
+        seen.add(series)
+        if s.name == "kvmprofs_guest_info" and s.labels["name"].startswith("storm"):
+            guests.add(s.labels["pid"])
+assert len(guests) == int(sys.argv[2]), len(guests)
+' "$mnt/metrics" $GUESTS_COUNT
+else
+	skip "metrics: a parser of OpenMetrics reads it" "no python3-prometheus-client here"
+fi
 # The filesystem's own workers come by themselves; the fetchers do not become more.
 check "threads do not grow with guests" test "$threads" -lt 64
 check "nor do those that fetch" test "$(cat "/proc/$daemon/task"/*/comm | grep -c kp-fetch)" -le 16
