@@ -56,7 +56,8 @@ fi
 check "less reads a text" test "$(timeout $patience less -f "$mnt/status" </dev/null | grep -c '^version ')" = 1
 
 # Who follows a file on a terminal gets the moment when it was opened, and waits: it does not grow.
-# follows NAME PROGRAM PATTERN COMMAND: until its screen, which is $work/screen, has the pattern
+# follows NAME PROGRAM PATTERN COMMAND: until its screen, which is $work/screen, has the pattern; the command itself is
+# in its first line
 follows() {
 	local terminal
 	have "$1" script "$2" || return
@@ -68,7 +69,7 @@ follows() {
 	wait $terminal 2>/dev/null
 }
 # A second after its last line there would be a newer moment.
-follows "tail -f of a text waits at its end" tail 'still' "tail -n +1 -f '$mnt/status' & sleep 2.5; echo still"
+follows "tail -f of a text waits at its end" tail '^still' "tail -n +1 -f '$mnt/status' & sleep 2.5; echo still"
 check "it has one moment of it, and all of that" test "$(grep -acE '^(version|own_memory_peak) ' "$work/screen")" = 2
 follows "less +F of a text waits at its end" less 'Waiting for data' "less +F '$mnt/status'"
 follows "watch shows a text" watch own_memory_peak "watch -n 0.2 cat '$mnt/status'"
