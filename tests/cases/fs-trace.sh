@@ -55,9 +55,16 @@ if have "poll of a text" python3; then
 fi
 check "less reads a text" test "$(timeout $patience less -f "$mnt/status" </dev/null | grep -c '^version ')" = 1
 
-# Who follows a file on a terminal gets the moment when it was opened, and waits: it does not grow.
-# follows NAME PROGRAM PATTERN COMMAND: until its screen, which is $work/screen, has the pattern; the command itself is
-# in its first line
+# Who follows a text gets the moment when it was opened, and waits: it does not grow.
+tail -n +1 -f "$mnt/status" >"$work/followed" 2>&1 &
+follower=$!
+within "tail -f shows a text" $patience grep -q '^own_memory_peak ' "$work/followed"
+sleep 2.5 # there are newer moments of it now
+check "and waits at its end" running $follower
+check "it shows one moment, and all of that" test "$(grep -cE '^(version|own_memory_peak) ' "$work/followed")" = 2
+kill $follower
+wait $follower 2>/dev/null
+# follows NAME PROGRAM PATTERN COMMAND: on a terminal of its own, until the screen has the pattern
 follows() {
 	local terminal
 	have "$1" script "$2" || return
@@ -68,9 +75,6 @@ follows() {
 	kill $terminal
 	wait $terminal 2>/dev/null
 }
-# A second after its last line there would be a newer moment.
-follows "tail -f of a text waits at its end" tail '^still' "tail -n +1 -f '$mnt/status' & sleep 2.5; echo still"
-check "it has one moment of it, and all of that" test "$(grep -acE '^(version|own_memory_peak) ' "$work/screen")" = 2
 follows "less +F of a text waits at its end" less 'Waiting for data' "less +F '$mnt/status'"
 follows "watch shows a text" watch own_memory_peak "watch -n 0.2 cat '$mnt/status'"
 end_vmm "$vmm"
