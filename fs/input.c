@@ -162,20 +162,6 @@ static void cached(const struct recording *r, const struct recording_guest *g, c
 	cached_source(r, g, dir, uri, size);
 }
 
-/* The recording knows where the kernel lay, which else the guest's memory tells. */
-static void complete_vmlinux(const struct recording *r, const struct recording_guest *g,
-			     const char *rule, char *uri, size_t size)
-{
-	static const char scheme[] = "vmlinux:";
-	uint64_t slide;
-
-	if (strncmp(rule, scheme, sizeof(scheme) - 1) == 0 && !strstr(rule, ",slide:") &&
-	    cached_slide(r, g, rule + sizeof(scheme) - 1, &slide))
-		snprintf(uri, size, "%s,slide:%" PRIx64, rule, slide);
-	else
-		snprintf(uri, size, "%s", rule);
-}
-
 static int make_rule(const struct options *o, const struct recording *r, const struct guest *guest,
 		     struct source_rule *ret)
 {
@@ -184,7 +170,7 @@ static int make_rule(const struct options *o, const struct recording *r, const s
 	char uri[SOURCE_URI_MAX], pattern[16];
 
 	if (source_is_saved(rule))
-		complete_vmlinux(r, g, rule, uri, sizeof(uri));
+		snprintf(uri, sizeof(uri), "%s", rule);
 	else
 		cached(r, g, uri, sizeof(uri));
 	snprintf(pattern, sizeof(pattern), "%d", (int)guest->pid);

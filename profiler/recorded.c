@@ -26,8 +26,24 @@ static int copy_vcpus(const struct recording_guest *from, struct guest *to)
 	return 0;
 }
 
+/* By which its symbols are checked. */
+static void note_kernel(const struct recording *r, const struct recording_guest *from,
+			struct guest_kernel *to)
+{
+	const struct recording_map *map = recording_kernel_map(recording_maps_of(r, from));
+	const struct recording_build_id *b = recording_kernel_id(from);
+
+	if (map) {
+		memcpy(to->symbol, map->symbol, sizeof(to->symbol));
+		to->symbol_at = map->symbol_at;
+	}
+	if (b)
+		to->id = b->id;
+}
+
 /* serial: any but 0, another one for each. */
-static struct guest *make_guest(const struct recording_guest *from, uint64_t serial)
+static struct guest *make_guest(const struct recording *r, const struct recording_guest *from,
+				uint64_t serial)
 {
 	struct guest *to = guest_create();
 
@@ -41,6 +57,7 @@ static struct guest *make_guest(const struct recording_guest *from, uint64_t ser
 		snprintf(to->name, sizeof(to->name), "guest-%d", (int)from->pid);
 	snprintf(to->vmm, sizeof(to->vmm), "%.31s", from->name);
 	snprintf(to->state, sizeof(to->state), "recorded");
+	note_kernel(r, from, &to->kernel);
 	if (copy_vcpus(from, to) == 0)
 		return to;
 	guest_put(to);
@@ -64,7 +81,7 @@ int recorded_guests(const struct recording *r, const struct guest ***ret)
 	for (size_t i = 0; i < r->guest_count; i++) {
 		if (!is_shown(r->guests[i]))
 			continue;
-		list[n] = make_guest(r->guests[i], i + 1);
+		list[n] = make_guest(r, r->guests[i], i + 1);
 		if (!list[n]) {
 			recorded_guests_put(list, n);
 			return -ENOMEM;

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "symsrc/notes.h"
+
 #define GUEST_NAME_MAX	128  /* bytes, with the NUL; longer names are cut */
 #define GUEST_VCPUS_MAX 4096 /* KVM_MAX_VCPUS; more are not listed */
 #define GUESTS_MAX	4096 /* more VMMs than this are not shown, which is logged */
@@ -82,6 +84,13 @@ struct guest_ram {
 	struct guest_ram_block blocks[GUEST_RAM_BLOCKS_MAX];
 };
 
+/* What is known of a guest's kernel whoever is asked for its symbols. */
+struct guest_kernel {
+	char symbol[32]; /* one that it has, "_text" most likely; empty: not known */
+	uint64_t symbol_at;
+	struct build_id id; /* len 0: not known */
+};
+
 struct guest {
 	atomic_uint refs;
 	uint64_t serial; /* of this instance: never used twice, not even when the pid is */
@@ -95,6 +104,7 @@ struct guest {
 	uint64_t memory_bytes; /* at start, without hot-plug; 0: not known */
 	struct guest_ram ram;
 	struct guest_links links;
+	struct guest_kernel kernel; /* of a recorded guest: as the recording has it */
 	size_t vcpu_count;
 	struct guest_vcpu *vcpus; /* by index, ascending */
 };

@@ -81,6 +81,11 @@ size_t notes_first_len(const void *notes, size_t n)
 	return note_at(notes, n, &note) && note.len <= n ? note.len : 0;
 }
 
+bool build_id_equals(const struct build_id *a, const struct build_id *b)
+{
+	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
 void build_id_to_hex(const struct build_id *id, char hex[static BUILD_ID_HEX_SIZE])
 {
 	static const char digits[] = "0123456789abcdef";

@@ -4,6 +4,7 @@
 #ifndef KVMPROFS_NOTES_H
 #define KVMPROFS_NOTES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ int notes_build_id(const void *notes, size_t n, struct build_id *ret);
 
 /* The length of the first whole note including its padding; 0 when there is none. */
 size_t notes_first_len(const void *notes, size_t n);
+
+bool build_id_equals(const struct build_id *a, const struct build_id *b);
 
 /* Lower-case hex digits, padded with zeros to 40 as perf buildid-list shows them. */
 void build_id_to_hex(const struct build_id *id, char hex[static BUILD_ID_HEX_SIZE]);

@@ -100,8 +100,9 @@ struct source_target {
 	char name[GUEST_NAME_MAX];
 	char uuid[37]; /* empty: not known */
 	struct guest_links links;
-	struct vmmram *ram;    /* its RAM, not owned; NULL: not to be had, ram_why says why */
-	struct errmsg ram_why; /* code 0: nobody has tried */
+	struct guest_kernel kernel; /* what is known of it besides */
+	struct vmmram *ram;	    /* its RAM, not owned; NULL: not to be had, ram_why says why */
+	struct errmsg ram_why;	    /* code 0: nobody has tried */
 	/* Addresses that were sampled in its kernel, distinct, not owned: what a source has asked
 	 * for that wants_sampled. */
 	const uint64_t *sampled;

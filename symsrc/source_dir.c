@@ -23,12 +23,14 @@
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/io.h"
 #include "symsrc/modules.h"
+#include "symsrc/source_fit.h"
 #include "symsrc/source_impl.h"
 
 #define DIR_ENTRIES_MAX 65536 /* looked at in sys/module */
 
 struct source_dir {
 	struct source base;
+	struct guest_kernel known;
 	char *path;
 };
 
@@ -38,6 +40,7 @@ struct dir_fetch {
 	unsigned want;
 	const struct source_limits *limits;
 	const struct source_sink *sink;
+	const struct source_fit *fit;
 	struct errmsg *why;
 };
 
@@ -72,6 +75,7 @@ static int fetch_path(const struct dir_fetch *f, const char *path, enum guest_fi
 {
 	CLEANUP_FD int place = open_beneath(f->root, path, O_PATH);
 	CLEANUP_FD int fd = place < 0 ? place : source_dir_open_regular(place);
+	int r = 0;
 
 	if (is_absent(place))
 		return 0;
@@ -81,7 +85,9 @@ static int fetch_path(const struct dir_fetch *f, const char *path, enum guest_fi
 		return errmsg_set(f->why, fd, "%s: cannot be opened below the folder: %s%s", path,
 				  strerrordesc_np(-fd),
 				  fd == -EXDEV ? " (a link that leads out of it)" : "");
-	return source_deliver_fd(fd, path, file, module, f->limits, f->sink, f->why);
+	if (file == GUEST_FILE_KALLSYMS)
+		r = source_fit_check_fd(f->fit, fd);
+	return r < 0 ? r : source_deliver_fd(fd, path, file, module, f->limits, f->sink, f->why);
 }
 
 static int fetch_file(const struct dir_fetch *f, enum guest_file file)
@@ -162,14 +168,22 @@ static int dir_fetch(struct source *s, unsigned want, const struct source_limits
 {
 	struct source_dir *d = (struct source_dir *)s;
 	CLEANUP_FD int root = open(d->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct dir_fetch f = {root, want, limits, sink, why};
+	char name[SOURCE_USED_MAX];
+	struct source_fit fit;
+	struct source_sink through = source_fit_sink(&fit);
+	struct dir_fetch f = {root, want, limits, &through, &fit, why};
 	int r;
 
 	if (root < 0)
 		return errmsg_set(why, -errno, "dir:%s: %m", d->path);
+	snprintf(name, sizeof(name), "dir:%s", d->path);
+	source_fit_init(&fit, &d->known, name, sink, why);
 	r = fetch_all(&f);
 	if (r == 0)
-		snprintf(s->used, sizeof(s->used), "dir:%s", d->path);
+		r = source_fit_end(&fit, s);
+	source_fit_deinit(&fit);
+	if (r == 0)
+		memcpy(s->used, name, sizeof(s->used));
 	return r;
 }
 
@@ -206,7 +220,6 @@ int source_dir_create(const char *uri, const struct source_target *target, struc
 	const char *path = uri + strlen("dir:");
 	struct source_dir *d;
 
-	(void)target;
 	if (*path != '/')
 		return errmsg_set(why, -EINVAL,
 				  "symbol source \"%s\": dir: wants a path that begins with /",
@@ -215,6 +228,7 @@ int source_dir_create(const char *uri, const struct source_target *target, struc
 	if (!d)
 		return -ENOMEM;
 	d->base.ops = &dir_ops;
+	d->known = target->kernel;
 	d->path = source_path_without_query(path);
 	if (!d->path) {
 		free(d);

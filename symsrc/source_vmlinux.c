@@ -7,7 +7,8 @@
  * be read, the addresses say it that the guest is sampled at (slide.h), and refuse a kernel that
  * they do not fit. Until they do nothing is resolved, since it would be resolved wrongly, unless
  * the user says what the slide is (0 for a guest that was booted with nokaslr). That is believed
- * until memory or the samples know better.
+ * until memory or the samples know better. A recording has seen the kernel's build-id and where it
+ * ran, as a rule: that counts.
  *
  * The kernel's modules are not in the file. Where memory holds them they are taken from there.
  */
@@ -29,7 +30,8 @@ struct source_vmlinux {
 	char *path;
 	bool has_slide; /* the user says it: */
 	uint64_t slide;
-	const uint64_t *sampled; /* struct source_target */
+	struct guest_kernel known; /* struct source_target */
+	const uint64_t *sampled;   /* likewise */
 	size_t sampled_count;
 };
 
@@ -60,9 +62,19 @@ static int refuse_other(const struct vmlinux_fetch *f, const struct build_id *ru
 			  f->source->path, ours, theirs);
 }
 
-static bool is_same_id(const struct build_id *a, const struct build_id *b)
+/* Somebody has seen it: perf, when it recorded. -ENODATA: not so. */
+static int place_by_known(struct vmlinux_fetch *f)
 {
-	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+	const struct guest_kernel *k = &f->source->known;
+	uint64_t linked;
+
+	if (k->id.len && f->file.id.len && !build_id_equals(&f->file.id, &k->id))
+		return refuse_other(f, &k->id);
+	if (!k->symbol[0] || !vmlinux_find(&f->file, k->symbol, &linked))
+		return -ENODATA;
+	f->slide = k->symbol_at - linked;
+	f->how = "slide by the recording";
+	return 0;
 }
 
 /* The kernel in memory has told its symbols. */
@@ -75,7 +87,7 @@ static int place_by_kernel(struct vmlinux_fetch *f)
 		return errmsg_set(f->why, r,
 				  "vmlinux:%s: the guest's kernel does not say its build-id",
 				  f->source->path);
-	if (!is_same_id(&id, &f->file.id))
+	if (!build_id_equals(&id, &f->file.id))
 		return refuse_other(f, &id);
 	f->slide = kernel_text(f->kernel) - f->file.text;
 	f->how = "slide by kallsyms in memory";
@@ -91,7 +103,7 @@ static int place_by_notes(struct vmlinux_fetch *f, int failed)
 	int r = knownkernel_find(&f->reading.ram, &known, f->limits->quick, &f->slide, &other);
 
 	f->how = "slide by build-id in memory";
-	if (r == -ENOENT && other.len && !is_same_id(&other, &f->file.id))
+	if (r == -ENOENT && other.len && !build_id_equals(&other, &f->file.id))
 		return refuse_other(f, &other);
 	if (r == -ENOTUNIQ)
 		return errmsg_set(f->why, r,
@@ -205,8 +217,11 @@ static bool is_final(const struct vmlinux_fetch *f, int r)
 static int place(struct vmlinux_fetch *f)
 {
 	struct errmsg memory;
-	int r = place_by_memory(f);
+	int r = place_by_known(f);
 
+	if (r != -ENODATA)
+		return r;
+	r = place_by_memory(f);
 	if (is_final(f, r))
 		return r;
 	memory = *f->why;
@@ -238,6 +253,14 @@ static int deliver(const struct vmlinux_fetch *f, unsigned want, const struct so
 			 : vmlinux_deliver(&f->file, want, sink, f->why);
 }
 
+/* By nothing but where the kernel is: it may be another one. */
+static bool is_id_unseen(const struct vmlinux_fetch *f)
+{
+	const struct guest_kernel *k = &f->source->known;
+
+	return f->guess.used || (k->symbol[0] && (!k->id.len || !f->file.id.len));
+}
+
 /* What the symbols lack. */
 static void describe_lack(const struct vmlinux_fetch *f)
 {
@@ -247,9 +270,9 @@ static void describe_lack(const struct vmlinux_fetch *f)
 	s->note[0] = '\0';
 	if (!f->kernel)
 		snprintf(s->note, sizeof(s->note), "core symbols only: a vmlinux has no modules%s",
-			 s->unproven	 ? "; whether it is the guest's kernel was not seen"
-			 : f->guess.used ? "; the guest's build-id was not seen"
-					 : "");
+			 s->unproven	   ? "; whether it is the guest's kernel was not seen"
+			 : is_id_unseen(f) ? "; the guest's build-id was not seen"
+					   : "");
 	else if (!kernel_is_whole(f->kernel, &lack))
 		snprintf(s->note, sizeof(s->note), "core symbols only: %.*s", SOURCE_NOTE_MAX - 20,
 			 lack.text);
@@ -355,6 +378,7 @@ int source_vmlinux_create(const char *uri, const struct source_target *target, s
 		return -ENOMEM;
 	v->base.base.ops = &vmlinux_ops;
 	source_ram_init(&v->base, target);
+	v->known = target->kernel;
 	v->sampled = target->sampled;
 	v->sampled_count = target->sampled_count;
 	v->path = strndup(path, slide ? (size_t)(slide - path) : strlen(path));

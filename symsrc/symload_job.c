@@ -51,6 +51,7 @@ static void with_lock__fill_request(const struct symload *sl, const struct load 
 		memcpy(req->target.name, l->guest->name, sizeof(req->target.name));
 	memcpy(req->target.uuid, l->guest->uuid, sizeof(req->target.uuid));
 	req->target.links = l->guest->links;
+	req->target.kernel = l->guest->kernel;
 	req->limits.cancel_fd = f->cancel_fd;
 	req->limits.deadline_ns =
 		clock_now_ns() + (l->slow ? SYMLOAD_TOTAL_SEC : SYMLOAD_FIRST_SEC) * NSEC_PER_SEC;

@@ -319,6 +319,15 @@ static const struct vmlinux_symbol *find_name(const struct vmlinux *v, const cha
 	return NULL;
 }
 
+bool vmlinux_find(const struct vmlinux *v, const char *name, uint64_t *ret)
+{
+	const struct vmlinux_symbol *s = find_name(v, name);
+
+	if (s)
+		*ret = s->addr;
+	return s != NULL;
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 static int check_kind(struct reading *rd)

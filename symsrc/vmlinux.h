@@ -54,6 +54,9 @@ int vmlinux_from_bytes(const void *bytes, size_t n, const char *name, struct vml
 
 void vmlinux_close(struct vmlinux *v); /* also of one that is all zero but for fd -1 */
 
+/* Where the first symbol of this name was linked. False: it has none. */
+bool vmlinux_find(const struct vmlinux *v, const char *name, uint64_t *ret);
+
 /* Lines of kallsyms at the addresses where the kernel runs, slide above those it was linked at:
  * into the file that the sink has begun. 0, -EINVAL (why) for a slide that moves the kernel out of
  * where kernels can be, or what the sink returned. */

@@ -21,15 +21,6 @@ struct comparison {
 	unsigned modules_fit, modules_differ; /* symbols */
 };
 
-static const struct recording_map *kernel_map(const struct recording_guest *maps)
-{
-	for (size_t i = 0; i < maps->map_count; i++) {
-		if (maps->maps[i].kernel && maps->maps[i].symbol[0])
-			return &maps->maps[i];
-	}
-	return NULL;
-}
-
 static const struct recording_map *module_map(const struct recording_guest *maps,
 					      const char *in_brackets)
 {
@@ -73,7 +64,7 @@ static bool compare_file(struct comparison *c, const char *path)
 static const char *doubt(const struct recording *r, const struct recording_guest *maps,
 			 const char *path)
 {
-	struct comparison c = {.maps = maps, .kernel = kernel_map(maps)};
+	struct comparison c = {.maps = maps, .kernel = recording_kernel_map(maps)};
 
 	if (!c.kernel)
 		return "the recording does not say where the guest's kernel lay";
@@ -97,30 +88,6 @@ static bool is_file(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static const struct recording_build_id *kernel_id(const struct recording_guest *g)
-{
-	for (size_t i = 0; i < g->build_id_count; i++) {
-		if (g->build_ids[i].kernel)
-			return &g->build_ids[i];
-	}
-	return NULL;
-}
-
-bool cached_slide(const struct recording *r, const struct recording_guest *g, const char *vmlinux,
-		  uint64_t *ret)
-{
-	const struct recording_map *m = kernel_map(recording_maps_of(r, g));
-	struct vmlinux v;
-
-	if (!m || strcmp(m->symbol, PERFDATA_REFERENCE_SYMBOL) != 0)
-		return false;
-	if (vmlinux_open(vmlinux, &v, NULL) < 0)
-		return false;
-	*ret = m->symbol_at - v.text;
-	vmlinux_close(&v);
-	return true;
-}
-
 static bool has_id(const char *path, const struct build_id *id)
 {
 	struct vmlinux v;
@@ -134,19 +101,17 @@ static bool has_id(const char *path, const struct build_id *id)
 }
 
 /* An ELF file below the build-id's folder. */
-static bool elf_source(const struct recording *r, const struct recording_guest *g,
-		       const struct build_id *id, const char *folder, char *uri, size_t size)
+static bool elf_source(const struct build_id *id, const char *folder, char *uri, size_t size)
 {
 	static const char *const names[] = {"vmlinux", "debug", "elf"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		char path[GUEST_PATH_MAX];
-		uint64_t slide;
 
 		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-		if (!is_file(path) || !has_id(path, id) || !cached_slide(r, g, path, &slide))
+		if (!is_file(path) || !has_id(path, id))
 			continue;
-		snprintf(uri, size, "vmlinux:%s,slide:%" PRIx64, path, slide);
+		snprintf(uri, size, "vmlinux:%s", path);
 		return true;
 	}
 	return false;
@@ -155,7 +120,7 @@ static bool elf_source(const struct recording *r, const struct recording_guest *
 void cached_source(const struct recording *r, const struct recording_guest *g, const char *dir,
 		   char *uri, size_t size)
 {
-	const struct recording_build_id *b = kernel_id(g);
+	const struct recording_build_id *b = recording_kernel_id(g);
 	char hex[BUILD_ID_HEX_SIZE], folder[GUEST_PATH_MAX / 2], path[GUEST_PATH_MAX];
 	const char *why;
 
@@ -172,7 +137,7 @@ void cached_source(const struct recording *r, const struct recording_guest *g, c
 	why = is_file(path) ? doubt(r, recording_maps_of(r, g), path) : "there is none";
 	if (!why)
 		snprintf(uri, size, "kallsyms:%s", path);
-	else if (!elf_source(r, g, &b->id, folder, uri, size))
+	else if (!elf_source(&b->id, folder, uri, size))
 		snprintf(uri, size,
 			 "none:%s is not used, since %s: say with -s where the guest's symbols "
 			 "are, dir:, kallsyms: or vmlinux:",

@@ -18,9 +18,4 @@
 void cached_source(const struct recording *r, const struct recording_guest *g, const char *dir,
 		   char *uri, size_t size);
 
-/* How far the kernel that the recording saw lies from where the file was linked. False: the
- * recording does not say, or the file cannot be read. */
-bool cached_slide(const struct recording *r, const struct recording_guest *g, const char *vmlinux,
-		  uint64_t *ret);
-
 #endif

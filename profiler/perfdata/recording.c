@@ -398,6 +398,24 @@ const struct recording_guest *recording_maps_of(const struct recording *r,
 	return other ? other : g;
 }
 
+const struct recording_map *recording_kernel_map(const struct recording_guest *g)
+{
+	for (size_t i = 0; i < g->map_count; i++) {
+		if (g->maps[i].kernel && g->maps[i].symbol[0])
+			return &g->maps[i];
+	}
+	return NULL;
+}
+
+const struct recording_build_id *recording_kernel_id(const struct recording_guest *g)
+{
+	for (size_t i = 0; i < g->build_id_count; i++) {
+		if (g->build_ids[i].kernel)
+			return &g->build_ids[i];
+	}
+	return NULL;
+}
+
 const struct recording_map *recording_map_at(const struct recording_guest *g, uint64_t ip)
 {
 	size_t from = 0, to = g->map_count;

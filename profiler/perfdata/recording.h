@@ -113,6 +113,9 @@ const struct recording_guest *recording_find(const struct recording *r, pid_t pi
 /* Where its kernel and modules lay: its own maps, or those of the default guest. */
 const struct recording_guest *recording_maps_of(const struct recording *r,
 						const struct recording_guest *g);
+/* Its kernel: the map that names a symbol, and the build-id. NULL: there is none. */
+const struct recording_map *recording_kernel_map(const struct recording_guest *g);
+const struct recording_build_id *recording_kernel_id(const struct recording_guest *g);
 /* The map that holds the address, or NULL. */
 const struct recording_map *recording_map_at(const struct recording_guest *g, uint64_t ip);
 

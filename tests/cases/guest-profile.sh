@@ -170,6 +170,23 @@ if command -v perf >/dev/null; then
 	names=$g/kallsyms HOME=$work same_rows "--input" "$work/record.data" --guestmount="$mnt"
 	check "--input: the hottest function is among them" grep -q " $HOT_SYSCALL " "$in/$pid/profile"
 	unserve
+	# A copy of another boot, in which KASLR had chosen another place: perf moves its symbols, too.
+	mkdir -p "$work/copies/$pid/proc" "$work/copies/$pid/sys/kernel"
+	cp "$g/modules" "$work/copies/$pid/proc/"
+	cp "$g/sys/kernel/notes" "$work/copies/$pid/sys/kernel/"
+	perl -pe 's/^(ffffffff[0-9a-f]{8})/sprintf("%016x", hex($1) - 0x1000000)/e' "$g/kallsyms" >"$work/copies/$pid/proc/kallsyms"
+	serve "$work/record.data" -s "$pid=dir:$work/copies/$pid"
+	within "--input, symbols of another boot: names" $patience has_symbols "$in/$pid"
+	# Of modules there are none; perf shows addresses there by where they are in the module.
+	names=$g/kallsyms but=' 0x' same_rows "--input, symbols of another boot" "$work/record.data" --guestmount="$work/copies"
+	check "--input, symbols of another boot: the hottest function is among them" grep -q " $HOT_SYSCALL " "$in/$pid/profile"
+	check "--input, symbols of another boot: info says so" grep -q '^source_note of another boot: moved by 0x1000000 ' "$in/$pid/info"
+	unserve
+	serve "$work/record.data" -s "$pid=dir:/"
+	within "--input, symbols of this machine: info says so" $patience grep -q \
+		'^source_error dir:/: is of another kernel: its build-id is ' "$in/$pid/info"
+	check "--input, symbols of this machine: none are taken" test "$(grep -c '\[g\] [a-z_]' "$in/$pid/profile")" = 0
+	unserve
 fi
 
 echo pause >"$g/control"

@@ -315,6 +315,34 @@ static void test_a_slide_that_is_given(void **state)
 	assert_int_equal(got.times[GUEST_FILE_KERNEL_NOTES], 1);
 }
 
+/* What a recording has seen counts, whatever was given. */
+static void test_what_a_recording_knows(void **state)
+{
+	struct source_target target = {
+		.kernel = {.symbol = "_text", .symbol_at = LINKED + 0x3e00000, .id.len = 20}};
+
+	(void)state;
+	memcpy(target.kernel.id.bytes, in_ram(KERNELMAKER_NOTES) + 16, 20);
+	assert_int_equal(fetch(&target), 0);
+	assert_symbols_at(0x3e00000);
+	assert_string_equal(how, "slide by the recording: 0x3e00000");
+	assert_string_equal(note, "core symbols only: a vmlinux has no modules");
+	assert_false(unproven);
+	collect_deinit(&got);
+	collect_init(&got);
+	snprintf(uri, sizeof(uri), "vmlinux:%s,slide:0", path);
+	assert_int_equal(fetch(&target), 0);
+	assert_symbols_at(0x3e00000);
+	assert_non_null(strstr(note, "the slide that was given, 0x0, is wrong"));
+	target.kernel.id.len = 0;
+	assert_int_equal(fetch(&target), 0);
+	assert_non_null(strstr(note, "the guest's build-id was not seen"));
+	target.kernel.id.len = 20;
+	target.kernel.id.bytes[0]++;
+	assert_int_equal(fetch(&target), -EKEYREJECTED);
+	assert_non_null(strstr(why.text, ": is of another kernel: its build-id is "));
+}
+
 static void give_slide(uint64_t value)
 {
 	snprintf(uri, sizeof(uri), "vmlinux:%s,slide:0x%llx", path, (unsigned long long)value);
@@ -414,6 +442,7 @@ int main(void)
 		TEST(test_by_samples),
 		TEST(test_too_few_samples),
 		TEST(test_samples_of_another_kernel),
+		TEST(test_what_a_recording_knows),
 		TEST(test_a_slide_that_is_given),
 		TEST(test_a_slide_that_samples_judge),
 		TEST(test_a_slide_that_memory_judges),
