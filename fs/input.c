@@ -15,6 +15,8 @@
 #include "symsrc/base/clock.h"
 #include "symsrc/base/io.h"
 #include "symsrc/base/log.h"
+#include "symsrc/base/text.h"
+#include "symsrc/source.h"
 #include "symsrc/symload.h"
 
 #define PROGRESS_NS   (100 * NSEC_PER_MSEC)
@@ -39,11 +41,13 @@ static void show_progress(void *ctx, uint64_t bytes, uint64_t of)
 		return;
 	p->next_ns = now + PROGRESS_NS;
 	p->shown = true;
-	if (of)
+	if (!of && !bytes)
+		fprintf(stderr, "\rkvmprofs: waiting for data from %s ", p->path);
+	else if (of)
 		fprintf(stderr, "\rkvmprofs: reading %s: %3" PRIu64 "%% of %" PRIu64 " MB ",
 			p->path, bytes >= of ? 100 : bytes * 100 / of, of / 1000000);
 	else
-		fprintf(stderr, "\rkvmprofs: reading %s: %" PRIu64 " MB ", p->path,
+		fprintf(stderr, "\r\033[Kkvmprofs: reading %s: %" PRIu64 " MB ", p->path,
 			bytes / 1000000);
 }
 
@@ -84,6 +88,11 @@ static void say_how_it_ends(const struct recording *r)
 		log_warn("%s is cut off at byte %" PRIu64 "; all that is whole before counts",
 			 r->path, r->facts.read);
 		break;
+	case PERFDATA_CUT_BEHIND:
+		log_warn("%s is cut off behind its records: all of them count, but build-ids and "
+			 "names of events may be missing",
+			 r->path);
+		break;
 	case PERFDATA_DAMAGED:
 		log_warn("%s is damaged at byte %" PRIu64 " (%s); what stands before counts",
 			 r->path, r->facts.read, r->facts.why);
@@ -101,6 +110,15 @@ static const struct recording_event *event_with_guests(const struct recording *r
 	return NULL;
 }
 
+/* Where the recording is not cut, perf has seen no guest. */
+static const char *why_no_guests(const struct recording *r)
+{
+	if (r->events.list[r->shown].no_guests)
+		return "it was not to count in guests: record with perf kvm record";
+	return "no guest ran on those CPUs, or the event cannot sample guests there: -e cpu-clock "
+	       "may";
+}
+
 static void say_who_is_missing(const struct options *o, const struct recording *r)
 {
 	const struct recording_event *other = event_with_guests(r);
@@ -116,9 +134,8 @@ static void say_who_is_missing(const struct options *o, const struct recording *
 			 " of %s: --event %s shows those that it has",
 			 r->path, r->samples, r->events.list[r->shown].name, other->name);
 	else
-		log_warn("%s has no samples of guests among the %" PRIu64
-			 " of %s: record with perf kvm record",
-			 r->path, r->samples, r->events.list[r->shown].name);
+		log_warn("%s has no samples of guests among the %" PRIu64 " of %s: %s", r->path,
+			 r->samples, r->events.list[r->shown].name, why_no_guests(r));
 }
 
 static void say_what_has_no_effect(const struct options *o, const struct recording *r)
@@ -126,6 +143,30 @@ static void say_what_has_no_effect(const struct options *o, const struct recordi
 	if (o->live_only[0])
 		log_warn("no effect of %s: for live guests alone, and %s is as it was recorded",
 			 o->live_only, r->path);
+}
+
+static void name_guest(char *list, size_t size, pid_t pid, const char *name)
+{
+	size_t n = strlen(list);
+	char clean[64];
+
+	text_clean(clean, sizeof(clean), name, strlen(name));
+	if (n < size)
+		snprintf(list + n, size - n, "%s%d%s%s%s", n ? ", " : "", (int)pid,
+			 *clean ? " (" : "", clean, *clean ? ")" : "");
+}
+
+/* A mount without any guest, while there are others, is not what anybody wants. */
+static int check_pids(const struct options *o, const struct recording *r, struct errmsg *why)
+{
+	char there[160] = "";
+
+	if (r->guest_count || !r->other_count)
+		return 0;
+	for (size_t i = 0; i < r->other_count; i++)
+		name_guest(there, sizeof(there), r->others[i].pid, r->others[i].name);
+	return errmsg_set(why, -ESRCH, "cannot serve %s: it has no guest %d; it has %s", r->path,
+			  (int)o->pids[0], there);
 }
 
 /* What is not as it should be, once more in the log: status says it, too. */
@@ -151,6 +192,58 @@ static int check_rules(const struct options *o, struct errmsg *why)
 	return 0;
 }
 
+static bool rule_matches(const struct source_rule *rule, const struct guest *g)
+{
+	return symload_uri_for(rule, 1, g) == rule->uri;
+}
+
+static bool matches_any(const struct source_rule *rule, const struct input *in)
+{
+	int i = 0;
+
+	while (i < in->guest_count && !rule_matches(rule, in->guests[i]))
+		i++;
+	return i < in->guest_count;
+}
+
+/* Patterns that are nobody's: perf names a guest by its VMM's main thread. */
+static void say_what_matches_nobody(const struct options *o, const struct input *in)
+{
+	char patterns[160] = "", there[200] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < o->rules_of_command && n < sizeof(patterns); i++) {
+		if (!matches_any(&o->rules[i], in))
+			n += (size_t)snprintf(patterns + n, sizeof(patterns) - n, "%s%s",
+					      n ? ", " : "", o->rules[i].pattern);
+	}
+	for (int i = 0; i < in->guest_count; i++)
+		name_guest(there, sizeof(there), in->guests[i]->pid, in->guests[i]->name);
+	if (n && in->guest_count)
+		log_warn("-s %s: no guest of %s is called so; it has %s", patterns,
+			 in->recording->path, there);
+}
+
+static bool has_rule(const struct options *o, const struct guest *g)
+{
+	size_t i = 0;
+
+	while (i < o->rules_of_command && !rule_matches(&o->rules[i], g))
+		i++;
+	return i < o->rules_of_command;
+}
+
+/* Who has given sources is told that none of them is this guest's. */
+static void say_no_rule(const struct options *o, const struct guest *g, char *uri, size_t size)
+{
+	char why[SOURCE_URI_MAX];
+
+	if (!o->rules_of_command || has_rule(o, g) || !source_is_none(uri))
+		return;
+	snprintf(why, sizeof(why), "%s", uri + strlen("none:"));
+	snprintf(uri, size, "none:no -s is for %d or %s, and %.1700s", (int)g->pid, g->name, why);
+}
+
 static void cached(const struct recording *r, const struct recording_guest *g, char *uri,
 		   size_t size)
 {
@@ -173,6 +266,7 @@ static int make_rule(const struct options *o, const struct recording *r, const s
 		snprintf(uri, sizeof(uri), "%s", rule);
 	else
 		cached(r, g, uri, sizeof(uri));
+	say_no_rule(o, guest, uri, sizeof(uri));
 	snprintf(pattern, sizeof(pattern), "%d", (int)guest->pid);
 	ret->uri = strdup(uri);
 	ret->pattern = strdup(pattern);
@@ -292,12 +386,15 @@ static int read_all(const struct options *o, struct input *in, struct errmsg *wh
 
 	if (r == 0)
 		r = read_recording(o, in, why);
+	if (r == 0)
+		r = check_pids(o, in->recording, why);
 	if (r < 0)
 		return r;
 	say_how_it_went(o, in->recording);
 	r = recorded_guests(in->recording, &in->guests);
 	if (r >= 0) {
 		in->guest_count = r;
+		say_what_matches_nobody(o, in);
 		r = make_rules(o, in);
 	}
 	return r < 0 ? errmsg_set(why, r, "no memory for the guests of %s", o->input) : 0;

@@ -211,11 +211,16 @@ static int set_pid(struct options *o, enum origin from, const char *value, struc
 
 static int set_input(struct options *o, enum origin from, const char *value, struct errmsg *why)
 {
-	(void)from;
 	if (!*value)
 		return errmsg_set(why, -EINVAL,
 				  "'' is no recording: a file of perf kvm record, or - for "
 				  "standard input");
+	if (from == FROM_COMMAND && o->input_of_command)
+		return errmsg_set(why, -EINVAL,
+				  "--input %s and --input %s: one recording is served at a mount "
+				  "point",
+				  o->input, value);
+	o->input_of_command = from == FROM_COMMAND;
 	return keep(&o->input, value, why);
 }
 

@@ -37,6 +37,7 @@ struct options {
 	size_t pid_count;
 	bool pids_of_command;
 	char *input;
+	bool input_of_command;
 	char *config;
 	char *fuse_options;  /* joined by commas; NULL: none */
 	mode_t symbols_mode; /* 0: not given */

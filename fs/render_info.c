@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "symsrc/source.h"
+
 /* at_ns 0: never. */
 static void line_age(struct buf *out, const char *key, const struct render_when *when,
 		     uint64_t at_ns)
@@ -118,7 +120,8 @@ static void attempt_lines(const struct source_attempts *tried, struct buf *out)
 static void source_lines(const struct symsrc_status *st, const struct symbols *s,
 			 const struct render_when *when, struct buf *out)
 {
-	render_line(out, "source", st->source_uri);
+	/* None at all is no URI of the user's: source_error says why. */
+	render_line(out, "source", source_is_none(st->source_uri) ? "" : st->source_uri);
 	render_line(out, "source_used", st->used);
 	source_words(st, s, out);
 	render_line(out, "source_state", state_name(st->state));

@@ -45,6 +45,9 @@ static const char *end_name(enum perfdata_end end)
 	case PERFDATA_WHOLE: return "whole";
 	case PERFDATA_UNFINISHED: return "unfinished: perf was killed; all whole records count";
 	case PERFDATA_CUT: return "cut off within a record; all whole records count";
+	case PERFDATA_CUT_BEHIND:
+		return "cut off behind the records; all of them count, build-ids and names of "
+		       "events may be missing";
 	case PERFDATA_DAMAGED: return "damaged; all records before that count";
 	}
 	return "unknown";

@@ -120,25 +120,19 @@ static bool allocate(struct counts *c)
 	return false;
 }
 
-static unsigned renumbered(const uint16_t *numbers, unsigned vcpu)
-{
-	return numbers ? numbers[vcpu] : vcpu;
-}
-
-/* Into a table without entries that has room for all. numbers: see counts_renumber(); NULL: the
- * same ones. */
-static void move_all(const struct counts *from, struct counts *to, const uint16_t *numbers)
+/* Into a table without entries that has room for all. */
+static void move_all(const struct counts *from, struct counts *to)
 {
 	for (size_t i = 0; i < from->slot_count; i++) {
 		const struct counts_entry *e = &from->slots[i];
 		struct counts_entry *at;
 
 		if (i + AHEAD < from->slot_count && e[AHEAD].count)
-			counts_prefetch(to, e[AHEAD].ip, renumbered(numbers, e[AHEAD].vcpu));
+			counts_prefetch(to, e[AHEAD].ip, e[AHEAD].vcpu);
 		if (!e->count)
 			continue;
-		at = find(to, e->ip, renumbered(numbers, e->vcpu));
-		*at = (struct counts_entry){e->ip, e->count, renumbered(numbers, e->vcpu) & 0xffff};
+		at = find(to, e->ip, e->vcpu);
+		*at = *e;
 		if (from->weights && to->weights)
 			to->weights[at - to->slots] = from->weights[i];
 	}
@@ -151,7 +145,7 @@ static bool grow(struct counts *c)
 	bigger.slot_count = c->slot_count ? 2 * c->slot_count : SLOTS_FIRST;
 	if (bigger.slot_count > 2 * c->most || !allocate(&bigger))
 		return false;
-	move_all(c, &bigger, NULL);
+	move_all(c, &bigger);
 	counts_deinit(c);
 	*c = bigger;
 	return true;
@@ -239,19 +233,12 @@ bool counts_retire(struct counts *c, const struct retired *r, uint32_t since)
 }
 
 /* The old slots go at once: the budget need not know of two. */
-bool counts_renumber(struct counts *c, const uint16_t *numbers)
+void counts_renumber(struct counts *c, const uint16_t *numbers)
 {
-	struct counts to = *c;
-
-	if (!c->slot_count)
-		return true;
-	if (!allocate_slots(&to))
-		return false;
-	move_all(c, &to, numbers);
-	free(c->slots);
-	free(c->weights);
-	*c = to;
-	return true;
+	for (size_t i = 0; i < c->slot_count; i++) {
+		if (c->slots[i].count)
+			c->slots[i].vcpu = numbers[c->slots[i].vcpu];
+	}
 }
 
 size_t counts_copy(const struct counts *c, struct counts_entry *to, uint64_t *weights)

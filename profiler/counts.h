@@ -59,9 +59,10 @@ bool counts_add_weighted(struct counts *c, uint64_t ip, unsigned vcpu, uint64_t 
  * nothing has changed. */
 bool counts_retire(struct counts *c, const struct retired *r, uint32_t since);
 
-/* Gives the vCPUs other numbers: numbers[v] (at most 65535) is the new one of each v in the table,
- * another one for each. False when out of memory: nothing has changed. */
-bool counts_renumber(struct counts *c, const uint16_t *numbers);
+/* Gives the vCPUs other numbers: numbers[v] is the new one of each v in the table, another one for
+ * each. In place: entries are not where they are looked for any more, so that from now on the table
+ * is only good for counts_copy(). */
+void counts_renumber(struct counts *c, const uint16_t *numbers);
 
 /* Has the processor fetch what counts_add() of the same would wait for. */
 void counts_prefetch(const struct counts *c, uint64_t ip, unsigned vcpu);

@@ -64,10 +64,15 @@ int source_create(const char *uri, const struct source_target *target, struct so
 	return s->create(uri, target, ret, why);
 }
 
+bool source_is_none(const char *uri)
+{
+	return matches(uri, "none:");
+}
+
 bool source_is_saved(const char *uri)
 {
 	return matches(uri, "dir:") || matches(uri, "kallsyms:") || matches(uri, "vmlinux:") ||
-	       matches(uri, "none:");
+	       source_is_none(uri);
 }
 
 bool source_wants_ram(const char *uri)

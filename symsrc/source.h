@@ -239,6 +239,9 @@ void source_destroy(struct source *s); /* accepts NULL */
 /* Whether a source of this URI needs no guest that runs: files of this host. */
 bool source_is_saved(const char *uri);
 
+/* Whether it is "none:WHY", which was made up for a guest that has no source. */
+bool source_is_none(const char *uri);
+
 /* Whether a source of this URI may want the guest's RAM (struct source_target.ram). */
 bool source_wants_ram(const char *uri);
 

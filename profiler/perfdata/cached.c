@@ -117,6 +117,17 @@ static bool elf_source(const struct build_id *id, const char *folder, char *uri,
 	return false;
 }
 
+/* perf writes build-ids last. Where it had a --guestmount it knows where the guest's kernel lay. */
+static const char *why_no_id(const struct recording *r, const struct recording_guest *g)
+{
+	if (r->facts.end != PERFDATA_WHOLE)
+		return "the recording breaks off before the build-id of this guest's kernel";
+	if (recording_kernel_map(recording_maps_of(r, g)))
+		return "the recording has no build-id of this guest's kernel";
+	return "the recording has no build-id of this guest's kernel (perf kvm --guestmount record "
+	       "has)";
+}
+
 void cached_source(const struct recording *r, const struct recording_guest *g, const char *dir,
 		   char *uri, size_t size)
 {
@@ -126,9 +137,8 @@ void cached_source(const struct recording *r, const struct recording_guest *g, c
 
 	if (!b) {
 		snprintf(uri, size,
-			 "none:the recording has no build-id of this guest's kernel (perf kvm "
-			 "--guestmount record has): say with -s where its symbols are, dir:, "
-			 "kallsyms: or vmlinux:");
+			 "none:%s: say with -s where its symbols are, dir:, kallsyms: or vmlinux:",
+			 why_no_id(r, g));
 		return;
 	}
 	build_id_to_hex(&b->id, hex);

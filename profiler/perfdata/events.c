@@ -21,7 +21,8 @@ enum {
 	ATTR_SAMPLE_TYPE = 24,
 	ATTR_FLAGS = 40,
 };
-#define FLAG_FREQ (1u << 10)
+#define FLAG_FREQ	   (1u << 10)
+#define FLAG_EXCLUDE_GUEST (1u << 20)
 
 void events_init(struct recording_events *e)
 {
@@ -191,6 +192,7 @@ int events_add(struct recording_events *e, const uint8_t *attr, size_t size, con
 	event->config = order_u64(attr + ATTR_CONFIG, swapped);
 	event->rate = order_u64(attr + ATTR_RATE, swapped);
 	event->by_freq = first_flags(attr + ATTR_FLAGS, swapped) & FLAG_FREQ;
+	event->no_guests = first_flags(attr + ATTR_FLAGS, swapped) & FLAG_EXCLUDE_GUEST;
 	event->is_dummy = event->type == PERF_TYPE_SOFTWARE && event->config == PERF_COUNT_SW_DUMMY;
 	event->at = places_of(order_u64(attr + ATTR_SAMPLE_TYPE, swapped));
 	event->reads = order_u64(attr + ATTR_SAMPLE_TYPE, swapped) & PERF_SAMPLE_READ;

@@ -26,8 +26,9 @@ struct recording_event {
 	uint64_t config;
 	uint64_t rate; /* samples a second, or events a sample */
 	bool by_freq;
-	bool reads;    /* samples have their counter's value, which perf takes for their period */
-	bool is_dummy; /* counts nothing: there for its other records */
+	bool reads;	/* samples have their counter's value, which perf takes for their period */
+	bool no_guests; /* exclude_guest: it was not to count in guests */
+	bool is_dummy;	/* counts nothing: there for its other records */
 	struct recording_event_places at;
 	char name[64]; /* printable, without blanks; never empty */
 	uint64_t samples, guest_samples;

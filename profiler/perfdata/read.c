@@ -32,6 +32,7 @@ struct reader {
 	struct errmsg *why;
 	struct window w;
 	struct inflate *inflate; /* once it is needed */
+	bool features_cut;	 /* what stands behind the records is not all there */
 };
 
 /* ---- bytes --------------------------------------------------------------------------------- */
@@ -363,8 +364,12 @@ static int read_feature(struct reader *r, unsigned feature, const struct perfdat
 	if (where->size > FEATURE_MAX)
 		return 0;
 	bytes = malloc(where->size + 1);
-	if (!bytes || !read_part(r, where->offset, bytes, where->size))
+	if (!bytes)
 		return 0;
+	if (!read_part(r, where->offset, bytes, where->size)) {
+		r->features_cut = true;
+		return 0;
+	}
 	if (feature == PERFDATA_FEATURE_BUILD_ID)
 		return hand_build_ids(r, bytes, where->size);
 	return r->handler->feature(r->handler->ctx, feature, bytes, where->size, r->facts->swapped);
@@ -388,8 +393,10 @@ static int read_features(struct reader *r, const struct perfdata_file_header *h,
 
 		if (!has_feature(r, h, bit))
 			continue;
-		if (!read_part(r, at, &raw, sizeof(raw)))
+		if (!read_part(r, at, &raw, sizeof(raw))) {
+			r->features_cut = true;
 			return 0;
+		}
 		where = section_at(r, &raw);
 		err = read_feature(r, bit, &where);
 		at += sizeof(raw);
@@ -426,6 +433,8 @@ static int read_file(struct reader *r)
 		r->facts->end = PERFDATA_UNFINISHED;
 	if (err == 0 && r->facts->end == PERFDATA_WHOLE && r->w.next < r->w.end)
 		r->facts->end = PERFDATA_CUT;
+	if (err == 0 && r->facts->end == PERFDATA_WHOLE && r->features_cut)
+		r->facts->end = PERFDATA_CUT_BEHIND;
 	return err;
 }
 

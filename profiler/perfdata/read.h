@@ -49,6 +49,7 @@ enum perfdata_end {
 	PERFDATA_WHOLE,
 	PERFDATA_UNFINISHED, /* perf did not get to write what it writes last */
 	PERFDATA_CUT,	     /* in the middle of a record */
+	PERFDATA_CUT_BEHIND, /* behind the last one: in the names of events, the build-ids, ... */
 	PERFDATA_DAMAGED,
 };
 

@@ -124,7 +124,8 @@ static unsigned add_vcpu(struct recording_guest *g, pid_t tid)
 	if (!more)
 		return GUEST_VCPUS_MAX;
 	g->vcpus = more;
-	g->vcpus[g->vcpu_count] = (struct recording_vcpu){.tid = tid};
+	g->vcpus[g->vcpu_count] =
+		(struct recording_vcpu){.tid = tid, .place = (unsigned)g->vcpu_count};
 	return (unsigned)g->vcpu_count++;
 }
 
@@ -376,10 +377,9 @@ static int by_pid(const void *a, const void *b)
 
 static int by_tid(const void *a, const void *b)
 {
-	pid_t x = (*(struct recording_vcpu *const *)a)->tid;
-	pid_t y = (*(struct recording_vcpu *const *)b)->tid;
+	const struct recording_vcpu *x = a, *y = b;
 
-	return (x > y) - (x < y);
+	return (x->tid > y->tid) - (x->tid < y->tid);
 }
 
 static int by_index(const void *a, const void *b)
@@ -392,9 +392,9 @@ static int by_index(const void *a, const void *b)
 /* Whether each thread has a name that tells its vCPU's index, another one for each. */
 static bool index_by_names(const struct recorder *from, struct recording_guest *g)
 {
-	CLEANUP_FREE bool *taken = calloc(GUEST_VCPUS_MAX + 1, sizeof(*taken));
+	bool taken[GUEST_VCPUS_MAX] = {false};
 
-	for (size_t i = 0; taken && i < g->vcpu_count; i++) {
+	for (size_t i = 0; i < g->vcpu_count; i++) {
 		uint64_t key = key_of((uint32_t)g->pid, (uint32_t)g->vcpus[i].tid);
 		const struct recorder_name *name = table_find(&from->names, key);
 		long index = name ? vmmscan_vcpu_of_comm(name->name) : -1;
@@ -404,47 +404,39 @@ static bool index_by_names(const struct recorder *from, struct recording_guest *
 		taken[index] = true;
 		g->vcpus[i].index = (unsigned)index;
 	}
-	return taken != NULL;
+	return true;
 }
 
 /* VMMs start vCPU 0 first. */
-static int index_by_tids(struct recording_guest *g)
+static void index_by_tids(struct recording_guest *g)
 {
-	CLEANUP_FREE struct recording_vcpu **order = calloc(g->vcpu_count + 1, sizeof(*order));
-
-	if (!order)
-		return -ENOMEM;
+	if (g->vcpu_count)
+		qsort(g->vcpus, g->vcpu_count, sizeof(g->vcpus[0]), by_tid);
 	for (size_t i = 0; i < g->vcpu_count; i++)
-		order[i] = &g->vcpus[i];
-	qsort(order, g->vcpu_count, sizeof(struct recording_vcpu *), by_tid);
-	for (size_t i = 0; i < g->vcpu_count; i++)
-		order[i]->index = (unsigned)i;
-	return 0;
+		g->vcpus[i].index = (unsigned)i;
 }
 
 /* The same table, with indexes in the place of places. */
-static int index_table(struct recording_guest *g)
+static void index_table(struct recording_guest *g)
 {
-	CLEANUP_FREE uint16_t *indexes = calloc(GUEST_VCPUS_MAX + 1, sizeof(*indexes));
+	uint16_t indexes[GUEST_VCPUS_MAX + 1] = {0};
 
-	if (!indexes)
-		return -ENOMEM;
 	for (size_t i = 0; i < g->vcpu_count; i++)
-		indexes[i] = (uint16_t)g->vcpus[i].index;
+		indexes[g->vcpus[i].place] = (uint16_t)g->vcpus[i].index;
 	indexes[GUEST_VCPUS_MAX] = GUEST_VCPUS_MAX;
-	return counts_renumber(&g->table, indexes) ? 0 : -ENOMEM;
+	counts_renumber(&g->table, indexes);
 }
 
 static bool is_in_order(const struct recording_guest *g)
 {
 	size_t i = 0;
 
-	while (i < g->vcpu_count && g->vcpus[i].index == i)
+	while (i < g->vcpu_count && g->vcpus[i].index == i && g->vcpus[i].place == i)
 		i++;
 	return i == g->vcpu_count;
 }
 
-static int finish_guest(struct recording *r, struct recording_guest *g)
+static void finish_guest(struct recording *r, struct recording_guest *g)
 {
 	uint32_t pid = (uint32_t)g->pid;
 	const struct recorder_name *name = table_find(&r->recorder->names, key_of(pid, pid));
@@ -455,23 +447,49 @@ static int finish_guest(struct recording *r, struct recording_guest *g)
 	g->host_user = t ? t->host_user : 0;
 	if (g->map_count)
 		qsort(g->maps, g->map_count, sizeof(g->maps[0]), by_start);
-	if (!index_by_names(r->recorder, g) && index_by_tids(g) < 0)
-		return -ENOMEM;
+	if (!index_by_names(r->recorder, g))
+		index_by_tids(g);
 	if (is_in_order(g))
-		return 0;
-	if (index_table(g) < 0)
-		return -ENOMEM;
+		return;
+	index_table(g);
 	qsort(g->vcpus, g->vcpu_count, sizeof(g->vcpus[0]), by_index);
-	return 0;
 }
 
-int recorder_finish(struct recording *r)
+static bool is_listed(const struct recording *r, pid_t pid)
 {
-	int err = 0;
+	size_t i = 0;
 
-	for (size_t i = 0; err == 0 && i < r->guest_count; i++)
-		err = finish_guest(r, r->guests[i]);
+	while (i < r->other_count && r->others[i].pid != pid)
+		i++;
+	return i < r->other_count;
+}
+
+/* Guests that were left out since others were asked for. */
+static void list_others(struct recording *r)
+{
+	const struct recorder_table *tasks = &r->recorder->tasks;
+
+	for (size_t i = 0; i < tasks->slot_count && r->other_count < RECORDING_OTHERS_MAX; i++) {
+		const struct recorder_task *t = (struct recorder_task *)slot_at(tasks, i);
+		uint32_t pid = (uint32_t)((t->key - 1) >> 32);
+		const struct recorder_name *name;
+
+		if (!t->key || !t->is_thread || counts_here(r->recorder->config, (pid_t)pid) ||
+		    is_listed(r, (pid_t)pid))
+			continue;
+		name = table_find(&r->recorder->names, key_of(pid, pid));
+		r->others[r->other_count].pid = (pid_t)pid;
+		snprintf(r->others[r->other_count].name, sizeof(r->others[0].name), "%s",
+			 name ? name->name : "");
+		r->other_count++;
+	}
+}
+
+void recorder_finish(struct recording *r)
+{
+	for (size_t i = 0; i < r->guest_count; i++)
+		finish_guest(r, r->guests[i]);
 	if (r->guest_count)
 		qsort(r->guests, r->guest_count, sizeof(struct recording_guest *), by_pid);
-	return err;
+	list_others(r);
 }

@@ -36,6 +36,7 @@ struct recorder {
 	struct recorder_table names; /* of struct recorder_name */
 	struct counter *counter;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
+	bool undecided;	  /* the first sample decides that, if it is a guest's */
 	struct errmsg *why;
 };
 
@@ -55,7 +56,7 @@ void recorder_name(struct recording *r, const struct perfdata_record *rec);
 struct recorder *recorder_create(const struct recording_config *config, uint64_t size);
 void recorder_destroy(struct recorder *to); /* accepts NULL */
 
-/* Names, numbers and sorts what has been collected. 0 or -ENOMEM. */
-int recorder_finish(struct recording *r);
+/* Names, numbers and sorts what has been collected. */
+void recorder_finish(struct recording *r);
 
 #endif

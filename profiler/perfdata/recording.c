@@ -114,6 +114,40 @@ static uint32_t known_pid(uint32_t pid)
 	return pid == UINT32_MAX ? 0 : pid;
 }
 
+static bool takes_any(const struct recording_config *c)
+{
+	return !c->event || strcmp(c->event, "auto") == 0;
+}
+
+/* The one that was asked for, else the first that can be shown. In a pipe events come one by one.
+ */
+static void choose_event(struct recording *r)
+{
+	const char *wanted = r->recorder->config->event;
+	bool any = takes_any(r->recorder->config);
+
+	r->shown = r->events.count;
+	for (size_t i = r->events.count; i-- > 0;) {
+		const struct recording_event *e = &r->events.list[i];
+
+		if (any ? !e->is_dummy : strcmp(e->name, wanted) == 0)
+			r->shown = i;
+	}
+	if (r->recorder->preferred < r->events.count)
+		r->shown = r->recorder->preferred;
+}
+
+/* What comes by a pipe comes once. Where nothing else has been counted yet, the event of a guest's
+ * sample is shown, as it would be of a file. */
+static void decide(struct recording *r, const struct recording_event *e, enum sample_mode mode)
+{
+	r->recorder->undecided = false;
+	if (mode != SAMPLE_GUEST_KERNEL && mode != SAMPLE_GUEST_USER)
+		return;
+	r->recorder->preferred = (size_t)(e - r->events.list);
+	choose_event(r);
+}
+
 static void on_sample(struct recording *r, const struct perfdata_record *rec)
 {
 	struct recording_event *e =
@@ -124,6 +158,8 @@ static void on_sample(struct recording *r, const struct perfdata_record *rec)
 		r->strange++;
 		return;
 	}
+	if (r->recorder->undecided)
+		decide(r, e, f.mode);
 	e->samples++;
 	e->guest_samples += f.mode == SAMPLE_GUEST_KERNEL || f.mode == SAMPLE_GUEST_USER;
 	if (e != &r->events.list[r->shown])
@@ -146,24 +182,6 @@ static void on_lost(struct recording *r, const struct perfdata_record *rec, size
 }
 
 /* ---- events -------------------------------------------------------------------------------- */
-
-/* The one that was asked for, else the first that can be shown. In a pipe events come one by one.
- */
-static void choose_event(struct recording *r)
-{
-	const char *wanted = r->recorder->config->event;
-	bool any = !wanted || strcmp(wanted, "auto") == 0;
-
-	r->shown = r->events.count;
-	for (size_t i = r->events.count; i-- > 0;) {
-		const struct recording_event *e = &r->events.list[i];
-
-		if (any ? !e->is_dummy : strcmp(e->name, wanted) == 0)
-			r->shown = i;
-	}
-	if (r->recorder->preferred < r->events.count)
-		r->shown = r->recorder->preferred;
-}
 
 static void on_update(struct recording *r, const struct perfdata_record *rec)
 {
@@ -246,8 +264,10 @@ static int check_event(const struct recording *r, struct errmsg *why)
 
 	if (r->shown < r->events.count)
 		return 0;
-	if (wanted && strcmp(wanted, "auto") != 0)
+	if (!takes_any(r->recorder->config))
 		return event_missing(r, wanted, why);
+	if (r->facts.end != PERFDATA_WHOLE || (r->facts.pipe && r->events.count == 0))
+		return errmsg_set(why, -ENODATA, "is cut off before its first event");
 	return errmsg_set(why, -ENODATA, "has no event with samples: record with perf kvm record");
 }
 
@@ -300,10 +320,9 @@ static int collect(struct recording *r, const struct perfdata_bytes *bytes, stru
 	counter_finish(r->recorder->counter);
 	if (err == 0)
 		err = check_event(r, why);
-	if (err < 0)
-		return err;
-	err = recorder_finish(r);
-	return err < 0 ? errmsg_set(why, err, "no memory for its guests") : 0;
+	if (err == 0)
+		recorder_finish(r);
+	return err;
 }
 
 /* preferred: see struct recorder. */
@@ -316,6 +335,7 @@ static int read_once(const struct recording_config *config, const struct perfdat
 	if (!r)
 		return errmsg_set(why, -ENOMEM, "no memory to read it");
 	r->recorder->preferred = preferred;
+	r->recorder->undecided = !bytes->seekable && takes_any(config);
 	err = collect(r, bytes, why);
 	recorder_destroy(take_ptr(r->recorder));
 	if (err < 0)
@@ -331,8 +351,7 @@ static size_t better_event(const struct recording_config *config, const struct r
 {
 	const struct recording_events *e = &r->events;
 
-	if ((config->event && strcmp(config->event, "auto") != 0) ||
-	    e->list[r->shown].guest_samples)
+	if (!takes_any(config) || e->list[r->shown].guest_samples)
 		return SIZE_MAX;
 	for (size_t i = 0; i < e->count; i++) {
 		if (e->list[i].guest_samples)
@@ -451,6 +470,13 @@ static ssize_t read_opened(void *ctx, uint64_t offset, void *to, size_t n)
 	return got < 0 ? -errno : got;
 }
 
+static bool is_fifo(const char *path)
+{
+	struct stat st;
+
+	return strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 /* A directory is what `perf record --kcore` and `--threads` make. */
 static int open_path(const char *path, struct stat *st, struct errmsg *why)
 {
@@ -485,12 +511,16 @@ static int read_path(const struct recording_config *config, struct recording **r
 		     struct errmsg *why)
 {
 	struct stat st = {0};
-	struct opened o = {.fd = open_path(config->path, &st, why)};
+	struct opened o = {.fd = -1};
 	const struct perfdata_bytes bytes = {.read = read_opened, .ctx = &o};
 	struct perfdata_bytes as = bytes;
 	struct recording *r = NULL;
 	int err;
 
+	/* Opening it waits for somebody who writes. */
+	if (config->progress && is_fifo(config->path))
+		config->progress(config->ctx, 0, 0);
+	o.fd = open_path(config->path, &st, why);
 	if (o.fd < 0)
 		return o.fd;
 	as.seekable = o.seekable = S_ISREG(st.st_mode) && lseek(o.fd, 0, SEEK_CUR) == 0;

@@ -24,6 +24,7 @@
 #define RECORDING_THREADS_MAX	262144 /* likewise whose names are kept */
 #define RECORDING_MAPS_MAX	8192   /* of one guest */
 #define RECORDING_MAP_NAME_MAX	128
+#define RECORDING_OTHERS_MAX	8
 #define RECORDING_ENTRIES_MAX	(1u << 22) /* addresses of one guest */
 #define RECORDING_MEMORY_MAX	(1u << 30) /* for the addresses and maps of all guests */
 
@@ -47,6 +48,7 @@ struct recording_build_id {
 struct recording_vcpu {
 	pid_t tid;
 	unsigned index; /* as the threads' names tell, or by their order */
+	unsigned place; /* while it is read: what it is in the table */
 	uint64_t kernel, user, user_weight;
 };
 
@@ -67,6 +69,12 @@ struct recording_guest {
 	struct recording_build_id *build_ids;
 };
 
+/* One with samples that was not asked for. */
+struct recording_other {
+	pid_t pid;
+	char name[16]; /* as that of a guest; of a stranger: raw bytes */
+};
+
 struct recording {
 	char *path;
 	struct perfdata_facts facts;
@@ -82,15 +90,18 @@ struct recording {
 	uint64_t ended_wall_ns;	    /* when it was, nanoseconds since 1970 */
 	size_t guest_count;
 	struct recording_guest **guests; /* by pid, ascending */
-	struct counts_budget budget;	 /* of the guests' tables and maps */
-	uint64_t host_symbol_at;	 /* where the host's _text was; 0: not known */
-	struct recorder *recorder;	 /* while it is read */
+	size_t other_count;		 /* the first ones */
+	struct recording_other others[RECORDING_OTHERS_MAX];
+	struct counts_budget budget; /* of the guests' tables and maps */
+	uint64_t host_symbol_at;     /* where the host's _text was; 0: not known */
+	struct recorder *recorder;   /* while it is read */
 };
 
 struct recording_config {
 	const char *path;  /* "-": standard input */
 	const char *event; /* NULL or "auto": the first with samples of guests; of what comes by a
-			      pipe the first */
+			      pipe the first, or that whose sample is the first of all,
+			      if that is a guest's */
 	const pid_t *only; /* these guests; only_count 0: all */
 	size_t only_count;
 	/* Told now and then how much of how many bytes (0: not known) was read, of a pipe also

@@ -72,6 +72,7 @@ unserve
 check "--pid shows some of them" serve "$work/both.data" -p "$two"
 check "and no others" test "$(echo "$in"/[0-9]*)" = "$in/$two"
 check "without symbols info says what to do" grep -q '^source_error .* -s ' "$in/$two/info"
+check "and no URI that nobody gave" grep -q '^source -$' "$in/$two/info"
 check "build-ids are those of the recording" grep -q "^$(hex_of 1) \[guest.kernel.kallsyms\]$" "$in/$two/buildids"
 check "addresses are told by where they lie" grep -q '\[g\] 0xffffffff8.* \[guest.kernel.kallsyms\]$' "$in/$two/profile"
 check "which top does not tell" bash -c "! grep -q 0xffffffff '$in/top'"
@@ -82,7 +83,7 @@ if have "progress" script; then
 	mkfifo "$work/slow"
 	{ head -c 1000 "$work/both.data"; sleep 1; tail -c +1001 "$work/both.data"; } >"$work/slow" &
 	script -qec "'$KVMPROFS' --input '$work/slow' '$in'" "$work/typescript" >/dev/null </dev/null
-	check "a terminal is told how far it is" grep -q 'kvmprofs: reading .*/slow: [0-9]* MB' "$work/typescript"
+	check "a terminal is told what it waits for" grep -q 'kvmprofs: waiting for data from .*/slow' "$work/typescript"
 	check "it is mounted when that ends" has_state whole
 	unserve
 fi
@@ -90,7 +91,7 @@ printf 'event instructions\npid 1\n' >"$work/live.conf"
 check "what the configuration says of live guests does not count" serve "$work/one.data" --config "$work/live.conf"
 check "its guest is there" test -e "$in/$one/profile"
 unserve
-serve "$work/one.data" -p 1 -F 99 --exits perf
+serve "$work/one.data" -p 1 -p "$one" -F 99 --exits perf
 check "options for live guests: that they have no effect" grep -q '^kvmprofs: no effect of --freq, --exits: ' "$work/served"
 check "how many CPUs there were is not known" grep -q '^cpus -$' "$in/status"
 check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
@@ -98,8 +99,14 @@ unserve
 serve "$work/both.data" -e cpu-clock
 check "an event without guests: which has some" grep -q -- '--event qmp-registers shows' "$work/served"
 unserve
-check "by a pipe" serve - -p "$two" <"$work/both.data"
+by_a_pipe() { cat "$work/both.data" | serve - -p "$two"; }
+check "by a pipe" by_a_pipe
 check "it is all there" has_state whole
+check "with the samples of the event that has some" has_samples "$in/$two" 150
+unserve
+serve "$work/one.data" -s "web*=dir:$work/loop.files"
+check "a pattern that is nobody's is told, and who there is" grep -q "^kvmprofs: -s web\*: no guest of .*one.data is called so; it has $one (one)" "$work/served"
+check "the guest's own info, too" grep -q "^source_error no -s is for $one or one, and " "$in/$one/info"
 unserve
 head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
 serve "$work/cut.data" -s "*=dir:$work/loop.files"
@@ -158,6 +165,8 @@ unserve
 : >"$work/empty"
 echo hello >"$work/hello"
 refuse "no such file" 1 "cannot be opened" "$KVMPROFS" --input "$work/nothing" "$in"
+refuse "a guest that is not in it" 1 "it has no guest 1; it has $one (one)" "$KVMPROFS" --input "$work/one.data" -p 1 "$in"
+refuse "two recordings" 2 "one recording is served" "$KVMPROFS" -i "$work/one.data" -i "$work/both.data" "$in"
 refuse "a directory" 1 "it is a directory" "$KVMPROFS" --input "$work/guests" "$in"
 refuse "a mount point that is none, before it reads" 1 "does not exist" "$KVMPROFS" --input "$work/empty" "$work/nowhere"
 refuse "an empty file" 1 "is empty" "$KVMPROFS" --input "$work/empty" "$in"

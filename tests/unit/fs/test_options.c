@@ -161,6 +161,7 @@ static void test_wrong_usage(void **state)
 	assert_wrong("-e  /mnt", "no mount point");
 	assert_wrong("--event= /mnt", "'' is no event");
 	assert_wrong("--input= /mnt", "'' is no recording");
+	assert_wrong("-i a -i b /mnt", "--input a and --input b: one recording");
 }
 
 static void test_an_event_is_one_word(void **state)
