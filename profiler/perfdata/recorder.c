@@ -14,6 +14,7 @@
 
 #define HEADER_SIZE sizeof(struct perf_event_header)
 #define SLOTS_FIRST 256
+#define HELD_MAX    (16u << 20) /* of samples */
 
 /* ---- tables -------------------------------------------------------------------------------- */
 
@@ -91,6 +92,7 @@ struct recorder *recorder_create(const struct recording_config *config, uint64_t
 		return NULL;
 	}
 	to->config = config;
+	buf_init(&to->held, HELD_MAX);
 	to->preferred = SIZE_MAX;
 	to->size = size;
 	to->tasks.seed = to->names.seed = secret_seed();
@@ -107,6 +109,7 @@ void recorder_destroy(struct recorder *to)
 		return;
 	free(to->tasks.slots);
 	free(to->names.slots);
+	buf_deinit(&to->held);
 	counter_destroy(to->counter);
 	free(to);
 }

@@ -4,6 +4,7 @@
 
 #include "profiler/perfdata/counter.h"
 #include "profiler/perfdata/recording.h"
+#include "symsrc/base/buf.h"
 
 /* A process of the host (tid 0), or a thread that guest samples hit. */
 struct recorder_task {
@@ -36,7 +37,8 @@ struct recorder {
 	struct recorder_table names; /* of struct recorder_name */
 	struct counter *counter;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
-	bool undecided;	  /* the first sample decides that, if it is a guest's */
+	bool undecided;	  /* the first sample of a guest decides that */
+	struct buf held;  /* until then: samples, each as a struct perfdata_record and its bytes */
 	struct errmsg *why;
 };
 

@@ -137,31 +137,18 @@ static void choose_event(struct recording *r)
 		r->shown = r->recorder->preferred;
 }
 
-/* What comes by a pipe comes once. Where nothing else has been counted yet, the event of a guest's
- * sample is shown, as it would be of a file. */
-static void decide(struct recording *r, const struct recording_event *e, enum sample_mode mode)
+static bool is_guests(enum sample_mode mode)
 {
-	r->recorder->undecided = false;
-	if (mode != SAMPLE_GUEST_KERNEL && mode != SAMPLE_GUEST_USER)
-		return;
-	r->recorder->preferred = (size_t)(e - r->events.list);
-	choose_event(r);
+	return mode == SAMPLE_GUEST_KERNEL || mode == SAMPLE_GUEST_USER;
 }
 
-static void on_sample(struct recording *r, const struct perfdata_record *rec)
+static void take_sample(struct recording *r, const struct perfdata_record *rec,
+			struct recording_event *e)
 {
-	struct recording_event *e =
-		events_of_sample(&r->events, rec->bytes, rec->size, rec->swapped);
 	struct facts f = {.mode = sample_mode_of(rec->misc)};
 
-	if (!e || rec->size < e->at.end) {
-		r->strange++;
-		return;
-	}
-	if (r->recorder->undecided)
-		decide(r, e, f.mode);
 	e->samples++;
-	e->guest_samples += f.mode == SAMPLE_GUEST_KERNEL || f.mode == SAMPLE_GUEST_USER;
+	e->guest_samples += is_guests(f.mode);
 	if (e != &r->events.list[r->shown])
 		return;
 	f.ip = number_at(rec, e->at.ip, 0);
@@ -173,6 +160,66 @@ static void on_sample(struct recording *r, const struct perfdata_record *rec)
 	if (e->at.time)
 		note_time(r, order_u64(rec->bytes + e->at.time, rec->swapped));
 	count_sample(r, &f);
+}
+
+static struct recording_event *event_of(struct recording *r, const struct perfdata_record *rec)
+{
+	struct recording_event *e =
+		events_of_sample(&r->events, rec->bytes, rec->size, rec->swapped);
+
+	return e && rec->size >= e->at.end ? e : NULL;
+}
+
+/* Which event is shown is known, or will not be: what was held back for that counts. */
+static void let_go(struct recording *r)
+{
+	const struct buf *held = &r->recorder->held;
+	struct perfdata_record rec;
+
+	r->recorder->undecided = false;
+	for (size_t at = 0; at < held->len; at += sizeof(rec) + rec.size) {
+		memcpy(&rec, held->data + at, sizeof(rec));
+		rec.bytes = (const uint8_t *)held->data + at + sizeof(rec);
+		take_sample(r, &rec, event_of(r, &rec));
+	}
+	buf_deinit(&r->recorder->held);
+}
+
+static bool hold(struct buf *held, const struct perfdata_record *rec)
+{
+	size_t before = held->len;
+
+	if (buf_append(held, rec, sizeof(*rec)) == 0 &&
+	    buf_append(held, rec->bytes, rec->size) == 0)
+		return true;
+	held->len = before;
+	return false;
+}
+
+/* What comes by a pipe comes once. Of several events that of the first sample of a guest is shown;
+ * until it comes samples are held back, as many as there is room for. False: it is decided. */
+static bool wait_for_guest(struct recording *r, const struct perfdata_record *rec,
+			   const struct recording_event *e)
+{
+	bool guests = is_guests(sample_mode_of(rec->misc));
+
+	if (!guests && r->events.count > 1 && hold(&r->recorder->held, rec))
+		return true;
+	if (guests)
+		r->recorder->preferred = (size_t)(e - r->events.list);
+	choose_event(r);
+	let_go(r);
+	return false;
+}
+
+static void on_sample(struct recording *r, const struct perfdata_record *rec)
+{
+	struct recording_event *e = event_of(r, rec);
+
+	if (!e)
+		r->strange++;
+	else if (!r->recorder->undecided || !wait_for_guest(r, rec, e))
+		take_sample(r, rec, e);
 }
 
 static void on_lost(struct recording *r, const struct perfdata_record *rec, size_t at)
@@ -317,6 +364,7 @@ static int collect(struct recording *r, const struct perfdata_bytes *bytes, stru
 
 	r->recorder->why = why;
 	err = perfdata_read(bytes, &handler, &r->facts, why);
+	let_go(r);
 	counter_finish(r->recorder->counter);
 	if (err == 0)
 		err = check_event(r, why);

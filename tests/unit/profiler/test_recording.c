@@ -264,6 +264,47 @@ static void test_event_with_guests(void **state)
 	forget(r, &m);
 }
 
+/* Two events, the first one's samples first, none of a guest. */
+static void begin_hosts_pipe(struct perfmaker *m)
+{
+	const struct perfmaker_sample first = {.misc = PERF_RECORD_MISC_KERNEL,
+					       .ip = KERNEL,
+					       .pid = 100,
+					       .tid = 105,
+					       .id = second_ids[0]};
+
+	perfmaker_init(m, true, false);
+	perfmaker_event(m, PERF_TYPE_HARDWARE, 0, USUAL, 4000, true, second_ids, 2);
+	perfmaker_event(m, PERF_TYPE_RAW, 7, USUAL, 4000, true, first_ids, 2);
+	for (int i = 0; i < SAMPLES; i++) {
+		perfmaker_sample(m, &first);
+		sample(m, PERF_RECORD_MISC_KERNEL, KERNEL, 100, 105, 1000);
+	}
+}
+
+/* What comes by a pipe comes once: nothing of what comes before that event is known is missing. */
+static void test_event_with_guests_by_a_pipe(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	begin_hosts_pipe(&m);
+	r = read_whole(&m, NULL);
+	assert_int_equal(r->shown, 0);
+	assert_int_equal(r->samples, SAMPLES);
+	forget(r, &m);
+	begin_hosts_pipe(&m);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	r = read_whole(&m, NULL);
+	assert_int_equal(r->shown, 1);
+	assert_int_equal(r->samples, SAMPLES + 1);
+	assert_int_equal(r->host_kernel, SAMPLES);
+	assert_int_equal(r->guests[0]->kernel, 1);
+	assert_int_equal(r->events.list[0].samples, SAMPLES);
+	forget(r, &m);
+}
+
 /* Cut anywhere: what is whole before that counts, and it is said. */
 static void cut_everywhere(bool pipe, bool compressed)
 {
@@ -600,6 +641,7 @@ int main(void)
 		cmocka_unit_test(test_all_formats),
 		cmocka_unit_test(test_event_is_chosen),
 		cmocka_unit_test(test_event_with_guests),
+		cmocka_unit_test(test_event_with_guests_by_a_pipe),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
