@@ -38,9 +38,8 @@ static int explain_fetch(const struct symbols_builder *b, const struct source *s
 {
 	const struct errmsg *said = symbols_builder_error(b);
 
-	if (r < 0 && why && said->code && s->used[0] &&
-	    (why->code == 0 || strcmp(why->text, said->text) == 0))
-		errmsg_set(why, r, "%s: %s", s->used, said->text);
+	if (r < 0 && why && said->code && (why->code == 0 || strcmp(why->text, said->text) == 0))
+		errmsg_set(why, r, "%s%s%s", s->used, s->used[0] ? ": " : "", said->text);
 	return explained(why, r);
 }
 

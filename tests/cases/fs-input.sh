@@ -108,6 +108,9 @@ serve "$work/one.data" -s "web*=dir:$work/loop.files"
 check "a pattern that is nobody's is told, and who there is" grep -q "^kvmprofs: -s web\*: no guest of .*one.data is called so; it has $one (one)" "$work/served"
 check "the guest's own info, too" grep -q "^source_error no -s is for $one or one, and " "$in/$one/info"
 unserve
+serve "$work/one.data" -s '*=kallsyms:/etc/passwd'
+check "a file that is no kallsyms: what is wrong with it" grep -q '^source_error .*line 1: no address of' "$in/$one/info"
+unserve
 head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
 serve "$work/cut.data" -s "*=dir:$work/loop.files"
 check "one that is cut off says so when it is mounted" grep -q '^kvmprofs: .*is cut off at byte' "$work/served"
@@ -222,11 +225,18 @@ both_say "compressed"
 into_pipe() { perf kvm --guest record -e cpu-clock -p "$fast" -o - -- sleep 1 >"$work/perf.data" 2>"$work/perf.log"; }
 some_tries into_pipe
 both_say "a pipe"
-rm -f "$work/perf.data"
-perf kvm --guest record -e cpu-clock -F 20000 -p "$fast" -o "$work/perf.data" >"$work/perf.log" 2>&1 &
-recorder=$!
-is_large() { [ "$(stat -c %s "$work/perf.data" 2>/dev/null || echo 0)" -gt 300000 ]; }
-within "one that goes on" $patience is_large
+# perf has been seen to end by itself, without a word, on a loaded machine.
+go_on_recording() {
+	rm -f "$work/perf.data"
+	perf kvm --guest record -e cpu-clock -F 20000 -p "$fast" -o "$work/perf.data" >"$work/perf.log" 2>&1 &
+	recorder=$!
+}
+goes_on() {
+	kill -0 $recorder 2>/dev/null || go_on_recording
+	[ "$(stat -c %s "$work/perf.data" 2>/dev/null || echo 0)" -gt 300000 ]
+}
+go_on_recording
+within "one that goes on" $patience goes_on
 kill -KILL $recorder
 wait $recorder 2>/dev/null
 serve "$work/perf.data" -p "$fast"
