@@ -457,7 +457,8 @@ static void make_split(struct vm *vm)
 	make_anonymous(vm);
 	fill(vm->shared->ram + 10 * MIB, 1);
 	fill(vm->shared->ram + 20 * MIB, 2);
-	madvise(vm->shared->ram + 8 * MIB, 4 * MIB, MADV_HUGEPAGE);
+	/* Not MADV_HUGEPAGE: khugepaged may make a large page of one just then. */
+	madvise(vm->shared->ram + 8 * MIB, 4 * MIB, MADV_DONTFORK);
 	madvise(vm->shared->ram + 30 * MIB, MIB, MADV_DONTDUMP);
 	mprotect(vm->shared->ram + 20 * MIB, PAGE, PROT_READ);
 }
