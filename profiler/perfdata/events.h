@@ -32,6 +32,7 @@ struct recording_event {
 	struct recording_event_places at;
 	char name[64]; /* printable, without blanks; never empty */
 	uint64_t samples, guest_samples;
+	uint64_t held_guests; /* guest_samples to be, while it is not known which event is shown */
 };
 
 struct recording_event_id {

@@ -37,8 +37,9 @@ struct recorder {
 	struct recorder_table names; /* of struct recorder_name */
 	struct counter *counter;
 	size_t preferred; /* the event to be shown; SIZE_MAX: any */
-	bool undecided;	  /* the first sample of a guest decides that */
-	struct buf held;  /* until then: samples, each as a struct perfdata_record and its bytes */
+	bool undecided;	  /* held decides that */
+	struct buf
+		held; /* then: the first samples, each as a struct perfdata_record and its bytes */
 	struct errmsg *why;
 };
 

@@ -196,19 +196,32 @@ static bool hold(struct buf *held, const struct perfdata_record *rec)
 	return false;
 }
 
-/* What comes by a pipe comes once. Of several events that of the first sample of a guest is shown;
- * until it comes samples are held back, as many as there is room for. False: it is decided. */
-static bool wait_for_guest(struct recording *r, const struct perfdata_record *rec,
-			   const struct recording_event *e)
+/* By what was held back: the first event with most samples of guests. */
+static void decide(struct recording *r)
 {
-	bool guests = is_guests(sample_mode_of(rec->misc));
+	uint64_t most = 0;
 
-	if (!guests && r->events.count > 1 && hold(&r->recorder->held, rec))
-		return true;
-	if (guests)
-		r->recorder->preferred = (size_t)(e - r->events.list);
-	choose_event(r);
+	for (size_t i = 0; i < r->events.count; i++) {
+		if (r->events.list[i].held_guests <= most)
+			continue;
+		most = r->events.list[i].held_guests;
+		r->recorder->preferred = i;
+	}
+	if (r->events.count)
+		choose_event(r);
 	let_go(r);
+}
+
+/* What comes by a pipe comes once. Where there are several events its first samples are held back,
+ * as many as there is room for. False: it is decided. */
+static bool hold_back(struct recording *r, const struct perfdata_record *rec,
+		      struct recording_event *e)
+{
+	if (r->events.count > 1 && hold(&r->recorder->held, rec)) {
+		e->held_guests += is_guests(sample_mode_of(rec->misc));
+		return true;
+	}
+	decide(r);
 	return false;
 }
 
@@ -218,7 +231,7 @@ static void on_sample(struct recording *r, const struct perfdata_record *rec)
 
 	if (!e)
 		r->strange++;
-	else if (!r->recorder->undecided || !wait_for_guest(r, rec, e))
+	else if (!r->recorder->undecided || !hold_back(r, rec, e))
 		take_sample(r, rec, e);
 }
 
@@ -364,7 +377,8 @@ static int collect(struct recording *r, const struct perfdata_bytes *bytes, stru
 
 	r->recorder->why = why;
 	err = perfdata_read(bytes, &handler, &r->facts, why);
-	let_go(r);
+	if (r->recorder->undecided)
+		decide(r);
 	counter_finish(r->recorder->counter);
 	if (err == 0)
 		err = check_event(r, why);
@@ -380,8 +394,10 @@ static int read_once(const struct recording_config *config, const struct perfdat
 	struct recording *r = create(config, size);
 	int err;
 
-	if (!r)
-		return errmsg_set(why, -ENOMEM, "no memory to read it");
+	if (!r) {
+		errmsg_set(why, -ENOMEM, "no memory to read it");
+		return -ENOMEM;
+	}
 	r->recorder->preferred = preferred;
 	r->recorder->undecided = !bytes->seekable && takes_any(config);
 	err = collect(r, bytes, why);
@@ -393,19 +409,19 @@ static int read_once(const struct recording_config *config, const struct perfdat
 	return err;
 }
 
-/* The first event with samples of guests where the one that is shown has none; SIZE_MAX: it will
- * do. */
+/* The first event with most samples of guests; SIZE_MAX: that is shown. */
 static size_t better_event(const struct recording_config *config, const struct recording *r)
 {
 	const struct recording_events *e = &r->events;
+	size_t best = r->shown;
 
-	if (!takes_any(config) || e->list[r->shown].guest_samples)
+	if (!takes_any(config))
 		return SIZE_MAX;
 	for (size_t i = 0; i < e->count; i++) {
-		if (e->list[i].guest_samples)
-			return i;
+		if (e->list[i].guest_samples > e->list[best].guest_samples)
+			best = i;
 	}
-	return SIZE_MAX;
+	return best == r->shown ? SIZE_MAX : best;
 }
 
 int recording_read_bytes(const struct recording_config *config, const struct perfdata_bytes *bytes,

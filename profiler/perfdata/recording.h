@@ -99,9 +99,8 @@ struct recording {
 
 struct recording_config {
 	const char *path;  /* "-": standard input */
-	const char *event; /* NULL or "auto": the first with samples of guests; of what comes by a
-			      pipe that with the first sample of a guest, which must come
-			      within some 100,000 samples */
+	const char *event; /* NULL or "auto": that with most samples of guests; of what comes by a
+			      pipe, among the first 16 MiB of samples */
 	const pid_t *only; /* these guests; only_count 0: all */
 	size_t only_count;
 	/* Told now and then how much of how many bytes (0: not known) was read, of a pipe also

@@ -295,13 +295,18 @@ static void test_event_with_guests_by_a_pipe(void **state)
 	assert_int_equal(r->samples, SAMPLES);
 	forget(r, &m);
 	begin_hosts_pipe(&m);
+	perfmaker_sample(
+		&m, &(struct perfmaker_sample){
+			    .misc = GK, .ip = KERNEL, .pid = 1, .tid = 1, .id = second_ids[0]});
+	sample(&m, GK, KERNEL, 100, 105, 1);
 	sample(&m, GK, KERNEL, 100, 105, 1);
 	r = read_whole(&m, NULL);
 	assert_int_equal(r->shown, 1);
-	assert_int_equal(r->samples, SAMPLES + 1);
+	assert_int_equal(r->samples, SAMPLES + 2);
 	assert_int_equal(r->host_kernel, SAMPLES);
-	assert_int_equal(r->guests[0]->kernel, 1);
-	assert_int_equal(r->events.list[0].samples, SAMPLES);
+	assert_int_equal(r->guest_count, 1);
+	assert_int_equal(r->guests[0]->kernel, 2);
+	assert_int_equal(r->events.list[0].samples, SAMPLES + 1);
 	forget(r, &m);
 }
 
