@@ -170,7 +170,17 @@ static struct recording_event *event_of(struct recording *r, const struct perfda
 	return e && rec->size >= e->at.end ? e : NULL;
 }
 
-/* Which event is shown is known, or will not be: what was held back for that counts. */
+static void take_sample_of(struct recording *r, const struct perfdata_record *rec,
+			   struct recording_event *e)
+{
+	if (e)
+		take_sample(r, rec, e);
+	else
+		r->strange++;
+}
+
+/* Which event is shown is known, or will not be: what was held back for that counts. An event that
+ * came meanwhile may have taken the id of one of before. */
 static void let_go(struct recording *r)
 {
 	const struct buf *held = &r->recorder->held;
@@ -180,7 +190,7 @@ static void let_go(struct recording *r)
 	for (size_t at = 0; at < held->len; at += sizeof(rec) + rec.size) {
 		memcpy(&rec, held->data + at, sizeof(rec));
 		rec.bytes = (const uint8_t *)held->data + at + sizeof(rec);
-		take_sample(r, &rec, event_of(r, &rec));
+		take_sample_of(r, &rec, event_of(r, &rec));
 	}
 	buf_deinit(&r->recorder->held);
 }
@@ -229,10 +239,8 @@ static void on_sample(struct recording *r, const struct perfdata_record *rec)
 {
 	struct recording_event *e = event_of(r, rec);
 
-	if (!e)
-		r->strange++;
-	else if (!r->recorder->undecided || !hold_back(r, rec, e))
-		take_sample(r, rec, e);
+	if (!e || !r->recorder->undecided || !hold_back(r, rec, e))
+		take_sample_of(r, rec, e);
 }
 
 static void on_lost(struct recording *r, const struct perfdata_record *rec, size_t at)

@@ -310,6 +310,21 @@ static void test_event_with_guests_by_a_pipe(void **state)
 	forget(r, &m);
 }
 
+/* An event that comes late takes the ids of another one, and wants longer samples than came. */
+static void test_event_that_changes_by_a_pipe(void **state)
+{
+	struct perfmaker m;
+	struct recording *r;
+
+	(void)state;
+	begin_hosts_pipe(&m);
+	perfmaker_event(&m, PERF_TYPE_RAW, 8, USUAL | PERF_SAMPLE_ADDR, 4000, true, first_ids, 2);
+	r = read_whole(&m, NULL);
+	assert_int_equal(r->samples, SAMPLES);
+	assert_int_equal(r->strange, SAMPLES);
+	forget(r, &m);
+}
+
 /* Cut anywhere: what is whole before that counts, and it is said. */
 static void cut_everywhere(bool pipe, bool compressed)
 {
@@ -647,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_event_is_chosen),
 		cmocka_unit_test(test_event_with_guests),
 		cmocka_unit_test(test_event_with_guests_by_a_pipe),
+		cmocka_unit_test(test_event_that_changes_by_a_pipe),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
