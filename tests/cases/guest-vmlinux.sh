@@ -74,7 +74,7 @@ guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another wo
 start_daemon "$mnt" -p "$(pid_of moved)" -s "*=vmlinux:$work/vmlinux"
 runs_where_it_is "sampled addresses" "$work/moved.truth"
 guest qmp moved system_reset >/dev/null
-within "sampled addresses, another boot: a new epoch" $patience epoch_is "$g" 2
+within "sampled addresses, another boot: a new epoch" $((2 * patience)) epoch_is "$g" 2
 guest wait moved $patience 2 >"$work/boot.out" 2>&1 || not_ok "moved: the guest boots again" "$(tail -n 5 "$work/boot.out")"
 guest ask moved "wl syscall" >"$work/asked" || not_ok "the guest gets another workload" "$(tail -n 3 "$work/asked")"
 rm -rf "$work/moved.truth"
