@@ -26,6 +26,17 @@ static int copy_vcpus(const struct recording_guest *from, struct guest *to)
 	return 0;
 }
 
+/* With perf's --guestkallsyms there are maps of a default guest alone, of one kernel: whose that is
+ * is known where a single guest is shown. */
+static bool is_its_kernel(const struct recording *r, const struct recording_guest *g)
+{
+	size_t shown = 0;
+
+	for (size_t i = 0; i < r->guest_count; i++)
+		shown += is_shown(r->guests[i]);
+	return g->map_count || shown == 1;
+}
+
 /* By which its symbols are checked. */
 static void note_kernel(const struct recording *r, const struct recording_guest *from,
 			struct guest_kernel *to)
@@ -33,7 +44,7 @@ static void note_kernel(const struct recording *r, const struct recording_guest 
 	const struct recording_map *map = recording_kernel_map(recording_maps_of(r, from));
 	const struct recording_build_id *b = recording_kernel_id(from);
 
-	if (map) {
+	if (map && is_its_kernel(r, from)) {
 		memcpy(to->symbol, map->symbol, sizeof(to->symbol));
 		to->symbol_at = map->symbol_at;
 	}
