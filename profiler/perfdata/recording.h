@@ -1,7 +1,7 @@
 /* What a recording of perf's says about guests: read once, then immutable.
  *
  * The samples of one of its events count, as perf report shows events one by one: the one that was
- * asked for, or the first with samples of guests. Memory is bounded: so many guests, threads and
+ * asked for, or that with most samples of guests. Memory is bounded: so many guests, threads and
  * addresses; what finds no room is counted, and said.
  */
 #ifndef KVMPROFS_PERFDATA_RECORDING_H
@@ -69,7 +69,7 @@ struct recording_guest {
 	struct recording_build_id *build_ids;
 };
 
-/* One with samples that was not asked for. */
+/* One with samples of the event that is shown, which was not asked for. */
 struct recording_other {
 	pid_t pid;
 	char name[16]; /* as that of a guest; of a stranger: raw bytes */
