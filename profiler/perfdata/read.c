@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "profiler/perfdata/events.h"
 #include "profiler/perfdata/format.h"
@@ -440,6 +441,44 @@ static int read_file(struct reader *r)
 
 /* ---- both ---------------------------------------------------------------------------------- */
 
+/* What somebody has packed begins with (RFC 1952, 2.3.1; RFC 8878, 3.1.1; the formats of
+ * .xz, 2.1.1, .bz2 and .lz4), and what unpacks it. */
+static const char *unpacker_of(const uint8_t *bytes, size_t n)
+{
+	static const struct {
+		const char *magic, *unpacker;
+	} known[] = {
+		{"\x1f\x8b", "zcat"},
+		{"\x28\xb5\x2f\xfd", "zstdcat"},
+		{"\xfd"
+		 "7zXZ",
+		 "xzcat"},
+		{"BZh", "bzcat"},
+		{"\x04\x22\x4d\x18", "lz4cat"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		size_t length = strlen(known[i].magic);
+
+		if (n >= length && memcmp(bytes, known[i].magic, length) == 0)
+			return known[i].unpacker;
+	}
+	return NULL;
+}
+
+static int refuse(const struct reader *r)
+{
+	const char *unpacker = unpacker_of(r->w.buf, have(r));
+
+	if (!unpacker)
+		return errmsg_set(r->why, -EBADMSG, "is no perf.data (of perf 3.7 or later)");
+	return errmsg_set(
+		r->why, -EBADMSG,
+		"is packed: unpack it first, `%s FILE >perf.data`; perf's pipe format may "
+		"also come as `%s FILE | kvmprofs --input -`",
+		unpacker, unpacker);
+}
+
 static int read_any(struct reader *r)
 {
 	uint64_t magic, size;
@@ -451,7 +490,7 @@ static int read_any(struct reader *r)
 		return errmsg_set(r->why, -ENODATA, "is empty: nothing was recorded");
 	magic = have(r) >= 8 ? order_u64(r->w.buf, false) : 0;
 	if (magic != PERFDATA_MAGIC && magic != PERFDATA_MAGIC_SWAPPED)
-		return errmsg_set(r->why, -EBADMSG, "is no perf.data (of perf 3.7 or later)");
+		return refuse(r);
 	if (have(r) < sizeof(struct perfdata_pipe_header))
 		return errmsg_set(r->why, -EBADMSG, "is cut off in its header");
 	r->facts->swapped = magic == PERFDATA_MAGIC_SWAPPED;

@@ -531,6 +531,9 @@ static void test_refusals(void **state)
 	refuse("", 0, true, NULL, -ENODATA, "is empty");
 	refuse("#!/bin/sh\necho hello\n", 20, true, NULL, -EBADMSG, "is no perf.data");
 	refuse("PERFILE2", 8, false, NULL, -EBADMSG, "cut off");
+	refuse("\x1f\x8b\x08\x00", 4, true, NULL, -EBADMSG, "`zcat FILE >perf.data`");
+	refuse("\x28\xb5\x2f\xfd\x24", 5, true, NULL, -EBADMSG, "`zstdcat FILE");
+	refuse("\x28\xb5", 2, true, NULL, -EBADMSG, "is no perf.data");
 	perfmaker_init(&m, false, false);
 	fill(&m);
 	perfmaker_end(&m, true);
