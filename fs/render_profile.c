@@ -136,6 +136,9 @@ static void rows(const struct profile *p, struct buf *out)
 int render_profile(const struct guest *guest, const struct profile *profile,
 		   const struct render_when *when, struct buf *out)
 {
+	/* As other files say it that a recording cannot have. */
+	if (profile->sampler == SAMPLER_KIND_RECORDING && profile->slice.time == SLICE_RECENT)
+		return buf_printf(out, "# %s\n", profile->sampler_note);
 	header_who(guest, profile, out);
 	header_when(profile, when, out);
 	header_counts(profile, out);

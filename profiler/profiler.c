@@ -779,6 +779,19 @@ static int fill_rows(struct profiler *p, uint64_t serial, struct tally_copy *cop
 	return r;
 }
 
+/* Nothing is of its last 10 s, which end when it does. */
+static int copy_recent_of_recording(struct tally *t, struct tally_copy *copy)
+{
+	const struct tally_clock now = {0};
+	int r = tally_copy(t, -1, false, &now, copy);
+
+	copy->epoch_count = 0;
+	copy->forgotten = (struct tally_vcpu){0};
+	copy->weight = 0;
+	copy->since_ns = copy->taken_ns;
+	return r;
+}
+
 /* The counts of a slice; copy goes to tally_copy_deinit(). */
 static int copy_slice(struct profiler *p, struct tally *t, const struct slice *slice,
 		      struct tally_copy *copy)
@@ -786,6 +799,8 @@ static int copy_slice(struct profiler *p, struct tally *t, const struct slice *s
 	struct tally_clock now;
 	int r;
 
+	if (slice->time == SLICE_RECENT && p->recording)
+		return copy_recent_of_recording(t, copy);
 	if (slice->time == SLICE_RECENT) {
 		r = tally_copy_recent(t, slice_vcpu(slice), clock_now_ns(), copy);
 		if (r == 0)

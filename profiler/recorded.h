@@ -14,7 +14,7 @@
 #define RECORDED_NO_COUNTERS "no counters: a recording of samples has none of KVM's"
 #define RECORDED_NO_EVENTS   "no events: a recording of samples has none of KVM's"
 #define RECORDED_NO_RECORD   "no recording: this is one already"
-#define RECORDED_NO_RECENT   "a recording has no last 10 s: see the profile of all of it"
+#define RECORDED_NO_RECENT   "no last 10 s: a recording is over; profile has all of it"
 
 /* The guests of the recording, each with one reference for the caller, in a list of its own. One
  * whose name the recording does not have is called guest-PID. Pid 0 is the default guest, of

@@ -108,6 +108,21 @@ static void test_profile_of_a_recording(void **state)
 	buf_deinit(&b);
 }
 
+static void test_recent_of_a_recording(void **state)
+{
+	struct profile p = made();
+	struct buf b;
+
+	(void)state;
+	p.sampler = SAMPLER_KIND_RECORDING;
+	p.slice.time = SLICE_RECENT;
+	strcpy(p.sampler_note, "no last 10 s: it is over");
+	buf_init(&b, 10000);
+	render_profile(&web, &p, &made_when, &b);
+	assert_string_equal(b.data, "# no last 10 s: it is over\n");
+	buf_deinit(&b);
+}
+
 static size_t lines_without_hash(const char *text)
 {
 	size_t n = 0;
@@ -307,6 +322,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_profile),
 		cmocka_unit_test(test_profile_of_a_recording),
+		cmocka_unit_test(test_recent_of_a_recording),
 		cmocka_unit_test(test_profile_says_what_is_missing),
 		cmocka_unit_test(test_a_name_cannot_forge_a_line),
 		cmocka_unit_test(test_an_empty_profile),
