@@ -113,7 +113,12 @@ static const struct recording_event *event_with_guests(const struct recording *r
 /* Where the recording is not cut, perf has seen no guest. */
 static const char *why_no_guests(const struct recording *r)
 {
-	if (r->events.list[r->shown].no_guests)
+	const struct recording_event *e = &r->events.list[r->shown];
+
+	if (e->of_host)
+		return "it happens in the host (perf script shows it); perf kvm record without -e "
+		       "samples guests";
+	if (e->no_guests)
 		return "it was not to count in guests: record with perf kvm record";
 	return "no guest ran on those CPUs, or the event cannot sample guests there: -e cpu-clock "
 	       "may";

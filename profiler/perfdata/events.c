@@ -162,6 +162,14 @@ static void name_by_numbers(struct recording_event *event)
 			 event->type == PERF_TYPE_RAW ? "r" : "unnamed:", event->config);
 }
 
+/* All but what the processor does or counts by itself, which may be in a guest then. */
+static bool is_of_host(const struct recording_event *e)
+{
+	return e->type == PERF_TYPE_TRACEPOINT || e->type == PERF_TYPE_BREAKPOINT ||
+	       (e->type == PERF_TYPE_SOFTWARE && e->config != PERF_COUNT_SW_CPU_CLOCK &&
+		e->config != PERF_COUNT_SW_TASK_CLOCK);
+}
+
 static struct recording_event *append(struct recording_events *e)
 {
 	struct recording_event *more = realloc(e->list, (e->count + 1) * sizeof(*more));
@@ -193,6 +201,7 @@ int events_add(struct recording_events *e, const uint8_t *attr, size_t size, con
 	event->rate = order_u64(attr + ATTR_RATE, swapped);
 	event->by_freq = first_flags(attr + ATTR_FLAGS, swapped) & FLAG_FREQ;
 	event->no_guests = first_flags(attr + ATTR_FLAGS, swapped) & FLAG_EXCLUDE_GUEST;
+	event->of_host = is_of_host(event);
 	event->is_dummy = event->type == PERF_TYPE_SOFTWARE && event->config == PERF_COUNT_SW_DUMMY;
 	event->at = places_of(order_u64(attr + ATTR_SAMPLE_TYPE, swapped));
 	event->reads = order_u64(attr + ATTR_SAMPLE_TYPE, swapped) & PERF_SAMPLE_READ;

@@ -28,6 +28,7 @@ struct recording_event {
 	bool by_freq;
 	bool reads;	/* samples have their counter's value, which perf takes for their period */
 	bool no_guests; /* exclude_guest: it was not to count in guests */
+	bool of_host;	/* something that the host does, as kvm:kvm_exit: it hits no guest */
 	bool is_dummy;	/* counts nothing: there for its other records */
 	struct recording_event_places at;
 	char name[64]; /* printable, without blanks; never empty */
