@@ -153,13 +153,24 @@ static void fill_epoch(struct tally_epoch *e, struct recording_guest *g)
 	fill_vcpus(e, g);
 }
 
+/* The end of a long path says more than its beginning. */
+static void note_path(const char *path, char *note, size_t size)
+{
+	size_t n = strlen(path);
+
+	if (n < size)
+		snprintf(note, size, "%s", path);
+	else
+		snprintf(note, size, "...%s", path + n - (size - sizeof("...")));
+}
+
 static void fill_tally(struct tally *t, const struct recording *r, struct recording_guest *g)
 {
 	struct span span = span_of(r);
 
 	mutex_lock(&t->lock);
 	t->sampler = SAMPLER_KIND_RECORDING;
-	snprintf(t->choice_note, sizeof(t->choice_note), "%.150s", r->path);
+	note_path(r->path, t->choice_note, sizeof(t->choice_note));
 	t->since_ns = span.since_ns;
 	t->ended_ns = span.ended_ns;
 	t->weight = r->weight;

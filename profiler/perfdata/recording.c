@@ -355,6 +355,18 @@ static const char *name_of(const struct recording_config *config)
 	return strcmp(config->path, "-") == 0 ? "standard input" : config->path;
 }
 
+/* Whoever reads it, later, is in another folder. NULL: no memory, or nobody knows where we are. */
+static char *absolute(const char *path)
+{
+	CLEANUP_FREE char *here = NULL;
+	char *whole;
+
+	if (*path == '/')
+		return strdup(path);
+	here = getcwd(NULL, 0);
+	return here && asprintf(&whole, "%s/%s", here, path) >= 0 ? whole : NULL;
+}
+
 static struct recording *create(const struct recording_config *config, uint64_t size)
 {
 	struct recording *r = calloc(1, sizeof(*r));
@@ -364,7 +376,7 @@ static struct recording *create(const struct recording_config *config, uint64_t 
 	events_init(&r->events);
 	atomic_init(&r->budget.left, RECORDING_MEMORY_MAX);
 	r->ended_wall_ns = wall_now_ns();
-	r->path = strdup(name_of(config));
+	r->path = strcmp(config->path, "-") == 0 ? strdup(name_of(config)) : absolute(config->path);
 	r->recorder = recorder_create(config, size);
 	if (r->path && r->recorder)
 		return r;

@@ -52,7 +52,8 @@ check "no time passes in it" test "$(sed -n 's/^# since: //p' "$in/$one/profile"
 for f in exits events stats trace record; do
 	check "$f says why there is nothing" grep -q '^# no .*: .*' <(timeout $patience head -n 1 "$in/$one/$f")
 done
-check "so does recent" grep -q '^# sampler: recording (a recording has no last 10 s' "$in/$one/recent/profile"
+check "so does recent" grep -qx '# no last 10 s: .*' "$in/$one/recent/profile"
+check "in that line alone" test "$(wc -l <"$in/$one/recent/profile")" = 1
 check "reset is refused" bash -c "! echo reset 2>/dev/null >'$in/$one/control'"
 check "and control says why" grep -q '^# refused: a recording ' "$in/$one/control"
 check "reset is refused behind refresh, too" bash -c "! printf 'refresh\nreset\n' 2>/dev/null >'$in/$one/control'"
@@ -95,6 +96,10 @@ serve "$work/one.data" -p 1 -p "$one" -F 99 --exits perf
 check "options for live guests: that they have no effect" grep -q '^kvmprofs: no effect of --freq, --exits: ' "$work/served"
 check "how many CPUs there were is not known" grep -q '^cpus -$' "$in/status"
 check "a pid that is not in it is told" grep -q '^kvmprofs: -p 1: .*one.data has no such guest$' "$work/served"
+unserve
+beside() { cd "$work" && serve one.data; }
+(beside)
+check "status has a path that is one from everywhere" grep -qx "recording $work/one.data" "$in/status"
 unserve
 serve "$work/both.data" -e cpu-clock
 check "an event without guests: which has some" grep -q -- '--event qmp-registers shows' "$work/served"
@@ -174,6 +179,8 @@ refuse "a directory" 1 "it is a directory" "$KVMPROFS" --input "$work/guests" "$
 refuse "a mount point that is none, before it reads" 1 "does not exist" "$KVMPROFS" --input "$work/empty" "$work/nowhere"
 refuse "an empty file" 1 "is empty" "$KVMPROFS" --input "$work/empty" "$in"
 refuse "another file" 1 "is no perf.data" "$KVMPROFS" --input "$work/hello" "$in"
+gzip -c "$work/one.data" >"$work/one.data.gz"
+refuse "a packed file" 1 '`zcat FILE >perf.data`' "$KVMPROFS" --input "$work/one.data.gz" "$in"
 refuse "an event that is not in it" 1 "has no event cycles; it has " "$KVMPROFS" --input "$work/one.data" -e cycles "$in"
 refuse "a name of no event" 2 "'' is no event" "$KVMPROFS" --input "$work/one.data" -e '' "$in"
 refuse "no name at all" 2 "'' is no recording" "$KVMPROFS" --input '' "$in"
@@ -246,3 +253,7 @@ unserve
 complete "$work/perf.data" "$bytes"
 both_say "killed"
 end_vmm "$fast"
+perf kvm record -e page-faults -o "$work/perf.data" -- true >"$work/perf.log" 2>&1
+serve "$work/perf.data"
+check "what the host does samples no guest, and another event would" grep -q 'page-faults: it happens in the host' "$work/served"
+unserve
