@@ -14,6 +14,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include "profiler/exits/numbers.h"
 #include "profiler/exits/object.h"
 #include "profiler/exits/rawargs.h"
 #include "profiler/exits/sizes.h"
@@ -23,14 +24,13 @@
 
 #define BATCH 512 /* entries that are read at once */
 
-/* An array of entries, which this process has in its own memory, and where each is. */
+/* An array of entries, which this process has in its own memory. */
 struct places {
-	int keys;		  /* a hash map of places by key; owned by the object */
-	int free;		  /* a queue of places; likewise */
-	uint32_t count;		  /* places, with the first one, which no key has */
-	size_t key_size, size;	  /* of a key; of an entry */
-	char *at;		  /* all of them; NULL: not mapped yet */
-	struct buf used_recently; /* places that are free, but may still be known to a program */
+	int keys;	/* a hash map of places by key; owned by the object */
+	int free;	/* a queue of places; likewise */
+	uint32_t count; /* places, with the first one, which no key has */
+	size_t size;	/* of an entry */
+	char *at;	/* all of them; NULL: not mapped yet */
 };
 
 struct exits_bpf {
@@ -40,8 +40,9 @@ struct exits_bpf {
 	struct exits_fields fields;
 	bool raw[EXITS_EVENTS + 8]; /* by the plan's hook: a raw tracepoint's program */
 	struct places threads, rows;
+	uint32_t *numbers; /* the programs' own; NULL: not mapped yet */
 	/* maps; owned by the object */
-	int processes, pools, lost;
+	int processes, pools, lost, waiting, waited_for;
 	size_t link_count;
 	struct bpf_link *links[EXITS_EVENTS + 8];
 	int programs[EXITS_EVENTS + 8]; /* descriptors of link's programs; owned by the object */
@@ -130,20 +131,27 @@ static void ask_kernel(struct exits_bpf *b, const struct exits_plan *plan, int32
 	btf__free(kernel);
 }
 
-/* The programs' constants: the only content of their .rodata. */
-static int set_constants(struct bpf_object *o, const struct exits_constants *constants)
+/* A map that libbpf has made for global variables, whose name begins with the object's. */
+static struct bpf_map *find_section(struct bpf_object *o, const char *section)
 {
 	struct bpf_map *m;
 
 	bpf_object__for_each_map(m, o)
 	{
-		const char *name = bpf_map__name(m);
-		size_t n = strlen(name);
+		const char *name = bpf_map__name(m), *dot = strrchr(name, '.');
 
-		if (n >= 7 && strcmp(name + n - 7, ".rodata") == 0)
-			return bpf_map__set_initial_value(m, constants, sizeof(*constants));
+		if (dot && strcmp(dot, section) == 0)
+			return m;
 	}
-	return -ENOENT;
+	return NULL;
+}
+
+/* The programs' constants: the only content of their .rodata. */
+static int set_constants(struct bpf_object *o, const struct exits_constants *constants)
+{
+	struct bpf_map *m = find_section(o, ".rodata");
+
+	return m ? bpf_map__set_initial_value(m, constants, sizeof(*constants)) : -ENOENT;
 }
 
 static void load_only_what_is_used(const struct exits_bpf *b, const struct exits_plan *plan)
@@ -171,7 +179,6 @@ static int open_places(const struct exits_bpf *b, struct places *p, const char *
 
 	p->count = bpf_map__max_entries(m);
 	p->size = bpf_map__value_size(m);
-	buf_init(&p->used_recently, SIZE_MAX / 2);
 	at = mmap(NULL, p->count * p->size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
 	if (at == MAP_FAILED)
 		return -errno;
@@ -187,7 +194,22 @@ static void close_places(struct places *p)
 {
 	if (p->at)
 		munmap(p->at, p->count * p->size);
-	buf_deinit(&p->used_recently);
+}
+
+/* The only content of their .bss. */
+static int open_numbers(struct exits_bpf *b)
+{
+	const struct bpf_map *m = find_section(b->object, ".bss");
+	void *at;
+
+	if (!m)
+		return -ENOENT;
+	at = mmap(NULL, EXITS_NUMBERS * sizeof(*b->numbers), PROT_READ | PROT_WRITE, MAP_SHARED,
+		  bpf_map__fd(m), 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	b->numbers = at;
+	return 0;
 }
 
 static int find_maps(struct exits_bpf *b)
@@ -201,7 +223,9 @@ static int find_maps(struct exits_bpf *b)
 		    {"free_rows", &b->rows.free},
 		    {"processes", &b->processes},
 		    {"pools", &b->pools},
-		    {"lost", &b->lost}};
+		    {"lost", &b->lost},
+		    {"waiting", &b->waiting},
+		    {"waited_for", &b->waited_for}};
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
@@ -209,9 +233,9 @@ static int find_maps(struct exits_bpf *b)
 		if (*maps[i].fd < 0)
 			return *maps[i].fd;
 	}
-	b->threads.key_size = sizeof(uint32_t);
-	b->rows.key_size = sizeof(struct exits_key);
-	r = open_places(b, &b->threads, "threads");
+	r = open_numbers(b);
+	if (r == 0)
+		r = open_places(b, &b->threads, "threads");
 	return r < 0 ? r : open_places(b, &b->rows, "rows");
 }
 
@@ -277,6 +301,204 @@ static const char *hint(int r)
 /* ---- reading -----------------------------------------------------------------------------------
  */
 
+static struct exits_thread_place *thread_at(const struct exits_bpf *b, uint32_t place)
+{
+	return (struct exits_thread_place *)(void *)b->threads.at + place;
+}
+
+static struct exits_row_place *row_at(const struct exits_bpf *b, uint32_t place)
+{
+	return (struct exits_row_place *)(void *)b->rows.at + place;
+}
+
+/* Without the hash maps: to go along the arrays takes a hundredth of a microsecond for each place,
+ * and no call of the kernel. What is added meanwhile may be missed. */
+static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
+{
+	int r = 0;
+
+	for (uint32_t i = 1; r == 0 && i < b->threads.count; i++) {
+		const struct exits_thread *t = &thread_at(b, i)->t;
+
+		if (t->tgid && exits_is_of(t->tgid, tgid))
+			r = exits_raw_add_thread(raw, t->tid, t);
+	}
+	return r;
+}
+
+static int read_rows(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
+{
+	int r = 0;
+
+	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
+		const struct exits_row_place *e = row_at(b, i);
+
+		if (e->key.tgid && exits_is_of(e->key.tgid, tgid))
+			r = exits_raw_add_row(raw, &e->key, &e->row);
+	}
+	return r;
+}
+
+/* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's
+ * events inside of another event. */
+static void tell_lost(struct exits_source *s, struct exits_lost *ret)
+{
+	const struct exits_bpf *b = of(s);
+	uint32_t zero = 0;
+
+	*ret = (struct exits_lost){0};
+	bpf_map_lookup_elem(b->lost, &zero, &ret->rows);
+	for (size_t i = 0; i < b->link_count; i++) {
+		struct bpf_prog_info info = {0};
+		uint32_t size = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(b->programs[i], &info, &size) < 0)
+			continue;
+		*exits_plan_lost(info.name, ret) += info.recursion_misses;
+	}
+}
+
+static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread *ret)
+{
+	const struct exits_bpf *b = of(s);
+	uint32_t place = 0;
+
+	if (tid != EXITS_KERNEL && bpf_map_lookup_elem(b->threads.keys, &tid, &place) < 0)
+		return -errno;
+	*ret = thread_at(b, place < b->threads.count ? place : 0)->t;
+	return 0;
+}
+
+static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)
+{
+	const struct exits_bpf *b = of(s);
+	struct exits_raw raw = {.taken_ns = clock_now_ns()};
+	struct exits_thread kernel;
+	int r;
+
+	tell_lost(s, &raw.lost);
+	if (read_entry(s, EXITS_KERNEL, &kernel) == 0)
+		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
+	r = read_threads(b, tgid, &raw);
+	if (r == 0)
+		r = read_rows(b, tgid, &raw);
+	if (r < 0) {
+		exits_raw_deinit(&raw);
+		return r;
+	}
+	*ret = raw;
+	return 0;
+}
+
+static int tell_lasts(struct exits_source *s, exits_last_fn *fn, void *ctx)
+{
+	const struct exits_bpf *b = of(s);
+	int r = 0;
+
+	for (uint32_t i = 1; r == 0 && i < b->threads.count; i++) {
+		const struct exits_thread *t = &thread_at(b, i)->t;
+
+		if (t->tgid && t->vcpu)
+			r = fn(ctx, t->tgid, t->since);
+	}
+	return r;
+}
+
+/* ---- forgetting ---------------------------------------------------------------------------------
+ */
+
+struct forgetting {
+	struct exits_bpf *b;
+	exits_keep_fn *keep;
+	void *ctx;
+	struct buf threads, rows; /* struct exits_gone each */
+	struct buf processes;	  /* tgids */
+};
+
+/* From now on a program finds it neither by its key nor, since the entry is no proof any more, by
+ * what it remembers; but one that already runs may still write there. One that is just being added
+ * has no key yet: it stays until the next time. */
+static int take_away(struct buf *to, struct exits_gone gone, const struct places *p,
+		     const void *key)
+{
+	uint32_t place;
+	int r;
+
+	if (bpf_map_lookup_elem(p->keys, key, &place) < 0 || place != gone.place)
+		return 0;
+	r = buf_append(to, &gone, sizeof(gone));
+	if (r < 0)
+		return r;
+	bpf_map_delete_elem(p->keys, key);
+	memset(p->at + gone.place * p->size, 0, p->size);
+	return 0;
+}
+
+/* A failure leaves the rest to the next time. */
+static void take_away_all(struct forgetting *f)
+{
+	const struct exits_bpf *b = f->b;
+	int r = 0;
+
+	for (uint32_t i = 1; r == 0 && i < b->threads.count; i++) {
+		const struct exits_thread *t = &thread_at(b, i)->t;
+		uint32_t tid = t->tid;
+
+		if (t->tgid && !f->keep(f->ctx, t->tgid))
+			r = take_away(&f->threads, (struct exits_gone){i, tid}, &b->threads, &tid);
+	}
+	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
+		struct exits_key key = row_at(b, i)->key;
+
+		if (key.tgid && !f->keep(f->ctx, key.tgid))
+			r = take_away(&f->rows, (struct exits_gone){i, key.tid}, &b->rows, &key);
+	}
+}
+
+/* Until all programs have ended that run now: the kernel promises that to who has changed a map of
+ * maps (kernel/bpf/syscall.c, maybe_wait_bpf_programs(), since 5.0), also where nothing changes. It
+ * takes some milliseconds or some dozens of them. */
+static void wait_for_programs(const struct exits_bpf *b)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(b->waiting, &zero, &b->waited_for, BPF_ANY) < 0)
+		log_debug("exits: cannot wait for programs: %s", strerror(errno));
+}
+
+static void give_back(const struct places *p, const struct buf *all)
+{
+	struct exits_gone gone;
+
+	for (size_t at = 0; at < all->len; at += sizeof(gone)) {
+		memcpy(&gone, all->data + at, sizeof(gone));
+		memset(p->at + gone.place * p->size, 0, p->size);
+		bpf_map_update_elem(p->free, NULL, &gone.place, BPF_ANY);
+	}
+}
+
+static void forget_entries(struct forgetting *f)
+{
+	struct exits_bpf *b = f->b;
+
+	buf_init(&f->threads, SIZE_MAX / 2);
+	buf_init(&f->rows, SIZE_MAX / 2);
+	take_away_all(f);
+	if (f->threads.len || f->rows.len) {
+		wait_for_programs(b);
+		exits_numbers_renew(b->numbers, thread_at(b, 0), b->threads.count,
+				    (const struct exits_gone *)(const void *)f->threads.data,
+				    f->threads.len / sizeof(struct exits_gone));
+		give_back(&b->threads, &f->threads);
+		give_back(&b->rows, &f->rows);
+	}
+	buf_deinit(&f->threads);
+	buf_deinit(&f->rows);
+}
+
+/* ---- processes and pools ------------------------------------------------------------------------
+ */
+
 /* Calls fn with every entry of a hash map; what is added or removed meanwhile may be missed. */
 static int each(int map, size_t key_size, size_t value_size,
 		int (*fn)(void *ctx, const void *key, const void *value), void *ctx)
@@ -304,207 +526,25 @@ static int each(int map, size_t key_size, size_t value_size,
 	return r == -ENOENT ? 0 : r;
 }
 
-/* value: as each() gives it of p->keys. */
-static void *entry_at(const struct places *p, const void *value)
-{
-	uint32_t place;
-
-	memcpy(&place, value, sizeof(place));
-	return p->at + (place < p->count ? place : 0) * p->size;
-}
-
-static int each_place(const struct places *p,
-		      int (*fn)(void *ctx, const void *key, const void *value), void *ctx)
-{
-	return each(p->keys, p->key_size, sizeof(uint32_t), fn, ctx);
-}
-
-struct reading {
-	const struct exits_bpf *b;
-	uint32_t tgid;
-	struct exits_raw *raw;
-};
-
-static int read_thread(void *ctx, const void *key, const void *value)
-{
-	const struct reading *r = ctx;
-	const struct exits_thread_place *e = entry_at(&r->b->threads, value);
-	uint32_t tid;
-
-	memcpy(&tid, key, sizeof(tid));
-	return exits_is_of(e->t.tgid, r->tgid) ? exits_raw_add_thread(r->raw, tid, &e->t) : 0;
-}
-
-static int read_row(void *ctx, const void *key, const void *value)
-{
-	const struct reading *r = ctx;
-	const struct exits_key *k = key;
-	const struct exits_row_place *e = entry_at(&r->b->rows, value);
-
-	return exits_is_of(k->tgid, r->tgid) ? exits_raw_add_row(r->raw, k, &e->row) : 0;
-}
-
-/* What no entry was free for, and what came while a program ran on the same CPU: an interrupt's
- * events inside of another event. */
-static void tell_lost(struct exits_source *s, struct exits_lost *ret)
-{
-	const struct exits_bpf *b = of(s);
-	uint32_t zero = 0;
-
-	*ret = (struct exits_lost){0};
-	bpf_map_lookup_elem(b->lost, &zero, &ret->rows);
-	for (size_t i = 0; i < b->link_count; i++) {
-		struct bpf_prog_info info = {0};
-		uint32_t size = sizeof(info);
-
-		if (bpf_obj_get_info_by_fd(b->programs[i], &info, &size) < 0)
-			continue;
-		*exits_plan_lost(info.name, ret) += info.recursion_misses;
-	}
-}
-
-static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread *ret)
-{
-	const struct places *p = &of(s)->threads;
-	uint32_t place = 0;
-	const struct exits_thread_place *e;
-	int r = tid == EXITS_KERNEL ? 0 : bpf_map_lookup_elem(p->keys, &tid, &place);
-
-	if (r < 0)
-		return r;
-	e = entry_at(p, &place);
-	*ret = e->t;
-	return 0;
-}
-
-static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)
-{
-	const struct exits_bpf *b = of(s);
-	struct exits_raw raw = {.taken_ns = clock_now_ns()};
-	struct reading reading = {b, tgid, &raw};
-	struct exits_thread kernel;
-	int r;
-
-	tell_lost(s, &raw.lost);
-	if (read_entry(s, EXITS_KERNEL, &kernel) == 0)
-		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
-	r = each_place(&b->threads, read_thread, &reading);
-	if (r == 0)
-		r = each_place(&b->rows, read_row, &reading);
-	if (r < 0) {
-		exits_raw_deinit(&raw);
-		return r;
-	}
-	*ret = raw;
-	return 0;
-}
-
-struct lasts {
-	const struct exits_bpf *b;
-	exits_last_fn *fn;
-	void *ctx;
-};
-
-static int tell_last(void *ctx, const void *key, const void *value)
-{
-	const struct lasts *l = ctx;
-	const struct exits_thread_place *e = entry_at(&l->b->threads, value);
-
-	(void)key;
-	return e->t.vcpu ? l->fn(l->ctx, e->t.tgid, e->t.since) : 0;
-}
-
-static int tell_lasts(struct exits_source *s, exits_last_fn *fn, void *ctx)
-{
-	struct lasts lasts = {of(s), fn, ctx};
-
-	return each_place(&lasts.b->threads, tell_last, &lasts);
-}
-
-/* ---- forgetting ---------------------------------------------------------------------------------
- */
-
-struct forgetting {
-	const struct exits_bpf *b;
-	exits_keep_fn *keep;
-	void *ctx;
-	struct buf keys, places; /* those that are to go */
-};
-
-static int doom(struct forgetting *f, uint32_t tgid, const void *key, size_t key_size,
-		const void *place)
-{
-	int r;
-
-	if (f->keep(f->ctx, tgid))
-		return 0;
-	r = buf_append(&f->keys, key, key_size);
-	return r < 0 || !place ? r : buf_append(&f->places, place, sizeof(uint32_t));
-}
-
-static int doom_thread(void *ctx, const void *key, const void *value)
-{
-	struct forgetting *f = ctx;
-	const struct exits_thread_place *e = entry_at(&f->b->threads, value);
-
-	return doom(f, e->t.tgid, key, sizeof(uint32_t), value);
-}
-
-static int doom_row(void *ctx, const void *key, const void *value)
-{
-	const struct exits_key *k = key;
-
-	return doom(ctx, k->tgid, key, sizeof(*k), value);
-}
-
 static int doom_process(void *ctx, const void *key, const void *value)
 {
+	struct forgetting *f = ctx;
 	uint32_t tgid;
 
 	(void)value;
 	memcpy(&tgid, key, sizeof(tgid));
-	return doom(ctx, tgid, key, sizeof(tgid), NULL);
+	return f->keep(f->ctx, tgid) ? 0 : buf_append(&f->processes, &tgid, sizeof(tgid));
 }
 
-static void begin_forgetting(struct forgetting *f)
+static void forget_processes(struct forgetting *f)
 {
-	buf_init(&f->keys, SIZE_MAX / 2);
-	buf_init(&f->places, SIZE_MAX / 2);
-}
+	const struct exits_bpf *b = f->b;
 
-static void forget_keys(struct forgetting *f, int map, size_t key_size)
-{
-	for (size_t at = 0; at + key_size <= f->keys.len; at += key_size)
-		bpf_map_delete_elem(map, f->keys.data + at);
-	buf_deinit(&f->keys);
-}
-
-/* A program that runs right now may still write there, so a place is free only at the next time. */
-static void give_back(struct places *p)
-{
-	for (size_t at = 0; at < p->used_recently.len; at += sizeof(uint32_t))
-		bpf_map_update_elem(p->free, NULL, p->used_recently.data + at, BPF_ANY);
-	buf_deinit(&p->used_recently);
-}
-
-/* What programs remember of such a place is no use to them once its key is gone from there. */
-static void forget_in(struct places *p, struct forgetting *f,
-		      int (*doom_entry)(void *ctx, const void *key, const void *value))
-{
-	give_back(p);
-	begin_forgetting(f);
-	each_place(p, doom_entry, f);
-	forget_keys(f, p->keys, p->key_size);
-	for (size_t at = 0; at < f->places.len; at += sizeof(uint32_t))
-		memset(entry_at(p, f->places.data + at), 0, p->size);
-	p->used_recently = f->places;
-}
-
-static void forget_processes(const struct exits_bpf *b, struct forgetting *f)
-{
-	begin_forgetting(f);
+	buf_init(&f->processes, SIZE_MAX / 2);
 	each(b->processes, sizeof(uint32_t), sizeof(struct exits_process), doom_process, f);
-	forget_keys(f, b->processes, sizeof(uint32_t));
+	for (size_t at = 0; at < f->processes.len; at += sizeof(uint32_t))
+		bpf_map_delete_elem(b->processes, f->processes.data + at);
+	buf_deinit(&f->processes);
 }
 
 struct pools {
@@ -542,9 +582,8 @@ static void forget(struct exits_source *s, exits_keep_fn *keep, void *ctx)
 	struct exits_bpf *b = of(s);
 	struct forgetting f = {.b = b, .keep = keep, .ctx = ctx};
 
-	forget_in(&b->threads, &f, doom_thread);
-	forget_in(&b->rows, &f, doom_row);
-	forget_processes(b, &f);
+	forget_entries(&f);
+	forget_processes(&f);
 	count_pools(b);
 }
 
@@ -559,6 +598,8 @@ static void release(struct exits_source *s)
 		bpf_link__destroy(b->links[i]);
 	close_places(&b->threads);
 	close_places(&b->rows);
+	if (b->numbers)
+		munmap(b->numbers, EXITS_NUMBERS * sizeof(*b->numbers));
 	bpf_object__close(b->object);
 	free(b);
 }

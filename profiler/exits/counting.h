@@ -91,14 +91,18 @@ static __noinline void count_lost(void)
 		__sync_fetch_and_add(n, 1);
 }
 
-/* For add_thread(): t is empty. */
+/* What stands before it is written before what stands behind it. */
+#define IN_ORDER() asm volatile("" ::: "memory")
+
+/* For add_thread(): t is empty. Whoever reads it takes one that has a tgid for whole. */
 static __always_inline void begin_thread(struct exits_thread *t, __u32 tid, __u32 tgid, __u32 vcpu)
 {
-	t->tgid = tgid;
 	t->tid = tid;
 	t->vcpu = vcpu;
 	t->mode = EXITS_UNKNOWN;
 	t->since = bpf_ktime_get_ns();
+	IN_ORDER();
+	t->tgid = tgid;
 }
 
 static __noinline struct exits_thread *new_thread(__u32 tid, __u32 tgid, __u32 vcpu)

@@ -102,6 +102,21 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
+/* No program uses these: to put the one into the other is how bpf.c waits for programs to end. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} waited_for SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, typeof(waited_for));
+} waiting SEC(".maps");
+
 #define PROGRAM SEC("tp")
 #include "profiler/exits/counting.h"
 

@@ -34,14 +34,21 @@ static __always_inline void remember_thread(__u32 tid, __u32 place)
 		*number = place;
 }
 
+/* What a hash map has said needs the proof, too: the kernel uses what is removed there again at
+ * once, for other keys. */
 static __noinline struct exits_thread *search_thread(__u32 tid)
 {
-	__u32 key = tid, *place = bpf_map_lookup_elem(&thread_places, &key);
+	__u32 key = tid, *place = bpf_map_lookup_elem(&thread_places, &key), at;
+	struct exits_thread *t;
 
 	if (!place)
 		return 0;
-	remember_thread(tid, *place);
-	return thread_at(*place);
+	at = *place;
+	t = thread_at(at);
+	if (!t || t->tid != tid)
+		return 0;
+	remember_thread(tid, at);
+	return t;
 }
 
 static __always_inline struct exits_thread *find_thread(__u32 tid)
@@ -77,14 +84,16 @@ static __noinline struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 v
 	__u32 key = tid, place = 0, *known = bpf_map_lookup_elem(&thread_places, &key);
 	struct exits_thread *t = known ? thread_at(*known) : 0;
 
-	if (known)
+	if (known) {
+		remember_thread(tid, *known);
 		return t && t->tgid == tgid ? t : begin_at(*known, tid, tgid, vcpu);
+	}
 	if (bpf_map_pop_elem(&free_threads, &place))
 		return 0;
 	t = begin_at(place, tid, tgid, vcpu);
 	if (bpf_map_update_elem(&thread_places, &key, &place, BPF_NOEXIST)) {
 		if (t)
-			t->tid = 0;
+			t->tgid = t->tid = 0;
 		bpf_map_push_elem(&free_threads, &place, 0);
 		return search_thread(tid);
 	}
@@ -105,12 +114,19 @@ static __always_inline __u32 *recent_of(struct exits_thread *t, __u32 kind, __u6
 	return &((struct exits_thread_place *)t)->recent[slot];
 }
 
+static __always_inline int is_row_of(const struct exits_row_place *r, const struct exits_thread *t,
+				     __u32 kind, __u64 what, __u32 more, __u32 tid)
+{
+	return r->key.what == what && r->key.more == more && r->key.kind == kind &&
+	       r->key.tgid == t->tgid && r->key.tid == tid;
+}
+
 static __noinline struct exits_row *search_row(struct exits_thread *t, __u32 kind, __u64 what,
 					       __u32 more, __u32 tid)
 {
 	struct exits_key key = {.what = what, .more = more, .kind = kind, .tid = tid};
 	struct exits_row_place *r;
-	__u32 *place;
+	__u32 *place, at;
 
 	if (!t)
 		return 0;
@@ -118,9 +134,12 @@ static __noinline struct exits_row *search_row(struct exits_thread *t, __u32 kin
 	place = bpf_map_lookup_elem(&row_places, &key);
 	if (!place)
 		return 0;
-	*recent_of(t, kind, what, more) = *place;
-	r = bpf_map_lookup_elem(&rows, place);
-	return r ? &r->row : 0;
+	at = *place;
+	r = bpf_map_lookup_elem(&rows, &at);
+	if (!r || !is_row_of(r, t, kind, what, more, tid))
+		return 0;
+	*recent_of(t, kind, what, more) = at;
+	return &r->row;
 }
 
 static __always_inline struct exits_row *find_row(struct exits_thread *t, __u32 kind, __u64 what,
@@ -129,8 +148,7 @@ static __always_inline struct exits_row *find_row(struct exits_thread *t, __u32 
 	__u32 place = *recent_of(t, kind, what, more);
 	struct exits_row_place *r = bpf_map_lookup_elem(&rows, &place);
 
-	if (r && r->key.what == what && r->key.more == more && r->key.kind == kind &&
-	    r->key.tgid == t->tgid && r->key.tid == tid)
+	if (r && is_row_of(r, t, kind, what, more, tid))
 		return &r->row;
 	return search_row(t, kind, what, more, tid);
 }

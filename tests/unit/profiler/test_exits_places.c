@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "profiler/exits/abi.h"
+#include "profiler/exits/numbers.h"
 
 #define THREADS 4
 #define ROWS	6
@@ -260,6 +261,76 @@ static void test_number_of_another_process(void **state)
 	assert_int_equal(free_threads.count, THREADS - 1);
 }
 
+/* What a hash map has said may be another key's by the time that it is read. */
+static void test_hash_is_no_proof(void **state)
+{
+	struct exits_thread *t = add_thread(10, 7, 1), *other = add_thread(11, 7, 1);
+	struct exits_key a, b;
+	uint32_t key = 10, place = 2, none = 0;
+
+	(void)state;
+	numbers[10] = place; /* of another one, so that the hash map is asked */
+	memcpy(bpf_map_lookup_elem(&thread_places, &key), &place, sizeof(place));
+	assert_null(find_thread(10));
+	assert_ptr_equal(find_thread(11), other);
+	add_port(t, 0x80);
+	add_port(other, 0x80);
+	a = key_of(t, 0x80);
+	b = key_of(other, 0x80);
+	memcpy(bpf_map_lookup_elem(&row_places, &a), bpf_map_lookup_elem(&row_places, &b),
+	       sizeof(place));
+	*recent_of(t, EXITS_PIO, 0x80, 1) = none;
+	assert_null(find_port(t, 0x80));
+	assert_non_null(find_port(other, 0x80));
+}
+
+/* Nobody is missed for longer than up to his next event. */
+static void test_number_that_was_cleared(void **state)
+{
+	struct exits_thread *t = add_thread(10, 7, 1);
+
+	(void)state;
+	numbers[10] = 0;
+	assert_null(find_thread(10));
+	assert_ptr_equal(add_thread(10, 7, 1), t);
+	assert_ptr_equal(find_thread(10), t);
+	assert_int_equal(free_threads.count, THREADS - 1);
+}
+
+static void renew(const struct exits_gone *gone, size_t count)
+{
+	exits_numbers_renew(numbers, (const struct exits_thread_place *)(void *)threads.values,
+			    THREADS + 1, gone, count);
+}
+
+/* Strangers are told without the hash map again once nobody with their low bits is left. */
+static void test_numbers_of_the_gone(void **state)
+{
+	struct exits_thread *a = add_thread(10, 7, 1), *b = add_thread(10 + EXITS_NUMBERS, 8, 1);
+	struct exits_gone gone[] = {{.tid = 10}, {.tid = 11}, {.tid = 10 + EXITS_NUMBERS}};
+
+	(void)state;
+	assert_non_null(a);
+	assert_non_null(add_thread(11, 7, 1));
+	gone[0].place = forget_thread(10);
+	gone[1].place = forget_thread(11);
+	renew(gone, 2);
+	thread_places.lookups = 0;
+	assert_null(find_thread(11));
+	assert_ptr_equal(find_thread(10 + EXITS_NUMBERS), b);
+	assert_int_equal(thread_places.lookups, 0);
+	assert_null(find_thread(10));
+
+	gone[2].place = forget_thread(10 + EXITS_NUMBERS);
+	assert_non_null(add_thread(12, 7, 1)); /* meanwhile */
+	renew(gone + 2, 1);
+	thread_places.lookups = 0;
+	assert_null(find_thread(10));
+	assert_null(find_thread(10 + EXITS_NUMBERS));
+	assert_non_null(find_thread(12));
+	assert_int_equal(thread_places.lookups, 0);
+}
+
 static struct exits_thread *quicker;
 static void add_the_same_thread(void)
 {
@@ -363,6 +434,9 @@ int main(void)
 		TEST(test_kernel_has_an_entry),
 		TEST(test_place_is_used_again),
 		TEST(test_number_of_another_process),
+		TEST(test_hash_is_no_proof),
+		TEST(test_number_that_was_cleared),
+		TEST(test_numbers_of_the_gone),
 		TEST(test_two_add_the_same_thread),
 		TEST(test_rows_are_found_without_the_hash),
 		TEST(test_rows_that_share_a_guess),
