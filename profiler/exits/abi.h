@@ -56,7 +56,10 @@ struct exits_sums {
 	uint64_t total, min, max; /* ns, of these */
 };
 
+/* Whoever counts here sets `begun` first and `ended` last, to the moment of the exit: while they
+ * differ it is being written (steady.h). An exit that began later has not been counted here. */
 struct exits_row {
+	uint64_t begun, ended;
 	struct exits_sums sums;
 	uint64_t buckets[EXITS_BUCKETS];
 };
@@ -65,15 +68,16 @@ struct exits_row {
  * threads of a process together, by its tgid. */
 struct exits_thread {
 	uint32_t tgid;
-	uint32_t tid;  /* its key */
-	uint32_t vcpu; /* whether it is a vCPU's */
-	uint32_t mode; /* enum exits_time: what it would be doing if it ran */
-	uint32_t run;  /* enum exits_run */
-	uint64_t since;
+	uint32_t tid;		     /* its key */
+	uint32_t vcpu;		     /* whether it is a vCPU's */
+	uint32_t mode;		     /* enum exits_time: what it would be doing if it ran */
+	uint32_t run;		     /* enum exits_run */
+	uint64_t since;		     /* set first when the thread does something else */
 	uint64_t times[EXITS_TIMES]; /* ns, up to since */
 	uint32_t entered;	     /* kvm_entry was seen: it fires on this host */
 	uint32_t in_exit;	     /* an exit that no entry has followed yet */
 	uint64_t exit_at;
+	uint64_t settled; /* set to `since` last: while they differ it is being written */
 	uint64_t reason;
 	uint32_t isa;
 	uint32_t userspace;  /* this exit has reached the VMM */

@@ -18,6 +18,7 @@
 #include "profiler/exits/object.h"
 #include "profiler/exits/rawargs.h"
 #include "profiler/exits/sizes.h"
+#include "profiler/exits/steady.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/log.h"
@@ -312,16 +313,20 @@ static struct exits_row_place *row_at(const struct exits_bpf *b, uint32_t place)
 }
 
 /* Without the hash maps: to go along the arrays takes a hundredth of a microsecond for each place,
- * and no call of the kernel. What is added meanwhile may be missed. */
+ * and no call of the kernel. What is added meanwhile may be missed. Threads before rows, as
+ * exits_raw_show() wants it. */
 static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
 {
 	int r = 0;
 
 	for (uint32_t i = 1; r == 0 && i < b->threads.count; i++) {
-		const struct exits_thread *t = &thread_at(b, i)->t;
+		const struct exits_thread *from = &thread_at(b, i)->t;
+		struct exits_thread t;
 
-		if (t->tgid && exits_is_of(t->tgid, tgid))
-			r = exits_raw_add_thread(raw, t->tid, t);
+		if (!from->tgid || !exits_is_of(from->tgid, tgid))
+			continue;
+		exits_steady_thread(from, &t);
+		r = exits_raw_add_thread(raw, t.tid, &t);
 	}
 	return r;
 }
@@ -332,9 +337,12 @@ static int read_rows(const struct exits_bpf *b, uint32_t tgid, struct exits_raw 
 
 	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
 		const struct exits_row_place *e = row_at(b, i);
+		struct exits_row row;
 
-		if (e->key.tgid && exits_is_of(e->key.tgid, tgid))
-			r = exits_raw_add_row(raw, &e->key, &e->row);
+		if (!e->key.tgid || !exits_is_of(e->key.tgid, tgid))
+			continue;
+		exits_steady_row(&e->row, &row);
+		r = exits_raw_add_row(raw, &e->key, &row);
 	}
 	return r;
 }
@@ -365,7 +373,7 @@ static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread 
 
 	if (tid != EXITS_KERNEL && bpf_map_lookup_elem(b->threads.keys, &tid, &place) < 0)
 		return -errno;
-	*ret = thread_at(b, place < b->threads.count ? place : 0)->t;
+	exits_steady_thread(&thread_at(b, place < b->threads.count ? place : 0)->t, ret);
 	return 0;
 }
 

@@ -100,7 +100,7 @@ static __always_inline void begin_thread(struct exits_thread *t, __u32 tid, __u3
 	t->tid = tid;
 	t->vcpu = vcpu;
 	t->mode = EXITS_UNKNOWN;
-	t->since = bpf_ktime_get_ns();
+	t->since = t->settled = bpf_ktime_get_ns();
 	IN_ORDER();
 	t->tgid = tgid;
 }
@@ -203,45 +203,64 @@ static __always_inline void count_event_shared(struct exits_thread *t, __s32 eve
 
 /* ---- where the time goes ------------------------------------------------------------------- */
 
-static __always_inline void account(struct exits_thread *t, __u64 now)
+/* Begins a change of what the thread does, which ran so far, or slept or the like: all that belongs
+ * together and that the programs write from here to settle() is read by nobody but as it was or as
+ * it is (steady.h). A clock that goes back a little from one CPU to another counts no time twice.
+ */
+static __always_inline void account(struct exits_thread *t, __u64 now, __u32 run)
 {
+	__u64 since = t->since;
 	__u32 slot = t->mode;
 
-	if (t->run == EXITS_RUNNABLE)
+	if (now <= since)
+		return;
+	t->since = now;
+	IN_ORDER();
+	if (run == EXITS_RUNNABLE)
 		slot = EXITS_WAITING;
-	else if (t->run == EXITS_ASLEEP &&
+	else if (run == EXITS_ASLEEP &&
 		 (slot != EXITS_IN_VMM || (t->vmm_reason == VMM_HLT && !t->vmm_is_err)))
 		slot = EXITS_HALTED;
-	if (slot < EXITS_TIMES && t->run != EXITS_GONE && now > t->since)
-		t->times[slot] += now - t->since;
-	t->since = now;
+	if (slot < EXITS_TIMES && run != EXITS_GONE)
+		t->times[slot] += now - since;
+}
+
+static __always_inline void settle(struct exits_thread *t)
+{
+	IN_ORDER();
+	t->settled = t->since;
 }
 
 static __always_inline void change_mode(struct exits_thread *t, __u64 now, __u32 mode)
 {
+	account(t, now, EXITS_RUNNING);
 	t->run = EXITS_RUNNING;
-	account(t, now);
 	t->mode = mode;
 }
 
-static __always_inline void change_run(__u32 tid, __u32 run)
+static __always_inline void change_run(struct exits_thread *t, __u32 run)
+{
+	account(t, bpf_ktime_get_ns(), t->run);
+	t->run = run;
+	settle(t);
+}
+
+static __always_inline void switch_to(__u32 tid, __u32 run)
 {
 	struct exits_thread *t = find_thread(tid);
 
-	if (!t || !t->vcpu)
-		return;
-	account(t, bpf_ktime_get_ns());
-	t->run = run;
+	if (t && t->vcpu)
+		change_run(t, run);
 }
 
 PROGRAM int on_switch(void *ctx)
 {
 	__u64 state = FIELD(prev_state);
 
-	change_run((__u32)FIELD(prev_pid), state & STATE_GONE	  ? EXITS_GONE
-					   : state & STATE_ASLEEP ? EXITS_ASLEEP
-								  : EXITS_RUNNABLE);
-	change_run((__u32)FIELD(next_pid), EXITS_RUNNING);
+	switch_to((__u32)FIELD(prev_pid), state & STATE_GONE	 ? EXITS_GONE
+					  : state & STATE_ASLEEP ? EXITS_ASLEEP
+								 : EXITS_RUNNABLE);
+	switch_to((__u32)FIELD(next_pid), EXITS_RUNNING);
 	return PASS;
 }
 
@@ -251,10 +270,8 @@ PROGRAM int on_wakeup(void *ctx)
 	__u32 tid = (__u32)FIELD(wakeup_pid);
 	struct exits_thread *t = find_thread(tid);
 
-	if (t && t->vcpu && t->run == EXITS_ASLEEP) {
-		account(t, bpf_ktime_get_ns());
-		t->run = EXITS_RUNNABLE;
-	}
+	if (t && t->vcpu && t->run == EXITS_ASLEEP)
+		change_run(t, EXITS_RUNNABLE);
 	return PASS;
 }
 
@@ -306,7 +323,9 @@ static __noinline int added(struct exits_process *p, __u32 map)
 	return 0;
 }
 
-static __noinline int new_row(struct exits_thread *t, __u32 kind, __u64 what, __u32 more, __u32 tid)
+/* Or NULL: no room. Another thread of the process may have added the same one just now. */
+static __noinline struct exits_row *new_row(struct exits_thread *t, __u32 kind, __u64 what,
+					    __u32 more, __u32 tid)
 {
 	struct exits_key key = {.what = what, .more = more, .kind = kind, .tid = tid};
 	__u32 map = kind <= EXITS_VMM ? EXITS_REASONS : EXITS_ACCESSES;
@@ -319,10 +338,13 @@ static __noinline int new_row(struct exits_thread *t, __u32 kind, __u64 what, __
 		return 0;
 	key.tgid = t->tgid;
 	p = process_of(key.tgid);
-	if (!may_add(p, map) || add_row(&key))
+	if (!may_add(p, map))
 		return 0;
-	t->rows[kind]++;
-	return added(p, map);
+	if (add_row(&key) == 0) {
+		t->rows[kind]++;
+		added(p, map);
+	}
+	return find_row(t, kind, what, more, tid);
 }
 
 /* NULL: it is to be counted as [other]. */
@@ -331,10 +353,7 @@ static __always_inline struct exits_row *row_of(struct exits_thread *t, __u32 ki
 {
 	struct exits_row *row = find_row(t, kind, what, more, tid);
 
-	if (row)
-		return row;
-	new_row(t, kind, what, more, tid);
-	return find_row(t, kind, what, more, tid);
+	return row ? row : new_row(t, kind, what, more, tid);
 }
 
 static __always_inline __u32 log2_of(__u64 v)
@@ -390,9 +409,24 @@ static __always_inline void add_time(struct exits_sums *s, __u64 ns)
 	s->total += ns;
 }
 
+static __always_inline void begin_row(struct exits_row *row, __u64 exit_at)
+{
+	if (row)
+		row->begun = exit_at;
+	IN_ORDER();
+}
+
+static __always_inline void end_row(struct exits_row *row, __u64 exit_at)
+{
+	IN_ORDER();
+	if (row)
+		row->ended = exit_at;
+}
+
 static __always_inline void count_row(struct exits_thread *t, struct exits_row *row, __u32 kind,
 				      struct exits_took time, __u32 userspace)
 {
+	__u64 exit_at = t->exit_at;
 	struct exits_sums *s;
 
 	/* Compared as it is: the verifier is to see it. */
@@ -400,11 +434,13 @@ static __always_inline void count_row(struct exits_thread *t, struct exits_row *
 	if (kind >= EXITS_KINDS)
 		return;
 	s = row ? &row->sums : &t->other[kind];
+	begin_row(row, exit_at);
 	s->count++;
 	s->userspace += userspace;
 	add_time(s, time.ns);
 	if (row)
 		row->buckets[time.bucket < EXITS_BUCKETS ? time.bucket : EXITS_BUCKETS - 1]++;
+	end_row(row, exit_at);
 }
 
 static __always_inline struct exits_row *own_row(struct exits_thread *t, __u32 kind, __u64 what,
@@ -430,8 +466,10 @@ static __noinline int count_access(struct exits_thread *t, __u32 count, __u32 us
 		return 0;
 	row = own_row(t, kind, t->access_what, t->access_more);
 	s = row ? &row->sums : &t->other[kind];
+	begin_row(row, t->exit_at);
 	s->count += count;
 	s->userspace += userspace;
+	end_row(row, t->exit_at);
 	return 0;
 }
 
@@ -440,10 +478,14 @@ static __always_inline void begin_access(struct exits_thread *t, __u32 kind, __u
 {
 	if (t->in_exit && t->access_kind)
 		count_access(t, 1, t->access_userspace);
-	t->access_kind = kind;
+	/* The kind last: whoever reads it then sees the same access before and after, or none. */
+	t->access_kind = 0;
+	IN_ORDER();
 	t->access_what = what;
 	t->access_more = more;
 	t->access_userspace = t->vmm_wants == kind && !more;
+	IN_ORDER();
+	t->access_kind = kind;
 	if (t->vmm_wants == kind)
 		t->vmm_wants = 0;
 	if (!t->in_exit)
@@ -593,9 +635,9 @@ PROGRAM int on_exit(void *ctx)
 
 	if (!t)
 		return PASS;
+	change_mode(t, now, EXITS_IN_KERNEL);
 	count_event(t, constants.fields.exit);
 	finish_exit(t, now);
-	change_mode(t, now, EXITS_IN_KERNEL);
 	t->reason = FIELD(reason);
 	t->isa = (__u32)FIELD(isa);
 	t->exit_at = now;
@@ -603,6 +645,7 @@ PROGRAM int on_exit(void *ctx)
 	t->userspace = 0;
 	t->access_kind = 0;
 	t->vmm_wants = 0;
+	settle(t);
 	return PASS;
 }
 
@@ -615,9 +658,9 @@ PROGRAM int on_userspace(void *ctx)
 
 	if (!t)
 		return PASS;
+	change_mode(t, now, t->entered ? EXITS_IN_VMM : EXITS_UNKNOWN);
 	count_event(t, constants.fields.vmm);
 	finish_vmm(t, now);
-	change_mode(t, now, t->entered ? EXITS_IN_VMM : EXITS_UNKNOWN);
 	t->vmm_is_err = err < 0;
 	t->vmm_reason = err < 0 ? (__u64)-err : FIELD(vmm_reason);
 	t->userspace = 1;
@@ -633,6 +676,7 @@ PROGRAM int on_userspace(void *ctx)
 	}
 	if (!t->in_exit)
 		t->access_kind = 0;
+	settle(t);
 	return PASS;
 }
 
@@ -644,13 +688,14 @@ PROGRAM int on_entry(void *ctx)
 	(void)ctx;
 	if (!t)
 		return PASS;
+	change_mode(t, now, EXITS_IN_GUEST);
 	count_event(t, constants.fields.entry);
 	finish_vmm(t, now);
 	finish_exit(t, now);
-	change_mode(t, now, EXITS_IN_GUEST);
 	t->entered = 1;
 	t->access_kind = 0;
 	t->vmm_wants = 0;
+	settle(t);
 	return PASS;
 }
 

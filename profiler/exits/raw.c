@@ -182,15 +182,15 @@ static int take_row(const struct exits_raw_row *r, struct exits *ret)
 	return 0;
 }
 
-static int take_rows(const struct exits_raw *raw, const struct exits_raw *before, uint32_t tid,
-		     struct exits *ret)
+/* rows: a sorted copy of raw's, from which what was before is taken away. */
+static int take_rows(const struct exits_raw *raw, struct exits_raw_row *rows,
+		     const struct exits_raw *before, uint32_t tid, struct exits *ret)
 {
 	static const struct exits_raw nothing;
-	CLEANUP_FREE struct exits_raw_row *rows = sorted_copy(raw);
 	CLEANUP_FREE struct exits_raw_row *old = sorted_copy(before ? before : &nothing);
 	size_t old_count = before ? before->row_count : 0;
 
-	if (!rows || !old)
+	if (!old)
 		return -ENOMEM;
 	for (size_t i = 0; i < raw->row_count; i++) {
 		const struct exits_raw_row *was =
@@ -266,27 +266,60 @@ static int take_one_more(const struct exits_key *key, uint32_t userspace, struct
 	if (!line)
 		return -ENOMEM;
 	line->key = *key;
+	line->key.tid = 0;
 	line->row = row;
+	return 0;
+}
+
+/* What is shown is made of these. */
+struct showing {
+	const struct exits_raw *raw, *before;
+	const struct exits_raw_row *rows; /* raw's, sorted */
+	uint32_t tid;
+	const struct exits_plan *plan;
+	struct exits_sums others[EXITS_KINDS];
+};
+
+/* Where what is under way is going to be counted, if it is not there already: in its row, or with
+ * the others when those have taken some for want of rows. */
+static int take_unfinished_one(struct showing *s, const struct exits_thread *t,
+			       const struct exits_key *key, uint32_t userspace, struct exits *ret)
+{
+	const struct exits_raw_row wanted = {.key = *key}, *row;
+	struct exits_sums *other = &s->others[key->kind];
+
+	row = bsearch(&wanted, s->rows, s->raw->row_count, sizeof(*row), compare_rows);
+	if (row && row->row.begun && row->row.begun >= t->exit_at)
+		return 0;
+	if (row || t->other[key->kind].count == 0)
+		return take_one_more(key, userspace, ret);
+	other->count++;
+	other->userspace += userspace ? 1 : 0;
 	return 0;
 }
 
 /* An exit that is still being handled counts, as it does for perf, and so does its access; their
  * time is not known yet. */
-static int take_unfinished(const struct exits_thread *t, struct exits *ret)
+static int take_unfinished(struct showing *s, const struct exits_raw_thread *th, struct exits *ret)
 {
-	const struct exits_key exit = {
-		.what = t->reason, .more = t->isa, .kind = EXITS_REASON, .tgid = t->tgid};
-	const struct exits_key access = {.what = t->access_what,
-					 .more = t->access_more,
-					 .kind = t->access_kind,
-					 .tgid = t->tgid};
+	const struct exits_thread *t = &th->t;
+	struct exits_key exit = {.what = t->reason,
+				 .more = t->isa,
+				 .kind = EXITS_REASON,
+				 .tgid = t->tgid,
+				 .tid = th->tid};
+	struct exits_key access = {.what = t->access_what,
+				   .more = t->access_more,
+				   .kind = t->access_kind,
+				   .tgid = t->tgid,
+				   .tid = th->tid};
 	int r;
 
 	if (!t->in_exit)
 		return 0;
-	r = take_one_more(&exit, t->userspace, ret);
+	r = take_unfinished_one(s, t, &exit, t->userspace, ret);
 	if (r == 0 && access.kind >= EXITS_MMIO && access.kind <= EXITS_FAST_MMIO)
-		r = take_one_more(&access, t->access_userspace, ret);
+		r = take_unfinished_one(s, t, &access, t->access_userspace, ret);
 	return r;
 }
 
@@ -297,17 +330,16 @@ static bool was_unfinished(const struct exits_raw *before, const struct exits_ra
 	return was && was->in_exit && was->exit_at == th->t.exit_at;
 }
 
-static void take_others(const struct exits_raw *before, const struct exits_raw_thread *th,
-			struct exits_sums *others)
+static void take_others(struct showing *show, const struct exits_raw_thread *th)
 {
-	const struct exits_thread *was = find_thread(before, th->tid);
+	const struct exits_thread *was = find_thread(show->before, th->tid);
 
 	for (int kind = 0; kind < EXITS_KINDS; kind++) {
 		struct exits_sums s = th->t.other[kind];
 
 		if (was)
 			subtract_sums(&s, &was->other[kind]);
-		add_sums(&others[kind], &s);
+		add_sums(&show->others[kind], &s);
 	}
 }
 
@@ -323,20 +355,19 @@ static void take_events(const struct exits_raw *before, const struct exits_raw_t
 				   was ? was->events[plan->fields.exit] : 0);
 }
 
-static int take_threads(const struct exits_raw *raw, const struct exits_raw *before, uint32_t tid,
-			const struct exits_plan *plan, struct exits *ret, struct exits_sums *others)
+static int take_threads(struct showing *s, struct exits *ret)
 {
-	for (size_t i = 0; i < raw->thread_count; i++) {
-		const struct exits_raw_thread *th = &raw->threads[i];
+	for (size_t i = 0; i < s->raw->thread_count; i++) {
+		const struct exits_raw_thread *th = &s->raw->threads[i];
 
-		if (tid && th->tid != tid)
+		if (s->tid && th->tid != s->tid)
 			continue;
-		take_events(before, th, plan, ret);
-		take_others(before, th, others);
+		take_events(s->before, th, s->plan, ret);
+		take_others(s, th);
 		if (!th->t.vcpu)
 			continue;
-		take_times(raw, before, th, ret);
-		if (!was_unfinished(before, th) && take_unfinished(&th->t, ret) < 0)
+		take_times(s->raw, s->before, th, ret);
+		if (!was_unfinished(s->before, th) && take_unfinished(s, th, ret) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -401,19 +432,20 @@ int exits_raw_show(const struct exits_raw *raw, const struct exits_raw *before, 
 		   const struct exits_plan *plan, struct exits *ret)
 {
 	static const struct exits_lost nothing;
-	struct exits_sums others[EXITS_KINDS] = {0};
+	CLEANUP_FREE struct exits_raw_row *rows = sorted_copy(raw);
+	struct showing s = {.raw = raw, .before = before, .rows = rows, .tid = tid, .plan = plan};
 	int r = -ENOMEM;
 
 	ret->events = calloc(plan->event_count + 1, sizeof(*ret->events));
-	if (ret->events)
-		r = take_rows(raw, before, tid, ret);
+	if (ret->events && rows)
+		r = take_rows(raw, rows, before, tid, ret);
 	for (size_t i = 0; r == 0 && i < plan->event_count; i++)
 		snprintf(ret->events[i].name, sizeof(ret->events[i].name), "%s", plan->events[i]);
 	ret->event_count = plan->event_count;
 	if (r == 0)
-		r = take_threads(raw, before, tid, plan, ret, others);
+		r = take_threads(&s, ret);
 	for (int kind = 0; r == 0 && kind < EXITS_KINDS; kind++)
-		r = finish_list(&ret->lists[kind], &others[kind], plan);
+		r = finish_list(&ret->lists[kind], &s.others[kind], plan);
 	if (r < 0) {
 		exits_deinit(ret);
 		return r;

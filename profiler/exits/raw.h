@@ -41,9 +41,11 @@ int exits_raw_add_thread(struct exits_raw *raw, uint32_t tid, const struct exits
 int exits_raw_add_row(struct exits_raw *raw, const struct exits_key *key,
 		      const struct exits_row *row);
 
-/* What has been counted since `before` (NULL: all of it), of one vCPU's thread or of all (tid 0).
- * The least and longest time since then are known exactly when they are new records, else from the
- * histogram. Fills what comes from counts; *ret is to be zero or exits_deinit()ed. -ENOMEM. */
+/* Of each vCPU, the thread was read before the rows: so an exit that was under way then, and
+ * counts, is known to be in its row already when it ended meanwhile. What has been counted since
+ * `before` (NULL: all of it), of one vCPU's thread or of all (tid 0). The least and longest time
+ * since then are known exactly when they are new records, else from the histogram. Fills what comes
+ * from counts; *ret is to be zero or exits_deinit()ed. -ENOMEM. */
 int exits_raw_show(const struct exits_raw *raw, const struct exits_raw *before, uint32_t tid,
 		   const struct exits_plan *plan, struct exits *ret);
 

@@ -164,6 +164,52 @@ static void test_the_exit_under_way_counts(void **state)
 	assert_int_equal(shown.lists[EXITS_REASON].count, 0);
 }
 
+/* Rows are read after threads. */
+static void test_the_exit_that_ended_meanwhile(void **state)
+{
+	struct exits_thread t = vcpu();
+	const struct exits_list *l = &shown.lists[EXITS_PIO];
+
+	(void)state;
+	t.in_exit = 1;
+	t.exit_at = 800;
+	t.access_kind = EXITS_PIO;
+	t.access_what = 0x80;
+	t.access_more = 1;
+	assert_int_equal(exits_raw_add_thread(&raw, 10, &t), 0);
+	add_port(&raw, 10, 0x80, 5, 100);
+	add_port(&raw, 11, 0x80, 5, 100); /* another vCPU's */
+	raw.rows[0].row.begun = 700;
+	raw.rows[1].row.begun = 900;
+	show(NULL, 0);
+	assert_int_equal(l->lines[0].row.sums.count, 11);
+	exits_deinit(&shown);
+	raw.rows[0].row.begun = 800;
+	show(NULL, 0);
+	assert_int_equal(l->lines[0].row.sums.count, 10);
+}
+
+/* One that is under way is counted where it is going to be. */
+static void test_the_exit_that_gets_no_row(void **state)
+{
+	struct exits_thread t = vcpu();
+	const struct exits_list *l = &shown.lists[EXITS_PIO];
+
+	(void)state;
+	t.in_exit = 1;
+	t.exit_at = 800;
+	t.access_kind = EXITS_PIO;
+	t.access_what = 0x90;
+	t.other[EXITS_PIO] = (struct exits_sums){1000, 10, 0, 0, 0, 0};
+	assert_int_equal(exits_raw_add_thread(&raw, 10, &t), 0);
+	add_port(&raw, 10, 0x80, 5, 100);
+	show(NULL, 0);
+	assert_int_equal(l->count, 2);
+	assert_string_equal(l->lines[0].name, "0x0080:W");
+	assert_int_equal(l->lines[0].row.sums.count, 5);
+	assert_int_equal(l->lines[1].row.sums.count, 1001);
+}
+
 static void test_what_had_no_row(void **state)
 {
 	struct exits_thread t = vcpu();
@@ -220,6 +266,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_since_a_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_time_goes_on_until_now, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_exit_under_way_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_exit_that_ended_meanwhile, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_the_exit_that_gets_no_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_had_no_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_events_without_zeros, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_percentiles, setup, teardown),
