@@ -68,10 +68,12 @@ struct exits_row {
  * threads of a process together, by its tgid. */
 struct exits_thread {
 	uint32_t tgid;
-	uint32_t tid;		     /* its key */
+	uint32_t tid;		     /* its key; 0: another process has its number by now */
+	uint32_t had_tid;	     /* then, the number; or 0 */
 	uint32_t vcpu;		     /* whether it is a vCPU's */
 	uint32_t mode;		     /* enum exits_time: what it would be doing if it ran */
 	uint32_t run;		     /* enum exits_run */
+	uint64_t began;		     /* tells it from others that have the same number some day */
 	uint64_t since;		     /* set first when the thread does something else */
 	uint64_t times[EXITS_TIMES]; /* ns, up to since */
 	uint32_t entered;	     /* kvm_entry was seen: it fires on this host */

@@ -326,7 +326,7 @@ static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_r
 		if (!from->tgid || !exits_is_of(from->tgid, tgid))
 			continue;
 		exits_steady_thread(from, &t);
-		r = exits_raw_add_thread(raw, t.tid, &t);
+		r = exits_raw_add_thread(raw, exits_number_of(&t), &t);
 	}
 	return r;
 }
@@ -425,19 +425,20 @@ struct forgetting {
 
 /* From now on a program finds it neither by its key nor, since the entry is no proof any more, by
  * what it remembers; but one that already runs may still write there. One that is just being added
- * has no key yet: it stays until the next time. */
+ * has no key yet: it stays until the next time. key NULL: it has given it up. */
 static int take_away(struct buf *to, struct exits_gone gone, const struct places *p,
 		     const void *key)
 {
 	uint32_t place;
 	int r;
 
-	if (bpf_map_lookup_elem(p->keys, key, &place) < 0 || place != gone.place)
+	if (key && (bpf_map_lookup_elem(p->keys, key, &place) < 0 || place != gone.place))
 		return 0;
 	r = buf_append(to, &gone, sizeof(gone));
 	if (r < 0)
 		return r;
-	bpf_map_delete_elem(p->keys, key);
+	if (key)
+		bpf_map_delete_elem(p->keys, key);
 	memset(p->at + gone.place * p->size, 0, p->size);
 	return 0;
 }
@@ -453,7 +454,8 @@ static void take_away_all(struct forgetting *f)
 		uint32_t tid = t->tid;
 
 		if (t->tgid && !f->keep(f->ctx, t->tgid))
-			r = take_away(&f->threads, (struct exits_gone){i, tid}, &b->threads, &tid);
+			r = take_away(&f->threads, (struct exits_gone){i, tid}, &b->threads,
+				      t->had_tid ? NULL : &tid);
 	}
 	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
 		struct exits_key key = row_at(b, i)->key;

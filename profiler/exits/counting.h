@@ -34,8 +34,9 @@ static int is_kernel_thread(__u32 *ret_tgid);
 /* The entry of that tid (or tgid), or NULL: of whoever includes this, as what follows. */
 static struct exits_thread *find_thread(__u32 tid);
 
-/* One that begins anew, whatever there was of another process with that number; NULL: no room. When
- * another thread of the process has just added it, that one. */
+/* One that begins anew, or NULL: no room. What there was of another process with that number is
+ * left alone from now on (give_up_number()), but still counts for that one. When another thread of
+ * the process has just added it, that one. */
 static struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu);
 
 /* The row of that key, which belongs to the thread or its process; NULL: there is none. */
@@ -100,9 +101,17 @@ static __always_inline void begin_thread(struct exits_thread *t, __u32 tid, __u3
 	t->tid = tid;
 	t->vcpu = vcpu;
 	t->mode = EXITS_UNKNOWN;
-	t->since = t->settled = bpf_ktime_get_ns();
+	t->began = t->since = t->settled = bpf_ktime_get_ns();
 	IN_ORDER();
 	t->tgid = tgid;
+}
+
+/* Likewise: the thread has ended, and the kernel has used its number again. */
+static __always_inline void give_up_number(struct exits_thread *t)
+{
+	t->had_tid = t->tid;
+	IN_ORDER();
+	t->tid = 0;
 }
 
 static __noinline struct exits_thread *new_thread(__u32 tid, __u32 tgid, __u32 vcpu)
@@ -238,10 +247,16 @@ static __always_inline void change_mode(struct exits_thread *t, __u64 now, __u32
 	t->mode = mode;
 }
 
+/* Whoever has the number of one that is gone is somebody else, until an event of KVM says that a
+ * vCPU of the same process has it again: which does nothing up to then. */
 static __always_inline void change_run(struct exits_thread *t, __u32 run)
 {
+	if (t->run == EXITS_GONE)
+		return;
 	account(t, bpf_ktime_get_ns(), t->run);
 	t->run = run;
+	if (run == EXITS_GONE)
+		t->mode = EXITS_TIMES;
 	settle(t);
 }
 

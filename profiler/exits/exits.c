@@ -574,13 +574,12 @@ int exits_reset(struct exits_counter *c, const struct guest *guest)
 	return r;
 }
 
-static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, int32_t event)
+static uint64_t exits_before(const struct exits_raw *raw, uint32_t tid, uint64_t began,
+			     int32_t event)
 {
-	for (size_t i = 0; i < raw->thread_count; i++) {
-		if (raw->threads[i].tid == tid)
-			return raw->threads[i].t.events[event];
-	}
-	return 0;
+	const struct exits_thread *t = exits_raw_find(raw, tid, began);
+
+	return t ? t->events[event] : 0;
 }
 
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret)
@@ -598,7 +597,7 @@ int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t ti
 	event = c->plan->fields.exit;
 	mutex_lock(&c->lock);
 	base = with_lock__base_of(c, guest->serial);
-	before = base ? exits_before(&base->raw, (uint32_t)tid, event) : 0;
+	before = base ? exits_before(&base->raw, (uint32_t)tid, t.began, event) : 0;
 	mutex_unlock(&c->lock);
 	/* It may have been reset since the entry was read. */
 	*ret = t.events[event] > before ? t.events[event] - before : 0;

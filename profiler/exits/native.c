@@ -71,12 +71,25 @@ static struct exits_thread *find_thread(__u32 tid)
 	return exits_hash_find(&here->threads, &tid);
 }
 
+/* By a key that is no thread's: the kernel has some 4 million at most (PID_MAX_LIMIT). */
+static void keep_without_number(struct exits_thread *t)
+{
+	__u32 tid = t->tid, key = 1U << 31 | ++here->without_number;
+
+	give_up_number(t);
+	exits_hash_add(&here->threads, &key, t);
+	exits_hash_remove(&here->threads, &tid);
+}
+
 static struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu)
 {
 	static const struct exits_thread empty;
-	struct exits_thread *t;
+	struct exits_thread *t = find_thread(tid);
 
-	exits_hash_remove(&here->threads, &tid);
+	if (t && t->tgid == tgid)
+		return t;
+	if (t)
+		keep_without_number(t);
 	t = exits_hash_add(&here->threads, &tid, &empty);
 	if (t)
 		begin_thread(t, tid, tgid, vcpu);

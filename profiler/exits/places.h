@@ -82,21 +82,23 @@ static __always_inline struct exits_thread *begin_at(__u32 place, __u32 tid, __u
 static __noinline struct exits_thread *add_thread(__u32 tid, __u32 tgid, __u32 vcpu)
 {
 	__u32 key = tid, place = 0, *known = bpf_map_lookup_elem(&thread_places, &key);
-	struct exits_thread *t = known ? thread_at(*known) : 0;
+	struct exits_thread *old = known ? thread_at(*known) : 0, *t;
 
-	if (known) {
+	if (old && old->tid == tid && old->tgid == tgid) {
 		remember_thread(tid, *known);
-		return t && t->tgid == tgid ? t : begin_at(*known, tid, tgid, vcpu);
+		return old;
 	}
 	if (bpf_map_pop_elem(&free_threads, &place))
 		return 0;
 	t = begin_at(place, tid, tgid, vcpu);
-	if (bpf_map_update_elem(&thread_places, &key, &place, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&thread_places, &key, &place, known ? BPF_ANY : BPF_NOEXIST)) {
 		if (t)
 			t->tgid = t->tid = 0;
 		bpf_map_push_elem(&free_threads, &place, 0);
 		return search_thread(tid);
 	}
+	if (old && old->tid == tid)
+		give_up_number(old);
 	remember_thread(tid, place);
 	return t;
 }

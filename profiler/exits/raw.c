@@ -210,13 +210,19 @@ static int take_rows(const struct exits_raw *raw, struct exits_raw_row *rows,
 /* ---- threads -----------------------------------------------------------------------------------
  */
 
-static const struct exits_thread *find_thread(const struct exits_raw *raw, uint32_t tid)
+const struct exits_thread *exits_raw_find(const struct exits_raw *raw, uint32_t tid, uint64_t began)
 {
-	for (size_t i = 0; raw && i < raw->thread_count; i++) {
-		if (raw->threads[i].tid == tid)
+	for (size_t i = 0; i < raw->thread_count; i++) {
+		if (raw->threads[i].tid == tid && raw->threads[i].t.began == began)
 			return &raw->threads[i].t;
 	}
 	return NULL;
+}
+
+static const struct exits_thread *before_of(const struct exits_raw *before,
+					    const struct exits_raw_thread *th)
+{
+	return before ? exits_raw_find(before, th->tid, th->t.began) : NULL;
 }
 
 /* Up to the moment, with what it has been doing since the last event. */
@@ -238,7 +244,7 @@ static void times_until(const struct exits_thread *t, uint64_t now, uint64_t *ti
 static void take_times(const struct exits_raw *raw, const struct exits_raw *before,
 		       const struct exits_raw_thread *th, struct exits *ret)
 {
-	const struct exits_thread *was = find_thread(before, th->tid);
+	const struct exits_thread *was = before_of(before, th);
 	uint64_t now[EXITS_TIMES], then[EXITS_TIMES] = {0};
 
 	times_until(&th->t, raw->taken_ns, now);
@@ -325,14 +331,14 @@ static int take_unfinished(struct showing *s, const struct exits_raw_thread *th,
 
 static bool was_unfinished(const struct exits_raw *before, const struct exits_raw_thread *th)
 {
-	const struct exits_thread *was = find_thread(before, th->tid);
+	const struct exits_thread *was = before_of(before, th);
 
 	return was && was->in_exit && was->exit_at == th->t.exit_at;
 }
 
 static void take_others(struct showing *show, const struct exits_raw_thread *th)
 {
-	const struct exits_thread *was = find_thread(show->before, th->tid);
+	const struct exits_thread *was = before_of(show->before, th);
 
 	for (int kind = 0; kind < EXITS_KINDS; kind++) {
 		struct exits_sums s = th->t.other[kind];
@@ -346,7 +352,7 @@ static void take_others(struct showing *show, const struct exits_raw_thread *th)
 static void take_events(const struct exits_raw *before, const struct exits_raw_thread *th,
 			const struct exits_plan *plan, struct exits *ret)
 {
-	const struct exits_thread *was = find_thread(before, th->tid);
+	const struct exits_thread *was = before_of(before, th);
 
 	for (size_t i = 0; i < plan->event_count; i++)
 		ret->events[i].count += less(th->t.events[i], was ? was->events[i] : 0);

@@ -13,7 +13,7 @@
 #include "profiler/exits/snapshot.h"
 
 struct exits_raw_thread {
-	uint32_t tid;
+	uint32_t tid; /* its number, also when another process has it by now */
 	struct exits_thread t;
 };
 
@@ -33,8 +33,17 @@ struct exits_raw {
 };
 void exits_raw_deinit(struct exits_raw *raw);
 
+/* That thread as it was then; NULL: it was not there. */
+const struct exits_thread *exits_raw_find(const struct exits_raw *raw, uint32_t tid,
+					  uint64_t began);
+
 /* How many interrupts that entry counts: of the events that inject some. */
 uint64_t exits_raw_irqs(const struct exits_thread *t, const struct exits_fields *fields);
+
+static inline uint32_t exits_number_of(const struct exits_thread *t)
+{
+	return t->tid ? t->tid : t->had_tid;
+}
 
 /* Appends; -ENOMEM. */
 int exits_raw_add_thread(struct exits_raw *raw, uint32_t tid, const struct exits_thread *t);

@@ -49,11 +49,8 @@ static int read_threads(const struct exits_tables *t, uint32_t tgid, struct exit
 	int r = 0;
 
 	while (r == 0 && (e = exits_hash_next(&t->threads, &place, &key))) {
-		uint32_t tid;
-
-		memcpy(&tid, key, sizeof(tid));
 		if (exits_is_of(e->tgid, tgid))
-			r = exits_raw_add_thread(raw, tid, e);
+			r = exits_raw_add_thread(raw, exits_number_of(e), e);
 	}
 	return r;
 }

@@ -15,7 +15,8 @@ struct exits_tables {
 	struct exits_hash
 		kernel_threads; /* tid: the process that it works for, as native.c knows */
 	uint32_t pools[EXITS_MAPS];
-	uint64_t lost; /* events for which there was no room */
+	uint32_t without_number; /* threads that another process has the number of, ever */
+	uint64_t lost;		 /* events for which there was no room */
 	const char *proc;
 	struct trace_sample now; /* the event that is counted */
 };

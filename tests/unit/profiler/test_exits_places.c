@@ -64,7 +64,7 @@ static void *bpf_map_lookup_elem(struct map *m, const void *key)
 
 static long bpf_map_update_elem(struct map *m, const void *key, const void *value, int flags)
 {
-	void (*race)(void) = racer;
+	void (*race)(void) = racer, *old;
 
 	if (m->type == ARRAY) {
 		memcpy(bpf_map_lookup_elem(m, key), value, m->size);
@@ -74,8 +74,12 @@ static long bpf_map_update_elem(struct map *m, const void *key, const void *valu
 		racer = NULL;
 		race();
 	}
-	assert_int_equal(flags, BPF_NOEXIST);
-	if (bpf_map_lookup_elem(m, key) || m->count == m->room)
+	old = bpf_map_lookup_elem(m, key);
+	if (old && flags == BPF_ANY) {
+		memcpy(old, value, m->size);
+		return 0;
+	}
+	if (old || m->count == m->room)
 		return -1;
 	memcpy(m->keys + m->count * m->key_size, key, m->key_size);
 	memcpy(m->values + m->count++ * m->size, value, m->size);
@@ -116,6 +120,12 @@ static void begin_thread(struct exits_thread *t, uint32_t tid, uint32_t tgid, ui
 	t->tgid = tgid;
 	t->tid = tid;
 	t->vcpu = vcpu;
+}
+
+static void give_up_number(struct exits_thread *t)
+{
+	t->had_tid = t->tid;
+	t->tid = 0;
 }
 
 #include "profiler/exits/places.h"
@@ -258,7 +268,19 @@ static void test_number_of_another_process(void **state)
 	assert_ptr_equal(find_thread(10), again);
 	assert_int_equal(again->tgid, 8);
 	assert_int_equal(again->events[3], 0);
-	assert_int_equal(free_threads.count, THREADS - 1);
+	/* What it counted remains the first process's, and the number is no way to it any more. */
+	assert_ptr_not_equal(again, t);
+	assert_int_equal(t->tgid, 7);
+	assert_int_equal(t->events[3], 5);
+	assert_int_equal(t->tid, 0);
+	assert_int_equal(t->had_tid, 10);
+	assert_int_equal(free_threads.count, THREADS - 2);
+	numbers[10] = 0;
+	assert_ptr_equal(add_thread(10, 8, 1), again);
+	assert_non_null(add_thread(11, 7, 1));
+	assert_non_null(add_thread(12, 7, 1));
+	assert_null(add_thread(12, 8, 1)); /* full: nobody loses anything */
+	assert_int_equal(find_thread(12)->tgid, 7);
 }
 
 /* What a hash map has said may be another key's by the time that it is read. */

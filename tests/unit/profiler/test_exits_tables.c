@@ -136,6 +136,13 @@ static uint64_t event_count(const char *name)
 	return 0;
 }
 
+static bool keep_none(void *ctx, uint32_t of)
+{
+	(void)ctx;
+	(void)of;
+	return false;
+}
+
 static void one_port_write(uint64_t port)
 {
 	happens("on_exit", 100, (struct event){.reason = 0x7b});
@@ -208,6 +215,75 @@ static void test_sleep_and_waiting(void **state)
 	assert_int_equal(shown.times[EXITS_IN_KERNEL], 20);
 	assert_int_equal(shown.times[EXITS_HALTED], 1000);
 	assert_int_equal(shown.times[EXITS_WAITING], 200);
+}
+
+/* A vCPU is taken away, and the kernel gives its number to others, who are no vCPU at first. */
+static void test_number_is_used_again(void **state)
+{
+	(void)state;
+	happens("on_entry", 0, (struct event){0});
+	one_port_write(0x80);
+	happens("on_switch", 5, (struct event){.prev_pid = VCPU, .prev_state = 0x10});
+	show(GUEST);
+	assert_int_equal(shown.times[EXITS_IN_GUEST], 105);
+	happens("on_switch", 1000, (struct event){.next_pid = VCPU});
+	happens("on_switch", 1000, (struct event){.prev_pid = VCPU, .prev_state = 1});
+	happens("on_wakeup", 1000, (struct event){.wakeup_pid = VCPU});
+	happens("on_switch", 1000, (struct event){.next_pid = VCPU});
+	tgid = 8;
+	happens("on_entry", 1000, (struct event){0});
+	one_port_write(0x90);
+	one_port_write(0x90);
+	show(8);
+	assert_int_equal(count_of(EXITS_PIO, "0x0090:W"), 2);
+	assert_int_equal(shown.exits, 2);
+	show(GUEST);
+	assert_int_equal(count_of(EXITS_PIO, "0x0080:W"), 1);
+	assert_int_equal(count_of(EXITS_PIO, "0x0090:W"), 0);
+	assert_int_equal(shown.exits, 1);
+	assert_int_equal(shown.times[EXITS_IN_GUEST], 105);
+	assert_int_equal(shown.times[EXITS_IN_VMM], 270);
+	assert_int_equal(shown.times[EXITS_IN_KERNEL] + shown.times[EXITS_HALTED] +
+				 shown.times[EXITS_WAITING],
+			 30);
+
+	/* The guest gets it back for another vCPU. */
+	tgid = GUEST;
+	happens("on_entry", 1000, (struct event){0});
+	one_port_write(0x80);
+	show(GUEST);
+	assert_int_equal(count_of(EXITS_PIO, "0x0080:W"), 2);
+	assert_int_equal(shown.exits, 2);
+	assert_int_equal(shown.threads, 2);
+	assert_int_equal(shown.times[EXITS_IN_GUEST], 205);
+	show(8);
+	assert_int_equal(shown.exits, 2);
+	exits_tables_forget(&t, keep_none, NULL);
+	assert_int_equal(t.threads.count, 0);
+}
+
+/* What was there at a reset is taken away once, from the same thread. */
+static void test_reset_before_its_number_is_used_again(void **state)
+{
+	struct exits_raw before = {0};
+
+	(void)state;
+	happens("on_entry", 0, (struct event){0});
+	one_port_write(0x80);
+	one_port_write(0x80);
+	assert_int_equal(exits_tables_read(&t, GUEST, &before), 0);
+	before.taken_ns = now;
+	tgid = 8;
+	one_port_write(0x90);
+	tgid = GUEST;
+	one_port_write(0x80);
+	show(GUEST);
+	assert_int_equal(shown.exits, 3);
+	exits_deinit(&shown);
+	assert_int_equal(exits_raw_show(&raw, &before, 0, &plan, &shown), 0);
+	assert_int_equal(shown.exits, 1);
+	assert_int_equal(count_of(EXITS_PIO, "0x0080:W"), 1);
+	exits_raw_deinit(&before);
 }
 
 /* A guest touches all that it can, on many vCPUs. */
@@ -369,11 +445,17 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_from_exit_to_entry),	  TEST(test_accesses_of_an_unfinished_exit),
-		TEST(test_from_exit_to_entry),	  TEST(test_sleep_and_waiting),
-		TEST(test_nobody_takes_all_rows), TEST(test_others_are_forgotten),
-		TEST(test_whose_interrupts),	  TEST(test_only_counted),
-		TEST(test_no_such_program),	  TEST(test_short_event),
+		TEST(test_from_exit_to_entry),
+		TEST(test_accesses_of_an_unfinished_exit),
+		TEST(test_number_is_used_again),
+		TEST(test_sleep_and_waiting),
+		TEST(test_reset_before_its_number_is_used_again),
+		TEST(test_nobody_takes_all_rows),
+		TEST(test_others_are_forgotten),
+		TEST(test_whose_interrupts),
+		TEST(test_only_counted),
+		TEST(test_no_such_program),
+		TEST(test_short_event),
 	};
 
 	return cmocka_run_group_tests(tests, make_proc, remove_proc);
