@@ -41,7 +41,9 @@ struct exits_bpf {
 	struct exits_fields fields;
 	bool raw[EXITS_EVENTS + 8]; /* by the plan's hook: a raw tracepoint's program */
 	struct places threads, rows;
-	uint32_t *numbers; /* the programs' own; NULL: not mapped yet */
+	/* The programs' own; NULL: not mapped yet. */
+	uint32_t *numbers;
+	uint64_t *row_owners; /* by place */
 	/* maps; owned by the object */
 	int processes, pools, lost, waiting, waited_for;
 	size_t link_count;
@@ -79,8 +81,8 @@ static int set_sizes(struct bpf_object *o, const struct exits_sizes *s)
 		uint32_t entries;
 	} sizes[] = {{"threads", s->threads + 1},  {"thread_places", s->threads},
 		     {"free_threads", s->threads}, {"processes", s->processes},
-		     {"rows", rows + 1},	   {"row_places", rows},
-		     {"free_rows", rows}};
+		     {"rows", rows + 1},	   {"row_owners", rows + 1},
+		     {"row_places", rows},	   {"free_rows", rows}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bpf_map *m = bpf_object__find_map_by_name(o, sizes[i].map);
@@ -173,16 +175,29 @@ static void load_only_what_is_used(const struct exits_bpf *b, const struct exits
 	}
 }
 
+/* Shared with the programs. n: bytes. */
+static int map_memory(const struct bpf_map *m, size_t n, void **ret)
+{
+	void *at = m ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0)
+		     : MAP_FAILED;
+
+	if (at == MAP_FAILED)
+		return m ? -errno : -ENOENT;
+	*ret = at;
+	return 0;
+}
+
 static int open_places(const struct exits_bpf *b, struct places *p, const char *array)
 {
 	const struct bpf_map *m = bpf_object__find_map_by_name(b->object, array);
 	void *at;
+	int r;
 
 	p->count = bpf_map__max_entries(m);
 	p->size = bpf_map__value_size(m);
-	at = mmap(NULL, p->count * p->size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
-	if (at == MAP_FAILED)
-		return -errno;
+	r = map_memory(m, p->count * p->size, &at);
+	if (r < 0)
+		return r;
 	p->at = at;
 	for (uint32_t i = 1; i < p->count; i++) {
 		if (bpf_map_update_elem(p->free, NULL, &i, BPF_ANY) < 0)
@@ -197,20 +212,29 @@ static void close_places(struct places *p)
 		munmap(p->at, p->count * p->size);
 }
 
-/* The only content of their .bss. */
-static int open_numbers(struct exits_bpf *b)
+/* After the places. The numbers are the only content of the programs' .bss. */
+static int open_helpers(struct exits_bpf *b)
 {
-	const struct bpf_map *m = find_section(b->object, ".bss");
 	void *at;
+	int r = map_memory(find_section(b->object, ".bss"), EXITS_NUMBERS * sizeof(*b->numbers),
+			   &at);
 
-	if (!m)
-		return -ENOENT;
-	at = mmap(NULL, EXITS_NUMBERS * sizeof(*b->numbers), PROT_READ | PROT_WRITE, MAP_SHARED,
-		  bpf_map__fd(m), 0);
-	if (at == MAP_FAILED)
-		return -errno;
+	if (r < 0)
+		return r;
 	b->numbers = at;
-	return 0;
+	r = map_memory(bpf_object__find_map_by_name(b->object, "row_owners"),
+		       b->rows.count * sizeof(*b->row_owners), &at);
+	if (r == 0)
+		b->row_owners = at;
+	return r;
+}
+
+static void close_helpers(struct exits_bpf *b)
+{
+	if (b->numbers)
+		munmap(b->numbers, EXITS_NUMBERS * sizeof(*b->numbers));
+	if (b->row_owners)
+		munmap(b->row_owners, b->rows.count * sizeof(*b->row_owners));
 }
 
 static int find_maps(struct exits_bpf *b)
@@ -234,10 +258,10 @@ static int find_maps(struct exits_bpf *b)
 		if (*maps[i].fd < 0)
 			return *maps[i].fd;
 	}
-	r = open_numbers(b);
+	r = open_places(b, &b->threads, "threads");
 	if (r == 0)
-		r = open_places(b, &b->threads, "threads");
-	return r < 0 ? r : open_places(b, &b->rows, "rows");
+		r = open_places(b, &b->rows, "rows");
+	return r < 0 ? r : open_helpers(b);
 }
 
 static int load(struct exits_bpf *b, const struct exits_plan *plan, unsigned cpus)
@@ -312,8 +336,8 @@ static struct exits_row_place *row_at(const struct exits_bpf *b, uint32_t place)
 	return (struct exits_row_place *)(void *)b->rows.at + place;
 }
 
-/* Without the hash maps: to go along the arrays takes a hundredth of a microsecond for each place,
- * and no call of the kernel. What is added meanwhile may be missed. Threads before rows, as
+/* Without the hash maps, whose reading takes calls of the kernel. What is added meanwhile may be
+ * missed. Threads before rows, as
  * exits_raw_show() wants it. */
 static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
 {
@@ -336,10 +360,11 @@ static int read_rows(const struct exits_bpf *b, uint32_t tgid, struct exits_raw 
 	int r = 0;
 
 	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
+		uint64_t owner = b->row_owners[i];
 		const struct exits_row_place *e = row_at(b, i);
 		struct exits_row row;
 
-		if (!e->key.tgid || !exits_is_of(e->key.tgid, tgid))
+		if (!owner || !exits_is_of((uint32_t)owner, tgid))
 			continue;
 		exits_steady_row(&e->row, &row);
 		r = exits_raw_add_row(raw, &e->key, &row);
@@ -458,9 +483,10 @@ static void take_away_all(struct forgetting *f)
 				      t->had_tid ? NULL : &tid);
 	}
 	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
-		struct exits_key key = row_at(b, i)->key;
+		uint64_t owner = b->row_owners[i];
+		const struct exits_key key = owner ? row_at(b, i)->key : (struct exits_key){0};
 
-		if (key.tgid && !f->keep(f->ctx, key.tgid))
+		if (owner && !f->keep(f->ctx, (uint32_t)owner))
 			r = take_away(&f->rows, (struct exits_gone){i, key.tid}, &b->rows, &key);
 	}
 }
@@ -487,6 +513,16 @@ static void give_back(const struct places *p, const struct buf *all)
 	}
 }
 
+static void clear_owners(struct exits_bpf *b, const struct buf *rows)
+{
+	struct exits_gone gone;
+
+	for (size_t at = 0; at < rows->len; at += sizeof(gone)) {
+		memcpy(&gone, rows->data + at, sizeof(gone));
+		b->row_owners[gone.place] = 0;
+	}
+}
+
 static void forget_entries(struct forgetting *f)
 {
 	struct exits_bpf *b = f->b;
@@ -499,6 +535,7 @@ static void forget_entries(struct forgetting *f)
 		exits_numbers_renew(b->numbers, thread_at(b, 0), b->threads.count,
 				    (const struct exits_gone *)(const void *)f->threads.data,
 				    f->threads.len / sizeof(struct exits_gone));
+		clear_owners(b, &f->rows);
 		give_back(&b->threads, &f->threads);
 		give_back(&b->rows, &f->rows);
 	}
@@ -608,8 +645,7 @@ static void release(struct exits_source *s)
 		bpf_link__destroy(b->links[i]);
 	close_places(&b->threads);
 	close_places(&b->rows);
-	if (b->numbers)
-		munmap(b->numbers, EXITS_NUMBERS * sizeof(*b->numbers));
+	close_helpers(b);
 	bpf_object__close(b->object);
 	free(b);
 }

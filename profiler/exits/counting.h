@@ -352,6 +352,8 @@ static __noinline struct exits_row *new_row(struct exits_thread *t, __u32 kind, 
 	if (!t || t->rows[kind] >= EXITS_ROWS_EACH)
 		return 0;
 	key.tgid = t->tgid;
+	if (key.tgid == EXITS_KERNEL) /* the entry is being forgotten */
+		return 0;
 	p = process_of(key.tgid);
 	if (!may_add(p, map))
 		return 0;

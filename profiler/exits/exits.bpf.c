@@ -33,6 +33,16 @@ struct {
 	__type(value, struct exits_row_place);
 } rows SEC(".maps");
 
+/* Whose row is at a place, by its tgid: bpf.c finds one process's rows here, in a fiftieth of the
+ * memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} row_owners SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

@@ -155,6 +155,16 @@ static __always_inline struct exits_row *find_row(struct exits_thread *t, __u32 
 	return search_row(t, kind, what, more, tid);
 }
 
+/* After what is in the row, before what others find it by. */
+static __always_inline void set_owner(__u32 place, __u32 tgid)
+{
+	__u64 *owner = bpf_map_lookup_elem(&row_owners, &place);
+
+	IN_ORDER();
+	if (owner)
+		*owner = tgid;
+}
+
 static __noinline long add_row(const struct exits_key *key)
 {
 	__u32 zero = 0, place = 0;
@@ -167,8 +177,10 @@ static __noinline long add_row(const struct exits_key *key)
 	if (!r)
 		return -1;
 	r->key = *key;
+	set_owner(place, key->tgid);
 	if (bpf_map_update_elem(&row_places, key, &place, BPF_NOEXIST) == 0)
 		return 0;
+	set_owner(place, 0);
 	r->key.tgid = 0;
 	bpf_map_push_elem(&free_rows, &place, 0);
 	return -1;

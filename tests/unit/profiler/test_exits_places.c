@@ -32,6 +32,7 @@ static struct map {
   rows = {ARRAY, ROWS + 1, 4, sizeof(struct exits_row_place), 0, NULL, NULL, 0},
   empty_thread = {ARRAY, 1, 4, sizeof(struct exits_thread_place), 0, NULL, NULL, 0},
   empty_row = {ARRAY, 1, 4, sizeof(struct exits_row_place), 0, NULL, NULL, 0},
+  row_owners = {ARRAY, ROWS + 1, 4, sizeof(uint64_t), 0, NULL, NULL, 0},
   thread_places = {HASH, THREADS, 4, 4, 0, NULL, NULL, 0},
   row_places = {HASH, ROWS, sizeof(struct exits_key), 4, 0, NULL, NULL, 0},
   free_threads = {QUEUE, THREADS, 0, 4, 0, NULL, NULL, 0},
@@ -39,8 +40,9 @@ static struct map {
 
 static uint32_t numbers[EXITS_NUMBERS];
 
-static struct map *const maps[] = {&threads,	   &rows,	&empty_thread, &empty_row,
-				   &thread_places, &row_places, &free_threads, &free_rows};
+static struct map *const maps[] = {&row_owners,	  &threads,	 &rows,
+				   &empty_thread, &empty_row,	 &thread_places,
+				   &row_places,	  &free_threads, &free_rows};
 
 /* Runs once, before something is added to that hash map: another CPU is quicker. */
 static struct map *raced;
@@ -122,6 +124,7 @@ static void begin_thread(struct exits_thread *t, uint32_t tid, uint32_t tgid, ui
 	t->vcpu = vcpu;
 }
 
+#define IN_ORDER()
 static void give_up_number(struct exits_thread *t)
 {
 	t->had_tid = t->tid;
@@ -427,6 +430,27 @@ static void test_row_place_is_used_again(void **state)
 	assert_null(find_port(t, 0x80));
 }
 
+static uint64_t owner_of(uint32_t place)
+{
+	return *(uint64_t *)bpf_map_lookup_elem(&row_owners, &place);
+}
+
+static void test_whose_row_is_where(void **state)
+{
+	struct exits_thread *t = add_thread(10, 7, 1), *other = add_thread(11, 8, 1);
+	struct exits_key twice = key_of(t, 0x80);
+
+	(void)state;
+	add_port(t, 0x80);
+	add_port(other, 0x80);
+	add_port(t, 0x81);
+	assert_int_equal(owner_of(1), 7);
+	assert_int_equal(owner_of(2), 8);
+	assert_int_equal(owner_of(3), 7);
+	assert_int_equal(add_row(&twice), -1);
+	assert_int_equal(owner_of(4), 0);
+}
+
 static void add_the_same_row(void)
 {
 	assert_int_equal(add_row(&(struct exits_key){.what = 3, .kind = EXITS_MSI, .tgid = 7}), 0);
@@ -463,6 +487,7 @@ int main(void)
 		TEST(test_rows_are_found_without_the_hash),
 		TEST(test_rows_that_share_a_guess),
 		TEST(test_row_place_is_used_again),
+		TEST(test_whose_row_is_where),
 		TEST(test_two_add_the_same_row),
 	};
 
