@@ -27,10 +27,25 @@ static void test_everybody_has_a_place(void **state)
 	}
 }
 
+/* Each vCPU has an entry, and each VMM one for its other threads. */
+static void test_every_vcpu_has_an_entry(void **state)
+{
+	struct exits_sizes s;
+
+	(void)state;
+	exits_sizes_of(2, &s);
+	assert_true(s.threads >= 100 * (8 + 1));
+	exits_sizes_of(128, &s);
+	assert_true(s.threads >= 100 * (128 + 1));
+	exits_sizes_of(UINT32_MAX, &s);
+	assert_true(s.threads >= 100 * (128 + 1) && s.threads < 1 << 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everybody_has_a_place),
+		cmocka_unit_test(test_every_vcpu_has_an_entry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
