@@ -399,7 +399,7 @@ static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread 
 	if (tid != EXITS_KERNEL && bpf_map_lookup_elem(b->threads.keys, &tid, &place) < 0)
 		return -errno;
 	exits_steady_thread(&thread_at(b, place < b->threads.count ? place : 0)->t, ret);
-	return 0;
+	return ret->tid == tid ? 0 : -ENOENT; /* or forgotten just now */
 }
 
 static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)

@@ -12,7 +12,7 @@
 
 struct exits_names {
 	struct mutex lock;
-	struct tep_handle *tep; /* lock while printing; else constant */
+	struct tep_handle *tep; /* lock: it remembers which event was found last */
 };
 
 struct exits_names *exits_names_create(void)
@@ -42,18 +42,32 @@ void exits_names_destroy(struct exits_names *n)
 
 int exits_names_add(struct exits_names *n, const char *system, const char *format, size_t len)
 {
-	enum tep_errno r = tep_parse_event(n->tep, format, len, system);
+	enum tep_errno r;
 
+	mutex_lock(&n->lock);
+	r = tep_parse_event(n->tep, format, len, system);
+	mutex_unlock(&n->lock);
 	return r == TEP_ERRNO__MEM_ALLOC_FAILED ? -ENOMEM : 0;
 }
 
-struct exits_field exits_names_field(const struct exits_names *n, const char *system,
-				     const char *event, const char *field)
+static const struct tep_format_field *with_lock__find_field(struct exits_names *n,
+							    const char *system, const char *event,
+							    const char *field)
+{
+	struct tep_event *e = tep_find_event_by_name(n->tep, system, event);
+
+	return e ? tep_find_field(e, field) : NULL;
+}
+
+struct exits_field exits_names_field(struct exits_names *n, const char *system, const char *event,
+				     const char *field)
 {
 	struct exits_field none = {.offset = -1};
-	struct tep_event *e = tep_find_event_by_name(n->tep, system, event);
-	struct tep_format_field *f = e ? tep_find_field(e, field) : NULL;
+	const struct tep_format_field *f;
 
+	mutex_lock(&n->lock);
+	f = with_lock__find_field(n, system, event, field);
+	mutex_unlock(&n->lock);
 	if (!f || f->offset < 0 || (f->size != 1 && f->size != 2 && f->size != 4 && f->size != 8))
 		return none;
 	return (struct exits_field){.offset = f->offset, .size = (uint32_t)f->size};
@@ -94,15 +108,13 @@ static size_t cut(const char *s, const char *after, const char *before, char *re
 	return n;
 }
 
-size_t exits_names_print(struct exits_names *n, const char *system, const char *event,
-			 const struct exits_value *values, size_t count, const char *after,
-			 const char *before, char *ret, size_t size)
+static size_t with_lock__print(struct exits_names *n, const char *system, const char *event,
+			       const struct exits_value *values, size_t count,
+			       struct trace_seq *seq)
 {
 	struct tep_event *e = tep_find_event_by_name(n->tep, system, event);
 	unsigned char bytes[RECORD_MAX] = {0};
 	struct tep_record record = {.data = bytes, .size = sizeof(bytes)};
-	struct trace_seq seq;
-	size_t len;
 
 	if (!e || (e->flags & TEP_EVENT_FL_FAILED))
 		return 0;
@@ -113,12 +125,24 @@ size_t exits_names_print(struct exits_names *n, const char *system, const char *
 		if (put(tep_find_field(e, values[i].field), values[i].value, bytes) < 0)
 			return 0;
 	}
-	mutex_lock(&n->lock);
+	tep_print_event(n->tep, seq, &record, "%s", TEP_PRINT_INFO);
+	trace_seq_terminate(seq);
+	return seq->len;
+}
+
+size_t exits_names_print(struct exits_names *n, const char *system, const char *event,
+			 const struct exits_value *values, size_t count, const char *after,
+			 const char *before, char *ret, size_t size)
+{
+	struct trace_seq seq;
+	size_t len;
+
 	trace_seq_init(&seq);
-	tep_print_event(n->tep, &seq, &record, "%s", TEP_PRINT_INFO);
-	trace_seq_terminate(&seq);
-	len = cut(seq.buffer, after, before, ret, size);
-	trace_seq_destroy(&seq);
+	mutex_lock(&n->lock);
+	len = with_lock__print(n, system, event, values, count, &seq);
 	mutex_unlock(&n->lock);
+	if (len)
+		len = cut(seq.buffer, after, before, ret, size);
+	trace_seq_destroy(&seq);
 	return len;
 }

@@ -17,9 +17,10 @@ void exits_names_destroy(struct exits_names *n); /* accepts NULL */
  * usable. 0 or negative errno. */
 int exits_names_add(struct exits_names *n, const char *system, const char *format, size_t len);
 
-/* A field of an event that was added; offset -1 when there is no such event or field. */
-struct exits_field exits_names_field(const struct exits_names *n, const char *system,
-				     const char *event, const char *field);
+/* A field of an event that was added; offset -1 when there is no such event or field. Thread-safe.
+ */
+struct exits_field exits_names_field(struct exits_names *n, const char *system, const char *event,
+				     const char *field);
 
 /* A field that gets a value in a made-up event. */
 struct exits_value {
