@@ -21,6 +21,7 @@
 #include "profiler/exits/steady.h"
 #include "symsrc/base/cleanup.h"
 #include "symsrc/base/clock.h"
+#include "symsrc/base/lock.h"
 #include "symsrc/base/log.h"
 
 #define BATCH 512 /* entries that are read at once */
@@ -40,6 +41,7 @@ struct exits_bpf {
 	struct exits_sizes sizes;
 	struct exits_fields fields;
 	bool raw[EXITS_EVENTS + 8]; /* by the plan's hook: a raw tracepoint's program */
+	struct mutex lock; /* what stands in the entries, among this process's threads; a leaf */
 	struct places threads, rows;
 	/* The programs' own; NULL: not mapped yet. */
 	uint32_t *numbers;
@@ -339,7 +341,7 @@ static struct exits_row_place *row_at(const struct exits_bpf *b, uint32_t place)
 /* Without the hash maps, whose reading takes calls of the kernel. What is added meanwhile may be
  * missed. Threads before rows, as
  * exits_raw_show() wants it. */
-static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
+static int with_lock__read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
 {
 	int r = 0;
 
@@ -355,7 +357,7 @@ static int read_threads(const struct exits_bpf *b, uint32_t tgid, struct exits_r
 	return r;
 }
 
-static int read_rows(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
+static int with_lock__read_rows(const struct exits_bpf *b, uint32_t tgid, struct exits_raw *raw)
 {
 	int r = 0;
 
@@ -393,18 +395,20 @@ static void tell_lost(struct exits_source *s, struct exits_lost *ret)
 
 static int read_entry(struct exits_source *s, uint32_t tid, struct exits_thread *ret)
 {
-	const struct exits_bpf *b = of(s);
+	struct exits_bpf *b = of(s);
 	uint32_t place = 0;
 
 	if (tid != EXITS_KERNEL && bpf_map_lookup_elem(b->threads.keys, &tid, &place) < 0)
 		return -errno;
+	mutex_lock(&b->lock);
 	exits_steady_thread(&thread_at(b, place < b->threads.count ? place : 0)->t, ret);
+	mutex_unlock(&b->lock);
 	return ret->tid == tid ? 0 : -ENOENT; /* or forgotten just now */
 }
 
 static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw *ret)
 {
-	const struct exits_bpf *b = of(s);
+	struct exits_bpf *b = of(s);
 	struct exits_raw raw = {.taken_ns = clock_now_ns()};
 	struct exits_thread kernel;
 	int r;
@@ -412,9 +416,11 @@ static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw 
 	tell_lost(s, &raw.lost);
 	if (read_entry(s, EXITS_KERNEL, &kernel) == 0)
 		raw.kernel_irqs = exits_raw_irqs(&kernel, &b->fields);
-	r = read_threads(b, tgid, &raw);
+	mutex_lock(&b->lock);
+	r = with_lock__read_threads(b, tgid, &raw);
 	if (r == 0)
-		r = read_rows(b, tgid, &raw);
+		r = with_lock__read_rows(b, tgid, &raw);
+	mutex_unlock(&b->lock);
 	if (r < 0) {
 		exits_raw_deinit(&raw);
 		return r;
@@ -425,15 +431,17 @@ static int read_process(struct exits_source *s, uint32_t tgid, struct exits_raw 
 
 static int tell_lasts(struct exits_source *s, exits_last_fn *fn, void *ctx)
 {
-	const struct exits_bpf *b = of(s);
+	struct exits_bpf *b = of(s);
 	int r = 0;
 
+	mutex_lock(&b->lock);
 	for (uint32_t i = 1; r == 0 && i < b->threads.count; i++) {
 		const struct exits_thread *t = &thread_at(b, i)->t;
 
 		if (t->tgid && t->vcpu)
 			r = fn(ctx, t->tgid, t->since);
 	}
+	mutex_unlock(&b->lock);
 	return r;
 }
 
@@ -451,8 +459,8 @@ struct forgetting {
 /* From now on a program finds it neither by its key nor, since the entry is no proof any more, by
  * what it remembers; but one that already runs may still write there. One that is just being added
  * has no key yet: it stays until the next time. key NULL: it has given it up. */
-static int take_away(struct buf *to, struct exits_gone gone, const struct places *p,
-		     const void *key)
+static int with_lock__take_away(struct buf *to, struct exits_gone gone, const struct places *p,
+				const void *key)
 {
 	uint32_t place;
 	int r;
@@ -469,7 +477,7 @@ static int take_away(struct buf *to, struct exits_gone gone, const struct places
 }
 
 /* A failure leaves the rest to the next time. */
-static void take_away_all(struct forgetting *f)
+static void with_lock__take_away_all(struct forgetting *f)
 {
 	const struct exits_bpf *b = f->b;
 	int r = 0;
@@ -479,15 +487,16 @@ static void take_away_all(struct forgetting *f)
 		uint32_t tid = t->tid;
 
 		if (t->tgid && !f->keep(f->ctx, t->tgid))
-			r = take_away(&f->threads, (struct exits_gone){i, tid}, &b->threads,
-				      t->had_tid ? NULL : &tid);
+			r = with_lock__take_away(&f->threads, (struct exits_gone){i, tid},
+						 &b->threads, t->had_tid ? NULL : &tid);
 	}
 	for (uint32_t i = 1; r == 0 && i < b->rows.count; i++) {
 		uint64_t owner = b->row_owners[i];
 		const struct exits_key key = owner ? row_at(b, i)->key : (struct exits_key){0};
 
 		if (owner && !f->keep(f->ctx, (uint32_t)owner))
-			r = take_away(&f->rows, (struct exits_gone){i, key.tid}, &b->rows, &key);
+			r = with_lock__take_away(&f->rows, (struct exits_gone){i, key.tid},
+						 &b->rows, &key);
 	}
 }
 
@@ -502,7 +511,7 @@ static void wait_for_programs(const struct exits_bpf *b)
 		log_debug("exits: cannot wait for programs: %s", strerror(errno));
 }
 
-static void give_back(const struct places *p, const struct buf *all)
+static void with_lock__give_back(const struct places *p, const struct buf *all)
 {
 	struct exits_gone gone;
 
@@ -513,7 +522,7 @@ static void give_back(const struct places *p, const struct buf *all)
 	}
 }
 
-static void clear_owners(struct exits_bpf *b, const struct buf *rows)
+static void with_lock__clear_owners(struct exits_bpf *b, const struct buf *rows)
 {
 	struct exits_gone gone;
 
@@ -523,22 +532,33 @@ static void clear_owners(struct exits_bpf *b, const struct buf *rows)
 	}
 }
 
+/* With what is gone. */
+static void use_again(struct forgetting *f)
+{
+	struct exits_bpf *b = f->b;
+
+	wait_for_programs(b);
+	exits_numbers_renew(b->numbers, thread_at(b, 0), b->threads.count,
+			    (const struct exits_gone *)(const void *)f->threads.data,
+			    f->threads.len / sizeof(struct exits_gone));
+	mutex_lock(&b->lock);
+	with_lock__clear_owners(b, &f->rows);
+	with_lock__give_back(&b->threads, &f->threads);
+	with_lock__give_back(&b->rows, &f->rows);
+	mutex_unlock(&b->lock);
+}
+
 static void forget_entries(struct forgetting *f)
 {
 	struct exits_bpf *b = f->b;
 
 	buf_init(&f->threads, SIZE_MAX / 2);
 	buf_init(&f->rows, SIZE_MAX / 2);
-	take_away_all(f);
-	if (f->threads.len || f->rows.len) {
-		wait_for_programs(b);
-		exits_numbers_renew(b->numbers, thread_at(b, 0), b->threads.count,
-				    (const struct exits_gone *)(const void *)f->threads.data,
-				    f->threads.len / sizeof(struct exits_gone));
-		clear_owners(b, &f->rows);
-		give_back(&b->threads, &f->threads);
-		give_back(&b->rows, &f->rows);
-	}
+	mutex_lock(&b->lock);
+	with_lock__take_away_all(f);
+	mutex_unlock(&b->lock);
+	if (f->threads.len || f->rows.len)
+		use_again(f);
 	buf_deinit(&f->threads);
 	buf_deinit(&f->rows);
 }
@@ -647,6 +667,7 @@ static void release(struct exits_source *s)
 	close_places(&b->rows);
 	close_helpers(b);
 	bpf_object__close(b->object);
+	mutex_deinit(&b->lock);
 	free(b);
 }
 
@@ -669,6 +690,7 @@ int exits_bpf_load(const struct exits_plan *plan, unsigned cpus, struct exits_so
 	if (!b)
 		return errmsg_set(why, -ENOMEM, "no memory for the BPF programs");
 	b->source = (struct exits_source){.ops = &ops, .fd = -1};
+	mutex_init(&b->lock);
 	libbpf_set_print(to_log);
 	b->object = bpf_object__open_mem(
 		exits_object, (uintptr_t)exits_object_end - (uintptr_t)exits_object, NULL);
