@@ -133,7 +133,7 @@ deps:
 
 # All tests, also on a machine where nothing is installed yet. FLOORS="unit fs" picks some.
 # Under a sanitizer only what it can see into.
-FLOORS ?= $(if $(SANITIZE),unit fs guest,lint unit fuzz fs guest lab)
+FLOORS ?= $(if $(SANITIZE),unit fs guest,lint unit self fuzz fs guest lab)
 check:
 	@tests/install-deps
 	@tests/run --build '$(BUILD)' --sanitize '$(SANITIZE)' $(FLOORS)
