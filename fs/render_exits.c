@@ -56,9 +56,15 @@ static void header_who(const struct guest *g, const struct exits *e, const struc
 	buf_append_char(out, '\n');
 }
 
+/* Whether kvm_exit fires here, as far as is known. */
+static bool has_exits(const struct exits *e)
+{
+	return e->entered || e->exits;
+}
+
 static void header_count(const struct exits *e, struct buf *out)
 {
-	if (e->entered || e->exits)
+	if (has_exits(e))
 		buf_printf(out, "# exits: %" PRIu64 "\n", e->exits);
 	else
 		buf_append_str(out, "# exits: -\n");
@@ -113,11 +119,21 @@ static void header_lost(const struct exits *e, struct buf *out)
 			   e->lost.switches);
 }
 
+/* Rings may lose all of one kind and nothing of another. */
+static bool has_events(const struct exits *e)
+{
+	return e->event_count || e->lost.rows;
+}
+
 static void header_missing(const struct exits *e, struct buf *out)
 {
 	if (e->entered)
 		return;
-	if (e->threads == 0)
+	if (e->threads == 0 && has_events(e))
+		buf_append_str(out,
+			       "# missing: of the events that rows and times are made of, none was "
+			       "counted: see what was lost\n");
+	else if (e->threads == 0)
 		buf_append_str(out, "# missing: no vCPU has had an event of KVM yet: no times\n");
 	else
 		buf_append_str(
@@ -253,12 +269,23 @@ static void member(const char *key, const char *text, struct buf *out)
 	}
 }
 
+/* What is not known is null: a 0 would look as if it had been measured. */
+static void number(const char *key, bool known, uint64_t value, struct buf *out)
+{
+	if (known)
+		buf_printf(out, "\"%s\": %" PRIu64, key, value);
+	else
+		buf_printf(out, "\"%s\": null", key);
+}
+
 static void json_times(const struct exits *e, struct buf *out)
 {
 	buf_append_str(out, "\"time_ns\": {");
-	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
-		buf_printf(out, "%s\"%s\": %" PRIu64, i ? ", " : "", times[i].member,
-			   e->times[times[i].time]);
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		buf_append_str(out, i ? ", " : "");
+		number(times[i].member, is_time_known(e, times[i].time), e->times[times[i].time],
+		       out);
+	}
 	buf_append_str(out, "},\n");
 }
 
@@ -286,10 +313,14 @@ static void json_line(const struct exits_line *line, struct buf *out)
 		buf_printf(out, ", \"what\": \"0x%" PRIx64 "\", \"more\": %u",
 			   (uint64_t)line->key.what, line->key.more);
 	buf_printf(out,
-		   ", \"count\": %" PRIu64 ", \"userspace\": %" PRIu64 ", \"timed\": %" PRIu64
-		   ", \"total_ns\": %" PRIu64 ", \"min_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64
-		   ", ",
-		   s->count, s->userspace, s->timed, s->total, s->min, s->max);
+		   ", \"count\": %" PRIu64 ", \"userspace\": %" PRIu64 ", \"timed\": %" PRIu64 ", ",
+		   s->count, s->userspace, s->timed);
+	number("total_ns", s->timed, s->total, out);
+	buf_append_str(out, ", ");
+	number("min_ns", s->timed, s->min, out);
+	buf_append_str(out, ", ");
+	number("max_ns", s->timed, s->max, out);
+	buf_append_str(out, ", ");
 	json_histogram(&line->row, out);
 	buf_append_char(out, '}');
 }
@@ -328,13 +359,14 @@ int render_exits_json(const struct guest *guest, const struct exits *e,
 	member("note", e->note, out);
 	buf_append_str(out, "\"since\": \"");
 	render_date(out, when, e->note[0] ? when->now_ns : e->since_ns);
+	buf_printf(out, "\",\n\"duration_ns\": %" PRIu64 ",\n\"times_known\": %s,\n", length_ns(e),
+		   e->entered ? "true" : "false");
+	number("exits_total", has_exits(e), e->exits, out);
 	buf_printf(out,
-		   "\",\n\"duration_ns\": %" PRIu64
-		   ",\n\"times_known\": %s,\n\"exits_total\": %" PRIu64 ",\n\"lost\": %" PRIu64
-		   ",\n\"lost_others\": %" PRIu64 ",\n\"lost_switches\": %" PRIu64
-		   ",\n\"kernel_irqs\": %" PRIu64 ",\n\"vcpus_seen\": %u,\n",
-		   length_ns(e), e->entered ? "true" : "false", e->exits, e->lost.rows,
-		   e->lost.others, e->lost.switches, e->kernel_irqs, e->threads);
+		   ",\n\"lost\": %" PRIu64 ",\n\"lost_others\": %" PRIu64
+		   ",\n\"lost_switches\": %" PRIu64 ",\n\"kernel_irqs\": %" PRIu64
+		   ",\n\"vcpus_seen\": %u,\n",
+		   e->lost.rows, e->lost.others, e->lost.switches, e->kernel_irqs, e->threads);
 	json_times(e, out);
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
 		json_section(&sections[i], e, out);

@@ -247,6 +247,17 @@ static void guest_exits(const struct metrics *m, const struct family *f)
 	}
 }
 
+/* By the VMM's own reasons: all that is known where kvm_exit does not fire. */
+static void guest_vmm_exits(const struct metrics *m, const struct family *f)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		const struct render_metrics_guest *g = &m->guests[i];
+
+		if (g->exits && !g->exits->note[0])
+			reasons_of(m, f, g->entry->guest, &g->exits->lists[EXITS_VMM]);
+	}
+}
+
 static void each_guest(const struct metrics *m, const struct family *f,
 		       uint64_t (*value)(const struct render_metrics_guest *g))
 {
@@ -341,6 +352,8 @@ static const struct family families[] = {
 	{EXITS_TO_VMM, COUNTER, NULL, "VM exits that the VMM had to handle", guest_exits},
 	{"kvmprofs_guest_exit_seconds", COUNTER, "seconds", "Time until the guest ran again",
 	 guest_exits},
+	{"kvmprofs_guest_vmm_exits", COUNTER, NULL, "Exits to the VMM by what it was asked for",
+	 guest_vmm_exits},
 	{"kvmprofs_guest_paused", GAUGE, NULL, "1 while its samples are not counted", guest_paused},
 	{"kvmprofs_guest_vcpus", GAUGE, NULL, "vCPUs of a guest", guest_vcpus},
 	{"kvmprofs_guest_memory_bytes", GAUGE, "bytes",

@@ -126,6 +126,11 @@ static void test_what_is_missing_is_said(void **state)
 	buf_clear(&b);
 	e.threads = 0;
 	render_exits(&web, &e, &made_when, &b);
+	has(&b, "# missing: of the events that rows and times are made of, none was counted");
+	e.event_count = 0;
+	e.lost.rows = 0;
+	buf_clear(&b);
+	render_exits(&web, &e, &made_when, &b);
 	has(&b, "# missing: no vCPU has had an event");
 	has(&b, "# halted: -\n# waiting for a CPU: -\n");
 	buf_clear(&b);
@@ -180,6 +185,33 @@ static struct json_object *parsed(const struct exits *e)
 	return o;
 }
 
+static bool is_null(struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	assert_true(json_object_object_get_ex(o, key, &v));
+	return v == NULL;
+}
+
+/* What nobody has measured is no 0. */
+static void test_json_of_what_is_not_known(void **state)
+{
+	struct exits e = made();
+	struct json_object *o, *of;
+
+	(void)state;
+	e.entered = false;
+	e.exits = 0;
+	o = parsed(&e);
+	of = json_object_object_get(o, "time_ns");
+	assert_true(is_null(o, "exits_total"));
+	assert_true(is_null(of, "guest") && is_null(of, "kernel") && is_null(of, "vmm"));
+	assert_false(is_null(of, "halted") || is_null(of, "waiting"));
+	of = json_object_array_get_idx(json_object_object_get(o, "pio"), 0);
+	assert_true(is_null(of, "total_ns") && is_null(of, "min_ns") && is_null(of, "max_ns"));
+	json_object_put(o);
+}
+
 static void test_json(void **state)
 {
 	struct exits e = made();
@@ -208,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_recent),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_json_of_what_is_not_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

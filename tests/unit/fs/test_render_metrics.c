@@ -32,7 +32,11 @@ static struct exits_line reasons[101] = {
 	{"io", {.what = 0x7b}, {{.count = 300, .userspace = 299, .total = 3 * NSEC_PER_SEC}, {0}}},
 	{"[other]", {.kind = EXITS_KINDS}, {{.count = 5, .total = 1500 * NSEC_PER_MSEC}, {0}}},
 };
-static struct exits exits = {.engine = "bpf", .lists = {[EXITS_REASON] = {2, reasons}}};
+static struct exits_line vmm_reasons[] = {
+	{"IO", {.kind = EXITS_VMM, .what = 2}, {{.count = 7, .userspace = 7}, {0}}},
+};
+static struct exits exits = {
+	.engine = "bpf", .lists = {[EXITS_REASON] = {2, reasons}, [EXITS_VMM] = {1, vmm_reasons}}};
 static const struct exits uncounted = {.note = "no KVM here",
 				       .lists = {[EXITS_REASON] = {2, reasons}}};
 
@@ -141,6 +145,8 @@ static void test_metrics(void **state)
 			"\"io\"} 3.000");
 	assert_line(&b, "kvmprofs_guest_exit_seconds_total{pid=\"4242\",name=\"web1\","
 			"reason=\"[other]\"} 1.500");
+	assert_line(&b,
+		    "kvmprofs_guest_vmm_exits_total{pid=\"4242\",name=\"web1\",reason=\"IO\"} 7");
 	assert_null(strstr(b.data, "exits_total{pid=\"5000\""));
 	assert_line(&b, "kvmprofs_guest_vcpus{pid=\"4242\",name=\"web1\"} 2");
 	assert_line(&b, "kvmprofs_guest_memory_bytes{pid=\"4242\",name=\"web1\"} 1073741824");
@@ -222,7 +228,7 @@ static void test_many_guests(void **state)
 		many[i] = guests[0];
 	buf_init(&b, BIG);
 	assert_int_equal(render_metrics(&s, many, n, &made_when, &b), 0);
-	assert_int_equal(lines_with(&b, "kvmprofs_guest_"), (11 + 6) * n);
+	assert_int_equal(lines_with(&b, "kvmprofs_guest_"), (11 + 7) * n);
 	buf_deinit(&b);
 	free(many);
 }
