@@ -119,22 +119,17 @@ static void header_lost(const struct exits *e, struct buf *out)
 			   e->lost.switches);
 }
 
-/* Rings may lose all of one kind and nothing of another. */
-static bool has_events(const struct exits *e)
-{
-	return e->event_count || e->lost.rows;
-}
-
 static void header_missing(const struct exits *e, struct buf *out)
 {
 	if (e->entered)
 		return;
-	if (e->threads == 0 && has_events(e))
-		buf_append_str(out,
-			       "# missing: of the events that rows and times are made of, none was "
-			       "counted: see what was lost\n");
+	/* Rings may lose all of one kind and nothing of another. */
+	if (e->threads == 0 && e->lost.rows)
+		buf_append_str(out, "# missing: no event of a vCPU was counted: there was none, or "
+				    "it is among the lost: no times\n");
 	else if (e->threads == 0)
-		buf_append_str(out, "# missing: no vCPU has had an event of KVM yet: no times\n");
+		buf_append_str(out, "# missing: no vCPU has had an event of KVM yet that rows and "
+				    "times are made of: no times\n");
 	else
 		buf_append_str(
 			out,

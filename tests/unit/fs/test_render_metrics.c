@@ -29,11 +29,13 @@ static const struct guest_entry web_entry = {.guest = &web, .epoch = 3};
 static const struct guest_entry odd_entry = {.guest = &odd, .epoch = 1};
 
 static struct exits_line reasons[101] = {
-	{"io", {.what = 0x7b}, {{.count = 300, .userspace = 299, .total = 3 * NSEC_PER_SEC}, {0}}},
-	{"[other]", {.kind = EXITS_KINDS}, {{.count = 5, .total = 1500 * NSEC_PER_MSEC}, {0}}},
+	{"io",
+	 {.what = 0x7b},
+	 {.sums = {.count = 300, .userspace = 299, .total = 3 * NSEC_PER_SEC}}},
+	{"[other]", {.kind = EXITS_KINDS}, {.sums = {.count = 5, .total = 1500 * NSEC_PER_MSEC}}},
 };
 static struct exits_line vmm_reasons[] = {
-	{"IO", {.kind = EXITS_VMM, .what = 2}, {{.count = 7, .userspace = 7}, {0}}},
+	{"IO", {.kind = EXITS_VMM, .what = 2}, {.sums = {.count = 7, .userspace = 7}}},
 };
 static struct exits exits = {
 	.engine = "bpf", .lists = {[EXITS_REASON] = {2, reasons}, [EXITS_VMM] = {1, vmm_reasons}}};
