@@ -610,7 +610,19 @@ int content_file(const struct rooms *rooms, const struct place *p, uint64_t stam
 	return content_open_errno(r);
 }
 
-int content_control(const struct errmsg *refused, struct buf *out)
+/* As it would be written; nothing without a choice. */
+static void chosen_events(const struct rooms *rooms, uint64_t serial, struct buf *out)
+{
+	CLEANUP_BUF struct buf b;
+
+	buf_init(&b, CONTENT_MAX);
+	profiler_trace_selected(rooms->profiler, serial, &b);
+	if (b.len)
+		buf_printf(out, "# chosen: trace%s\n", b.data);
+}
+
+int content_control(const struct rooms *rooms, uint64_t serial, const struct errmsg *refused,
+		    struct buf *out)
 {
 	if (refused) {
 		buf_append_str(out, "# refused: ");
@@ -618,6 +630,7 @@ int content_control(const struct errmsg *refused, struct buf *out)
 		buf_append_str(out, refused->text);
 		buf_append_char(out, '\n');
 	}
+	chosen_events(rooms, serial, out);
 	return buf_append_str(
 		out,
 		"# words: reset refresh pause resume trace EVENT...\n"

@@ -38,8 +38,9 @@ int content_file_facts(const struct rooms *rooms, const struct place *p, uint64_
 int content_file(const struct rooms *rooms, const struct place *p, uint64_t stamp,
 		 struct blob **ret);
 
-/* What reading `control` shows. refused: why the last write was, or NULL. */
-int content_control(const struct errmsg *refused, struct buf *out);
+/* What reading a guest's `control` shows. refused: why the last write was, or NULL. */
+int content_control(const struct rooms *rooms, uint64_t serial, const struct errmsg *refused,
+		    struct buf *out);
 
 /* An errno of any origin as one that open(2) may fail with. Never -ENOSYS, which the kernel
  * takes for "no file of this mount has open" (fs/fuse/file.c, fuse_file_open()), and never

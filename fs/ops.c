@@ -71,7 +71,8 @@ static void control_text(const struct fs *fs, uint64_t serial, struct buf *out)
 	struct errmsg why;
 
 	buf_init(out, CONTENT_MAX);
-	content_control(refusals_get(fs->refusals, serial, &why) ? &why : NULL, out);
+	content_control(&fs->rooms, serial, refusals_get(fs->refusals, serial, &why) ? &why : NULL,
+			out);
 }
 
 static off_t control_size(const struct fs *fs, uint64_t serial)

@@ -656,6 +656,12 @@ int profiler_trace_check(struct profiler *p, uint64_t serial, const char *words,
 	return trace_check(p->trace, serial, words, n, why);
 }
 
+void profiler_trace_selected(struct profiler *p, uint64_t serial, struct buf *out)
+{
+	if (!p->recording)
+		trace_selected(p->trace, serial, out);
+}
+
 int profiler_record(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret)
 {
 	struct tally *t = serial ? find(p, serial, NULL) : NULL;

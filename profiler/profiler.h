@@ -17,6 +17,7 @@
 #include "profiler/exits/snapshot.h"
 #include "profiler/kvmstats.h"
 #include "profiler/slice.h"
+#include "symsrc/base/buf.h"
 #include "symsrc/base/bulk.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/base/feed.h"
@@ -167,12 +168,14 @@ int profiler_snapshot_forget(struct profiler *p, uint64_t serial, const char *na
 
 /* -- the stream of kvm events --------------------------------------------------------------- */
 
-/* See trace_open(), trace_select() and trace_check() of profiler/trace.h. */
+/* See trace_open(), trace_select(), trace_check() and trace_selected() of profiler/trace.h. */
 int profiler_trace(struct profiler *p, uint64_t serial, int wake_fd, struct feed **ret);
 int profiler_trace_select(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			  struct errmsg *why);
 int profiler_trace_check(struct profiler *p, uint64_t serial, const char *words, size_t n,
 			 struct errmsg *why);
+
+void profiler_trace_selected(struct profiler *p, uint64_t serial, struct buf *out);
 
 /* -- recordings ----------------------------------------------------------------------------- */
 

@@ -30,6 +30,7 @@ struct joining {
 struct selection {
 	uint64_t serial;
 	uint64_t version; /* never used twice */
+	bool all;	  /* no event was named */
 	struct tracefs_events events;
 };
 
@@ -96,6 +97,16 @@ static bool mark_word(const struct tracefs_events *all, const char *word, bool *
 	return found;
 }
 
+static int no_event(const char *word, struct errmsg *why)
+{
+	return errmsg_set(
+		why, -EINVAL,
+		"trace: '%.64s' is no event: %s events/" TRACE_SUBSYSTEM " of tracefs", word,
+		tracefs_is_mounted() ? "those of this host are in"
+				     : "once tracefs is mounted (mount -t tracefs tracefs "
+				       "/sys/kernel/tracing) those of this host are in");
+}
+
 static int mark_words(const struct tracefs_events *all, char *words, bool *chosen,
 		      struct errmsg *why)
 {
@@ -103,10 +114,7 @@ static int mark_words(const struct tracefs_events *all, char *words, bool *chose
 
 	for (char *w = strtok_r(words, " \t", &rest); w; w = strtok_r(NULL, " \t", &rest)) {
 		if (!mark_word(all, w, chosen))
-			return errmsg_set(why, -EINVAL,
-					  "trace: '%.64s' is no event: those of this host are in "
-					  "events/" TRACE_SUBSYSTEM " of tracefs",
-					  w);
+			return no_event(w, why);
 	}
 	return 0;
 }
@@ -143,7 +151,8 @@ static struct selection *with_lock__find_selection(struct trace *t, uint64_t ser
 }
 
 /* Takes the events over. */
-static int with_lock__put_selection(struct trace *t, uint64_t serial, struct tracefs_events events)
+static int with_lock__put_selection(struct trace *t, uint64_t serial, struct tracefs_events events,
+				    bool all)
 {
 	struct selection *s = with_lock__find_selection(t, serial);
 
@@ -157,6 +166,7 @@ static int with_lock__put_selection(struct trace *t, uint64_t serial, struct tra
 	}
 	tracefs_events_deinit(&s->events);
 	s->events = events;
+	s->all = all;
 	s->version = ++t->last_version;
 	return 0;
 }
@@ -211,7 +221,7 @@ int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, 
 
 	if (r == 0) {
 		mutex_lock(&t->lock);
-		r = with_lock__put_selection(t, serial, events);
+		r = with_lock__put_selection(t, serial, events, n == 0);
 		mutex_unlock(&t->lock);
 		if (r < 0)
 			errmsg_set(why, r, "trace: out of memory");
@@ -221,6 +231,17 @@ int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, 
 	else
 		io_wake(t->wake_fd);
 	return r;
+}
+
+void trace_selected(struct trace *t, uint64_t serial, struct buf *out)
+{
+	const struct selection *s;
+
+	mutex_lock(&t->lock);
+	s = with_lock__find_selection(t, serial);
+	for (size_t i = 0; s && !s->all && i < s->events.count; i++)
+		buf_printf(out, " %s", s->events.list[i].name);
+	mutex_unlock(&t->lock);
 }
 
 /* Selections of guests that are gone. */

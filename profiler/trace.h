@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "symsrc/base/buf.h"
 #include "symsrc/base/clock.h"
 #include "symsrc/base/errmsg.h"
 #include "symsrc/base/feed.h"
@@ -46,6 +47,9 @@ int trace_open(struct trace *t, uint64_t serial, int wake_fd, struct feed **ret)
  * patterns (fnmatch(3)), between blanks; none: all. Any thread; reads tracefs. 0, -ESRCH; -EINVAL
  * and why when one of them matches no event; what tracefs_root_open() and tracefs_list() say. */
 int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
+/* Appends the names of the events that were chosen, each after a blank; nothing: all of them. Any
+ * thread. */
+void trace_selected(struct trace *t, uint64_t serial, struct buf *out);
 /* Whether trace_select() would take that; changes nothing. */
 int trace_check(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
 

@@ -24,17 +24,32 @@ static int mount_own(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int tracefs_root_open(struct tracefs_root *ret, struct errmsg *why)
+/* The usual mount point that has it, or NULL. */
+static const char *find_mounted(void)
 {
 	char events[80];
-	int fd;
 
 	for (size_t i = 0; i < ARRAY_SIZE(usual); i++) {
 		snprintf(events, sizeof(events), "%s/events", usual[i]);
-		if (access(events, X_OK) < 0)
-			continue;
+		if (access(events, X_OK) == 0)
+			return usual[i];
+	}
+	return NULL;
+}
+
+bool tracefs_is_mounted(void)
+{
+	return find_mounted() != NULL;
+}
+
+int tracefs_root_open(struct tracefs_root *ret, struct errmsg *why)
+{
+	const char *mounted = find_mounted();
+	int fd;
+
+	if (mounted) {
 		ret->fd = -1;
-		snprintf(ret->path, sizeof(ret->path), "%s", usual[i]);
+		snprintf(ret->path, sizeof(ret->path), "%s", mounted);
 		return 0;
 	}
 	fd = mount_own();

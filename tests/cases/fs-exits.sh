@@ -66,6 +66,10 @@ check "status says which engine, and why" grep -q "^exits_engine perf: $why" "$w
 
 choose() { echo "trace $*" >"$g/control"; }
 check "events can be chosen, tracefs mounted or not" choose kvm_pio
+if [ ! -d /sys/kernel/tracing/events ] && [ ! -d /sys/kernel/debug/tracing/events ]; then
+	choose kvm_nonsense 2>/dev/null
+	check "where tracefs is not mounted, who looks for events is told how" grep -q '^# refused: .*mount -t tracefs' "$g/control"
+fi
 
 # perf has its own mount namespace, where our files are not: so it counts from one word of ours to the next.
 mkfifo "$work/begin" "$work/end"

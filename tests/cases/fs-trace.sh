@@ -119,7 +119,12 @@ check "they look as trace_pipe's" test ! -s "$work/odd"
 within "when nobody reads, no event is open" $patience none_open
 
 choose() { echo "trace $*" >"$g/control"; }
-check "control takes events" choose kvm_pio
+check "control takes events" choose kvm_pio kvm_userspace_*
+check "and shows them" grep -qx '# chosen: trace kvm_pio kvm_userspace_exit' "$g/control"
+check "of a size that is true" test "$(stat -c %s "$g/control")" = "$(wc -c <"$g/control")"
+choose ''
+check "and nothing where all are" bash -c '! grep -q "^# chosen" "$1"' - "$g/control"
+choose kvm_pio
 timeout $patience head -n 5000 "$g/trace" >"$work/pio"
 check "only these come" test "$(grep -c ': kvm_pio: ' "$work/pio")" = 5000
 check "in the order of time" awk '{ match($0, /[0-9]+\.[0-9][0-9][0-9][0-9][0-9][0-9]: kvm/); t = substr($0, RSTART) + 0 } t < last { bad++ } { last = t } END { exit bad > 0 }' "$work/pio"
@@ -127,6 +132,7 @@ tids=$(sed 's/ *\[.*//; s/.*-//' "$work/pio" | sort -u)
 alien=$(for t in $tids; do [ -d "/proc/$storm/task/$t" ] || echo "$t"; done)
 check "of the guest's own threads" test -z "$alien"
 check "an unknown event is refused" bash -c '! echo "trace kvm_nonsense" 2>/dev/null >"$1"' - "$g/control"
+check "control says why, and which are still chosen" test "$(grep -cE "^# (refused: .*those of this host|chosen: trace kvm_pio$)" "$g/control")" = 2
 check "the log says which" grep -q "kvm_nonsense.*is no event" "$work/daemon.log"
 
 timeout $patience head -n 2000 "$g/trace" >"$work/one" &
