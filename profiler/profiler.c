@@ -499,18 +499,39 @@ static struct profiler_vcpu *list_vcpus(struct profiler *p, const struct guest *
 	return list;
 }
 
+static int list_unnumbered(struct profiler *p, const struct guest *g, struct profiler_vcpu **ret)
+{
+	CLEANUP_FREE pid_t *tids = NULL;
+	int n = exits_vcpu_threads(p->exits, g, &tids);
+	struct profiler_vcpu *list = n < 0 ? NULL : calloc((size_t)n + 1, sizeof(*list));
+
+	for (int i = 0; list && i < n; i++) {
+		list[i] = (struct profiler_vcpu){.unnumbered = true, .tid = tids[i]};
+		list[i].has_exits = exits_of_thread(p->exits, g, tids[i], &list[i].exits) == 0;
+	}
+	if (n >= 0 && !list)
+		n = -ENOMEM;
+	if (n >= 0)
+		*ret = list;
+	return n;
+}
+
 int profiler_vcpus(struct profiler *p, uint64_t serial, struct profiler_vcpu **ret)
 {
 	const struct guest *g;
 	struct tally *t = find(p, serial, &g);
-	struct profiler_vcpu *list;
+	struct profiler_vcpu *list = NULL;
 	int count;
 
 	if (!t)
 		return -ESRCH;
-	list = list_vcpus(p, g, t);
-	count = list ? (int)g->vcpu_count : -ENOMEM;
-	if (list)
+	if (g->vcpu_count == 0 && !p->recording) {
+		count = list_unnumbered(p, g, &list);
+	} else {
+		list = list_vcpus(p, g, t);
+		count = list ? (int)g->vcpu_count : -ENOMEM;
+	}
+	if (count >= 0)
 		*ret = list;
 	guest_put(g);
 	tally_put(t);

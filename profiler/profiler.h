@@ -113,9 +113,12 @@ int profiler_counts(struct profiler *p, uint64_t serial, struct profiler_counts 
  * is not known. */
 bool profiler_has_news(struct profiler *p, uint64_t serial, uint64_t since_ns);
 
-/* A guest's vCPUs with their samples; *ret is to be freed. Returns the number or -ESRCH. */
+/* A guest's vCPUs with their samples; *ret is to be freed. Returns the number, -ESRCH, or -ENOMEM.
+ * Where nobody tells which thread is which vCPU, the threads that had events of one are listed,
+ * unnumbered. */
 struct profiler_vcpu {
 	unsigned index;
+	bool unnumbered; /* index and samples are not known */
 	pid_t tid;
 	uint64_t kernel, user; /* samples */
 	bool has_exits;	       /* exits are counted here */

@@ -603,3 +603,44 @@ int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t ti
 	*ret = t.events[event] > before ? t.events[event] - before : 0;
 	return 0;
 }
+
+static int compare_tids(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int list_threads(const struct exits_raw *raw, pid_t **ret)
+{
+	pid_t *list = calloc(raw->thread_count + 1, sizeof(*list));
+	size_t n = 0;
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < raw->thread_count; i++) {
+		const struct exits_raw_thread *th = &raw->threads[i];
+
+		if (th->tid && th->t.vcpu && th->t.run != EXITS_GONE)
+			list[n++] = (pid_t)th->tid;
+	}
+	qsort(list, n, sizeof(*list), compare_tids);
+	*ret = list;
+	return (int)n;
+}
+
+int exits_vcpu_threads(struct exits_counter *c, const struct guest *guest, pid_t **ret)
+{
+	struct exits_source *source = engine_of(c, NULL);
+	struct exits_raw raw = {0};
+	int r;
+
+	if (source && guest->accel != GUEST_ACCEL_TCG) {
+		r = source->ops->read(source, (uint32_t)guest->pid, &raw);
+		if (r < 0)
+			return r;
+	}
+	r = list_threads(&raw, ret);
+	exits_raw_deinit(&raw);
+	return r;
+}

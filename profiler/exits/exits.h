@@ -47,6 +47,11 @@ bool exits_has_news(struct exits_counter *c, const struct guest *guest, uint64_t
  * counted or kvm_exit does not fire. */
 int exits_of_thread(struct exits_counter *c, const struct guest *guest, pid_t tid, uint64_t *ret);
 
+/* The guest's threads that had events of a vCPU and have not ended, ascending, which say nothing of
+ * which vCPU each is; *ret is to be freed. Returns the number, 0 where nothing is counted, -ENOMEM,
+ * or what the kernel says. It takes as long as exits_take(). */
+int exits_vcpu_threads(struct exits_counter *c, const struct guest *guest, pid_t **ret);
+
 /* For `status`: "bpf", "perf: why not bpf", or "none: why"; and the events that were not counted,
  * of all guests since the engine runs, KVM's and the scheduler's. */
 struct exits_state {

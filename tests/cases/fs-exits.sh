@@ -91,6 +91,12 @@ mkdir "$work/perf.files"
 cp "$rings/exits" "$rings/events" "$work/perf.files/"
 sed 's/^/# /' "$work/exits.text" | head -n 40
 check "known port writes" row_is "$g" 0x0099:W "$WRITES"
+# It has no QMP, and names of threads only where its QEMU gives them without being asked.
+if [ -z "$(ls "$g/vcpu")" ]; then
+	check "vcpus says why its vCPU has no index" grep -q '^# missing: which thread is which vCPU' "$g/vcpus"
+	thread=$(awk '!/^#/ && $1 == "-" && NF == 6 { print $2; exit }' "$g/vcpus")
+	check "and has its thread" test -n "$thread" -a -d "/proc/$vmm/task/$thread"
+fi
 check "all of them reached the VMM" test "$(row "$g" 0x0099:W 10)" = "$WRITES"
 check "known port reads" row_is "$g" 0x009a:R $READS
 check "all of them reached the VMM, too" test "$(row "$g" 0x009a:R 10)" = $READS

@@ -314,6 +314,16 @@ static void test_vcpus(void **state)
 	buf_clear(&b);
 	render_vcpus(v, t, 2, true, &b);
 	assert_non_null(strstr(b.data, "# paused: "));
+	assert_null(strstr(b.data, "# missing"));
+	buf_clear(&b);
+	v[0].unnumbered = v[1].unnumbered = true;
+	render_vcpus(v, t, 2, false, &b);
+	assert_non_null(strstr(b.data, "# missing: which thread is which vCPU, "));
+	assert_non_null(strstr(b.data, "# INDEX TID CPU STATE SAMPLES EXITS\n"
+				       "    -      77    3     R        -     -\n"));
+	buf_clear(&b);
+	render_vcpus(v, t, 0, false, &b);
+	assert_non_null(strstr(b.data, "# missing: the vCPUs, and vcpu/: "));
 	buf_deinit(&b);
 }
 
