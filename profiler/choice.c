@@ -107,6 +107,13 @@ enum sampler_kind choice_decide(const struct choice *c, const struct choice_fact
 		snprintf(because, sizeof(because), "perf does not run: %s", f->perf_error);
 		return by_qmp(f, because, note);
 	}
+	if (c->perf_blind && !f->has_qmp) {
+		/* Little is more than nothing. */
+		snprintf(note, 160,
+			 "hardly any samples of this guest: a nested host, or a kernel without "
+			 "CONFIG_GUEST_PERF_EVENTS; there is no QMP socket to ask instead");
+		return SAMPLER_KIND_PERF;
+	}
 	if (c->perf_blind)
 		return by_qmp(f,
 			      "perf yields no samples of this guest: a nested host, or a kernel "

@@ -269,7 +269,8 @@ static void choose_all(void *ctx, const struct tally_set *set)
 }
 
 /* The CPU time that the vCPUs used in the window, into *ret. False when it is not known. They
- * are only asked while the whole process is busy: on an idle host that is one file a guest. */
+ * are only asked while the whole process is busy: on an idle host that is one file a guest. Where
+ * nobody tells which threads they are, they may be all of it. */
 static bool vcpu_time(const struct guest *g, struct tally_watch *w, uint64_t length_ns,
 		      uint64_t *ret)
 {
@@ -280,6 +281,10 @@ static bool vcpu_time(const struct guest *g, struct tally_watch *w, uint64_t len
 	if (!w->has_process || !old.has_process ||
 	    !choice_is_busy(length_ns, w->process_ns - old.process_ns))
 		return false;
+	if (g->vcpu_count == 0) {
+		*ret = w->process_ns - old.process_ns;
+		return true;
+	}
 	w->has_vcpus = cputime_of_vcpus(g, &w->vcpus_ns) == 0;
 	if (!w->has_vcpus || !old.has_vcpus || w->vcpus_ns < old.vcpus_ns)
 		return false;
@@ -292,19 +297,21 @@ static void watch_guest(struct engine *e, const struct guest *g, struct tally *t
 {
 	struct choice_window window = {.length_ns = length_ns,
 				       .guest_samples = t->watch.window_samples};
+	size_t vcpus = g->vcpu_count ? g->vcpu_count : 1;
 	struct choice_facts facts;
 	bool sees;
 
 	facts_of(e, g, &facts);
-	sees = choice_perf_sees(&facts, length_ns, g->vcpu_count, window.guest_samples);
+	sees = choice_perf_sees(&facts, length_ns, vcpus, window.guest_samples);
 	if (choice_doubts_state(g->state, t->watch.saw, window.guest_samples))
 		guests_doubt(e->config.guests, g->serial);
 	t->watch.saw = sees;
 	t->watch.window_samples = 0;
-	if (!choice_is_open(&facts))
+	/* Without vCPUs, that it says so is all that may come of it. */
+	if (!choice_is_open(&facts) || (g->vcpu_count == 0 && facts.has_qmp))
 		return;
 	if (sees) {
-		window.cpu_ns = length_ns * g->vcpu_count;
+		window.cpu_ns = length_ns * vcpus;
 		t->watch.has_process = false;
 	} else if (!vcpu_time(g, &t->watch, length_ns, &window.cpu_ns)) {
 		return;
