@@ -75,16 +75,36 @@ end_all_of() {
 	rm -rf --one-file-system "$1"
 }
 
-# case_in_l1 SECONDS SCRIPT: runs a test case in L1; its status and its lines are the case's
+# qemu_loses_code: QEMU before 8.1 ("accel/tcg: Always lock pages before translation", deba78709a) may keep
+# the translation of an instruction that another CPU replaces at that moment, for ever. Linux puts an int3 in
+# front of code that it changes (tracepoints, static keys) and takes it away again: CPUs of L1 that still see it
+# trap without end.
+qemu_loses_code() {
+	local version
+	version=$(qemu-system-x86_64 --version | sed -n 's/.* version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+	# shellcheck disable=SC2086
+	set -- ${version:-99 0}
+	[ $(($1 * 100 + $2)) -lt 801 ]
+}
+
+# case_in_l1 SECONDS SCRIPT: runs a test case in L1; its status and its lines are the case's. What froze
+# by QEMU's defect says nothing about what is tested, and begins again.
 case_in_l1() {
 	local status
 	[ "$(id -u)" = 0 ] || { echo "skip lab: L1 reads this machine's root directory, so it takes root"; exit 0; }
 	"$LAB/setup" || { echo "not ok lab: its setup failed"; exit 1; }
-	KVMPROFS=$(readlink -f "${KVMPROFS:-build/kvmprofs}") "$LAB/run" --timeout "$1" "$2"
-	status=$?
+	export KVMPROFS
+	KVMPROFS=$(readlink -f "${KVMPROFS:-build/kvmprofs}")
+	for _ in 1 2 3; do
+		"$LAB/run" --timeout "$1" "$2"
+		status=$?
+		[ $status = 126 ] || break
+		qemu_loses_code || break
+	done
 	case $status in
 	124) echo "not ok lab: out of time";;
 	125) echo "not ok lab: L1 did not get to the end";;
+	126) echo "not ok lab: L1 froze";;
 	esac
 	exit $status
 }
