@@ -100,14 +100,48 @@ static void say_how_it_ends(const struct recording *r)
 	}
 }
 
-/* NULL: none has samples of guests. */
+/* Guests in a message, as many as there is room for. */
+struct names {
+	char text[200];
+	size_t more;
+};
+
+static void add_name(struct names *to, pid_t pid, const char *name)
+{
+	size_t n = strlen(to->text);
+	char clean[64], one[100];
+
+	text_clean(clean, sizeof(clean), name, strlen(name));
+	snprintf(one, sizeof(one), "%s%d%s%s%s", n ? ", " : "", (int)pid, *clean ? " (" : "", clean,
+		 *clean ? ")" : "");
+	if (to->more || n + strlen(one) + sizeof(" and 4096 more") > sizeof(to->text))
+		to->more++;
+	else
+		memcpy(to->text + n, one, strlen(one) + 1);
+}
+
+static const char *all_names(struct names *of)
+{
+	size_t n = strlen(of->text);
+
+	if (of->more)
+		snprintf(of->text + n, sizeof(of->text) - n, " and %zu more", of->more);
+	of->more = 0;
+	return of->text;
+}
+
+/* That with most samples of the guests that are served; NULL: none has any. */
 static const struct recording_event *event_with_guests(const struct recording *r)
 {
+	const struct recording_event *best = NULL;
+
 	for (size_t i = 0; i < r->events.count; i++) {
-		if (r->events.list[i].guest_samples)
-			return &r->events.list[i];
+		const struct recording_event *e = &r->events.list[i];
+
+		if (e->served_samples > (best ? best->served_samples : 0))
+			best = e;
 	}
-	return NULL;
+	return best;
 }
 
 /* Where the recording is not cut, perf has seen no guest. */
@@ -143,6 +177,26 @@ static void say_who_is_missing(const struct options *o, const struct recording *
 			 r->samples, r->events.list[r->shown].name, why_no_guests(r));
 }
 
+/* Their profiles look empty, while those of others do not. */
+static void say_who_is_elsewhere(const struct recording *r)
+{
+	const struct recording_event *first = NULL;
+	struct names names = {0};
+
+	for (size_t i = 0; i < r->guest_count; i++) {
+		const struct recording_elsewhere *e = recording_elsewhere(r->guests[i]);
+
+		if (!e)
+			continue;
+		add_name(&names, r->guests[i]->pid, r->guests[i]->name);
+		if (!first)
+			first = &r->events.list[e->event];
+	}
+	if (first && r->guest_kernel + r->guest_user)
+		log_warn("%s has no samples of %s, which is shown, of %s: --event %s has some",
+			 r->path, r->events.list[r->shown].name, all_names(&names), first->name);
+}
+
 static void say_what_has_no_effect(const struct options *o, const struct recording *r)
 {
 	if (o->live_only[0])
@@ -150,28 +204,20 @@ static void say_what_has_no_effect(const struct options *o, const struct recordi
 			 o->live_only, r->path);
 }
 
-static void name_guest(char *list, size_t size, pid_t pid, const char *name)
-{
-	size_t n = strlen(list);
-	char clean[64];
-
-	text_clean(clean, sizeof(clean), name, strlen(name));
-	if (n < size)
-		snprintf(list + n, size - n, "%s%d%s%s%s", n ? ", " : "", (int)pid,
-			 *clean ? " (" : "", clean, *clean ? ")" : "");
-}
-
 /* A mount without any guest, while there are others, is not what anybody wants. */
 static int check_pids(const struct options *o, const struct recording *r, struct errmsg *why)
 {
-	char there[160] = "";
+	size_t listed =
+		r->other_count < RECORDING_OTHERS_MAX ? r->other_count : RECORDING_OTHERS_MAX;
+	struct names there = {.more = 0};
 
 	if (r->guest_count || !r->other_count)
 		return 0;
-	for (size_t i = 0; i < r->other_count; i++)
-		name_guest(there, sizeof(there), r->others[i].pid, r->others[i].name);
+	for (size_t i = 0; i < listed; i++)
+		add_name(&there, r->others[i].pid, r->others[i].name);
+	there.more += r->other_count - listed;
 	return errmsg_set(why, -ESRCH, "cannot serve %s: it has no guest %d; it has %s", r->path,
-			  (int)o->pids[0], there);
+			  (int)o->pids[0], all_names(&there));
 }
 
 /* What is not as it should be, once more in the log: status says it, too. */
@@ -179,6 +225,7 @@ static void say_how_it_went(const struct options *o, const struct recording *r)
 {
 	say_how_it_ends(r);
 	say_who_is_missing(o, r);
+	say_who_is_elsewhere(r);
 	say_what_has_no_effect(o, r);
 }
 
@@ -214,7 +261,8 @@ static bool matches_any(const struct source_rule *rule, const struct input *in)
 /* Patterns that are nobody's: perf names a guest by its VMM's main thread. */
 static void say_what_matches_nobody(const struct options *o, const struct input *in)
 {
-	char patterns[160] = "", there[200] = "";
+	struct names there = {0};
+	char patterns[160] = "";
 	size_t n = 0;
 
 	for (size_t i = 0; i < o->rules_of_command && n < sizeof(patterns); i++) {
@@ -223,10 +271,10 @@ static void say_what_matches_nobody(const struct options *o, const struct input 
 					      n ? ", " : "", o->rules[i].pattern);
 	}
 	for (int i = 0; i < in->guest_count; i++)
-		name_guest(there, sizeof(there), in->guests[i]->pid, in->guests[i]->name);
+		add_name(&there, in->guests[i]->pid, in->guests[i]->name);
 	if (n && in->guest_count)
 		log_warn("-s %s: no guest of %s is called so; it has %s", patterns,
-			 in->recording->path, there);
+			 in->recording->path, all_names(&there));
 }
 
 static bool has_rule(const struct options *o, const struct guest *g)

@@ -1,6 +1,7 @@
 #include "profiler/recorded.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 static bool is_shown(const struct recording_guest *g)
 {
-	return g->pid != 0 || g->kernel || g->user;
+	return g->pid != 0 || g->kernel || g->user || g->elsewhere_count;
 }
 
 static int copy_vcpus(const struct recording_guest *from, struct guest *to)
@@ -164,6 +165,18 @@ static void note_path(const char *path, char *note, size_t size)
 		snprintf(note, size, "...%s", path + n - (size - sizeof("...")));
 }
 
+/* Its profile would look as if nothing had run. */
+static void note_elsewhere(const struct recording *r, const struct recording_guest *g, char *note,
+			   size_t size)
+{
+	const struct recording_elsewhere *e = recording_elsewhere(g);
+
+	if (e)
+		snprintf(note, size,
+			 "no sample of %.44s; --event %.44s shows the %" PRIu64 " it has",
+			 r->events.list[r->shown].name, r->events.list[e->event].name, e->samples);
+}
+
 static void fill_tally(struct tally *t, const struct recording *r, struct recording_guest *g)
 {
 	struct span span = span_of(r);
@@ -171,6 +184,7 @@ static void fill_tally(struct tally *t, const struct recording *r, struct record
 	mutex_lock(&t->lock);
 	t->sampler = SAMPLER_KIND_RECORDING;
 	note_path(r->path, t->choice_note, sizeof(t->choice_note));
+	note_elsewhere(r, g, t->trouble_note, sizeof(t->trouble_note));
 	t->since_ns = span.since_ns;
 	t->ended_ns = span.ended_ns;
 	t->weight = r->weight;

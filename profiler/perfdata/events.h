@@ -33,7 +33,8 @@ struct recording_event {
 	struct recording_event_places at;
 	char name[64]; /* printable, without blanks; never empty */
 	uint64_t samples, guest_samples;
-	uint64_t held_guests; /* guest_samples to be, while it is not known which event is shown */
+	uint64_t served_samples; /* of those, of guests that are not left out */
+	uint64_t held_samples;	 /* these to be, while it is not known which event is shown */
 };
 
 struct recording_event_id {

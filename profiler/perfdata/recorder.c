@@ -137,15 +137,33 @@ struct recorder_task *recorder_process(struct recording *r, uint32_t pid)
 	return table_add(&r->recorder->tasks, key_of(pid, 0));
 }
 
+struct recorder_task *recorder_vmm(struct recording *r, uint32_t pid)
+{
+	struct recorder_task *t = recorder_process(r, pid);
+
+	if (!t || t->is_vmm)
+		return t;
+	t->is_vmm = true;
+	t->guest = recorder_guest(r, (pid_t)pid);
+	return t;
+}
+
 struct recorder_task *recorder_thread(struct recording *r, uint32_t pid, uint32_t tid)
 {
-	struct recorder_task *t = table_add(&r->recorder->tasks, key_of(pid, tid));
+	struct recorder_task *t = table_find(&r->recorder->tasks, key_of(pid, tid));
+	const struct recorder_task *vmm;
+	struct recording_guest *g;
 
-	if (!t || t->is_thread)
+	if (t && t->is_thread)
 		return t;
+	vmm = recorder_vmm(r, pid);
+	g = vmm ? vmm->guest : NULL;
+	t = table_add(&r->recorder->tasks, key_of(pid, tid));
+	if (!t)
+		return NULL;
 	t->is_thread = true;
-	t->guest = recorder_guest(r, (pid_t)pid);
-	if (t->guest)
+	t->guest = g;
+	if (g)
 		t->vcpu = add_vcpu(t->guest, (pid_t)tid);
 	return t;
 }
@@ -458,13 +476,22 @@ static void finish_guest(struct recording *r, struct recording_guest *g)
 	qsort(g->vcpus, g->vcpu_count, sizeof(g->vcpus[0]), by_index);
 }
 
-static bool is_listed(const struct recording *r, pid_t pid)
+static int by_number(const void *a, const void *b)
 {
-	size_t i = 0;
+	const struct recording_other *x = a, *y = b;
 
-	while (i < r->other_count && r->others[i].pid != pid)
-		i++;
-	return i < r->other_count;
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static void list_other(struct recording *r, uint32_t pid)
+{
+	const struct recorder_name *name = table_find(&r->recorder->names, key_of(pid, pid));
+	struct recording_other *to = &r->others[r->other_count];
+
+	if (r->other_count++ >= RECORDING_OTHERS_MAX)
+		return;
+	to->pid = (pid_t)pid;
+	snprintf(to->name, sizeof(to->name), "%s", name ? name->name : "");
 }
 
 /* Guests that were left out since others were asked for. */
@@ -472,20 +499,16 @@ static void list_others(struct recording *r)
 {
 	const struct recorder_table *tasks = &r->recorder->tasks;
 
-	for (size_t i = 0; i < tasks->slot_count && r->other_count < RECORDING_OTHERS_MAX; i++) {
+	for (size_t i = 0; i < tasks->slot_count; i++) {
 		const struct recorder_task *t = (struct recorder_task *)slot_at(tasks, i);
 		uint32_t pid = (uint32_t)((t->key - 1) >> 32);
-		const struct recorder_name *name;
 
-		if (!t->key || !t->is_thread || counts_here(r->recorder->config, (pid_t)pid) ||
-		    is_listed(r, (pid_t)pid))
-			continue;
-		name = table_find(&r->recorder->names, key_of(pid, pid));
-		r->others[r->other_count].pid = (pid_t)pid;
-		snprintf(r->others[r->other_count].name, sizeof(r->others[0].name), "%s",
-			 name ? name->name : "");
-		r->other_count++;
+		if (t->key && t->is_vmm && !counts_here(r->recorder->config, (pid_t)pid))
+			list_other(r, pid);
 	}
+	qsort(r->others,
+	      r->other_count < RECORDING_OTHERS_MAX ? r->other_count : RECORDING_OTHERS_MAX,
+	      sizeof(r->others[0]), by_number);
 }
 
 void recorder_finish(struct recording *r)

@@ -9,8 +9,8 @@
 /* A process of the host (tid 0), or a thread that guest samples hit. */
 struct recorder_task {
 	uint64_t key;			 /* 0: free */
-	bool is_thread;			 /* guest samples hit it */
-	struct recording_guest *guest;	 /* of a thread; NULL: it does not count */
+	bool is_vmm, is_thread;		 /* guest samples hit it: a process, a thread */
+	struct recording_guest *guest;	 /* of these; NULL: it does not count */
 	unsigned vcpu;			 /* of a thread: the place in the guest's vcpus */
 	uint64_t host_kernel, host_user; /* of a process */
 };
@@ -45,6 +45,7 @@ struct recorder {
 
 /* A new one if need be; NULL: no room. */
 struct recorder_task *recorder_process(struct recording *r, uint32_t pid);
+struct recorder_task *recorder_vmm(struct recording *r, uint32_t pid);
 struct recorder_task *recorder_thread(struct recording *r, uint32_t pid, uint32_t tid);
 
 /* The guest, which is made unless it is there; NULL: it is none of those that count, there are too

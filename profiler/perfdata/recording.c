@@ -57,6 +57,7 @@ static void guest_sample(struct recording *r, const struct facts *f)
 		r->guest_kernel++;
 	else
 		r->guest_user++;
+	r->events.list[r->shown].served_samples += g != NULL;
 	if (!g)
 		r->left_out++;
 	else if (f->mode == SAMPLE_GUEST_KERNEL)
@@ -142,6 +143,51 @@ static bool is_guests(enum sample_mode mode)
 	return mode == SAMPLE_GUEST_KERNEL || mode == SAMPLE_GUEST_USER;
 }
 
+static void read_task(const struct perfdata_record *rec, const struct recording_event *e,
+		      struct facts *f)
+{
+	if (!e->at.tid)
+		return;
+	f->pid = known_pid(order_u32(rec->bytes + e->at.tid, rec->swapped));
+	f->tid = known_pid(order_u32(rec->bytes + e->at.tid + 4, rec->swapped));
+}
+
+/* NULL: of none that counts. */
+static struct recording_guest *guest_of(struct recording *r, const struct perfdata_record *rec,
+					const struct recording_event *e)
+{
+	struct facts f = {0};
+	const struct recorder_task *t;
+
+	read_task(rec, e, &f);
+	t = recorder_vmm(r, f.pid);
+	return t ? t->guest : NULL;
+}
+
+static void count_elsewhere(struct recording_guest *g, size_t event)
+{
+	size_t i = 0;
+
+	while (i < g->elsewhere_count && g->elsewhere[i].event != event)
+		i++;
+	if (i == RECORDING_ELSEWHERE_MAX)
+		return;
+	if (i == g->elsewhere_count)
+		g->elsewhere[g->elsewhere_count++] = (struct recording_elsewhere){.event = event};
+	g->elsewhere[i].samples++;
+}
+
+static void sample_elsewhere(struct recording *r, const struct perfdata_record *rec,
+			     struct recording_event *e)
+{
+	struct recording_guest *g = guest_of(r, rec, e);
+
+	if (!g)
+		return;
+	e->served_samples++;
+	count_elsewhere(g, (size_t)(e - r->events.list));
+}
+
 static void take_sample(struct recording *r, const struct perfdata_record *rec,
 			struct recording_event *e)
 {
@@ -149,14 +195,14 @@ static void take_sample(struct recording *r, const struct perfdata_record *rec,
 
 	e->samples++;
 	e->guest_samples += is_guests(f.mode);
-	if (e != &r->events.list[r->shown])
+	if (e != &r->events.list[r->shown]) {
+		if (is_guests(f.mode))
+			sample_elsewhere(r, rec, e);
 		return;
+	}
 	f.ip = number_at(rec, e->at.ip, 0);
 	f.weight = number_at(rec, e->at.period, e->rate);
-	if (e->at.tid) {
-		f.pid = known_pid(order_u32(rec->bytes + e->at.tid, rec->swapped));
-		f.tid = known_pid(order_u32(rec->bytes + e->at.tid + 4, rec->swapped));
-	}
+	read_task(rec, e, &f);
 	if (e->at.time)
 		note_time(r, order_u64(rec->bytes + e->at.time, rec->swapped));
 	count_sample(r, &f);
@@ -206,15 +252,15 @@ static bool hold(struct buf *held, const struct perfdata_record *rec)
 	return false;
 }
 
-/* By what was held back: the first event with most samples of guests. */
+/* By what was held back: the first event with most samples of the guests that count. */
 static void decide(struct recording *r)
 {
 	uint64_t most = 0;
 
 	for (size_t i = 0; i < r->events.count; i++) {
-		if (r->events.list[i].held_guests <= most)
+		if (r->events.list[i].held_samples <= most)
 			continue;
-		most = r->events.list[i].held_guests;
+		most = r->events.list[i].held_samples;
 		r->recorder->preferred = i;
 	}
 	if (r->events.count)
@@ -228,7 +274,8 @@ static bool hold_back(struct recording *r, const struct perfdata_record *rec,
 		      struct recording_event *e)
 {
 	if (r->events.count > 1 && hold(&r->recorder->held, rec)) {
-		e->held_guests += is_guests(sample_mode_of(rec->misc));
+		e->held_samples +=
+			is_guests(sample_mode_of(rec->misc)) && guest_of(r, rec, e) != NULL;
 		return true;
 	}
 	decide(r);
@@ -429,7 +476,7 @@ static int read_once(const struct recording_config *config, const struct perfdat
 	return err;
 }
 
-/* The first event with most samples of guests; SIZE_MAX: that is shown. */
+/* The first event with most samples of the guests that count; SIZE_MAX: that is shown. */
 static size_t better_event(const struct recording_config *config, const struct recording *r)
 {
 	const struct recording_events *e = &r->events;
@@ -438,7 +485,7 @@ static size_t better_event(const struct recording_config *config, const struct r
 	if (!takes_any(config))
 		return SIZE_MAX;
 	for (size_t i = 0; i < e->count; i++) {
-		if (e->list[i].guest_samples > e->list[best].guest_samples)
+		if (e->list[i].served_samples > e->list[best].served_samples)
 			best = i;
 	}
 	return best == r->shown ? SIZE_MAX : best;
@@ -491,6 +538,17 @@ const struct recording_guest *recording_find(const struct recording *r, pid_t pi
 			return r->guests[i];
 	}
 	return NULL;
+}
+
+const struct recording_elsewhere *recording_elsewhere(const struct recording_guest *g)
+{
+	const struct recording_elsewhere *most = NULL;
+
+	for (size_t i = 0; i < g->elsewhere_count; i++) {
+		if (!most || g->elsewhere[i].samples > most->samples)
+			most = &g->elsewhere[i];
+	}
+	return g->kernel || g->user ? NULL : most;
 }
 
 const struct recording_guest *recording_maps_of(const struct recording *r,

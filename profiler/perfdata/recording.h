@@ -1,8 +1,8 @@
 /* What a recording of perf's says about guests: read once, then immutable.
  *
  * The samples of one of its events count, as perf report shows events one by one: the one that was
- * asked for, or that with most samples of guests. Memory is bounded: so many guests, threads and
- * addresses; what finds no room is counted, and said.
+ * asked for, or that with most samples of the guests that are served. Memory is bounded: so many
+ * guests, threads and addresses; what finds no room is counted, and said.
  */
 #ifndef KVMPROFS_PERFDATA_RECORDING_H
 #define KVMPROFS_PERFDATA_RECORDING_H
@@ -24,7 +24,8 @@
 #define RECORDING_THREADS_MAX	262144 /* likewise whose names are kept */
 #define RECORDING_MAPS_MAX	8192   /* of one guest */
 #define RECORDING_MAP_NAME_MAX	128
-#define RECORDING_OTHERS_MAX	8
+#define RECORDING_OTHERS_MAX	64
+#define RECORDING_ELSEWHERE_MAX 4	   /* events with samples of a guest that are not shown */
 #define RECORDING_ENTRIES_MAX	(1u << 22) /* addresses of one guest */
 #define RECORDING_MEMORY_MAX	(1u << 30) /* for the addresses and maps of all guests */
 
@@ -52,6 +53,12 @@ struct recording_vcpu {
 	uint64_t kernel, user, user_weight;
 };
 
+/* Samples of a guest that are not shown. */
+struct recording_elsewhere {
+	size_t event;
+	uint64_t samples;
+};
+
 struct recording_guest {
 	pid_t pid; /* of the VMM; 0: the default guest, of samples that do not say */
 	char name[GUEST_NAME_MAX]; /* of the VMM's main thread; empty: not known */
@@ -63,13 +70,15 @@ struct recording_guest {
 	uint64_t user_contradictory;	 /* user samples with an address of the kernel's half */
 	uint64_t table_full;		 /* kernel samples without room */
 	uint64_t host_kernel, host_user; /* samples of the VMM itself */
+	size_t elsewhere_count;		 /* of the first such events */
+	struct recording_elsewhere elsewhere[RECORDING_ELSEWHERE_MAX];
 	size_t map_count, map_room;
 	struct recording_map *maps; /* by start, ascending */
 	size_t build_id_count, build_id_room;
 	struct recording_build_id *build_ids;
 };
 
-/* One with samples of the event that is shown, which was not asked for. */
+/* One with samples of any event, which was not asked for. */
 struct recording_other {
 	pid_t pid;
 	char name[16]; /* as that of a guest; of a stranger: raw bytes */
@@ -90,7 +99,7 @@ struct recording {
 	uint64_t ended_wall_ns;	    /* when it was, nanoseconds since 1970 */
 	size_t guest_count;
 	struct recording_guest **guests; /* by pid, ascending */
-	size_t other_count;		 /* the first ones */
+	size_t other_count;		 /* all; the first ones, by pid: */
 	struct recording_other others[RECORDING_OTHERS_MAX];
 	struct counts_budget budget; /* of the guests' tables and maps */
 	uint64_t host_symbol_at;     /* where the host's _text was; 0: not known */
@@ -99,8 +108,8 @@ struct recording {
 
 struct recording_config {
 	const char *path;  /* "-": standard input */
-	const char *event; /* NULL or "auto": that with most samples of guests; of what comes by a
-			      pipe, among the first 16 MiB of samples */
+	const char *event; /* NULL or "auto": that with most samples of these guests; of what comes
+			      by a pipe, among the first 16 MiB of samples */
 	const pid_t *only; /* these guests; only_count 0: all */
 	size_t only_count;
 	/* Told now and then how much of how many bytes (0: not known) was read, of a pipe also
@@ -120,6 +129,9 @@ void recording_free(struct recording *r); /* accepts NULL */
 
 /* NULL: there is no such guest. */
 const struct recording_guest *recording_find(const struct recording *r, pid_t pid);
+/* Where most samples are of a guest that has none of the event that is shown; NULL: nowhere, or it
+ * has some. */
+const struct recording_elsewhere *recording_elsewhere(const struct recording_guest *g);
 /* Where its kernel and modules lay: its own maps, or those of the default guest. */
 const struct recording_guest *recording_maps_of(const struct recording *r,
 						const struct recording_guest *g);

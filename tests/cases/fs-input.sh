@@ -31,6 +31,7 @@ timeout 600 cat "$mnt/$one/record" >"$work/one.data" 2>/dev/null &
 reader="$reader $!"
 within "samples of one" $patience has_samples "$mnt/$one" 150
 within "samples of the other" $patience has_samples "$mnt/$two" 150
+# The recordings began a little later than the guests were counted, so that they have some samples less.
 for p in $one $two; do cp -r "$work/loop.files" "$work/guests/$p"; done
 # shellcheck disable=SC2086
 { kill $reader; wait $reader; } 2>/dev/null
@@ -104,10 +105,45 @@ unserve
 serve "$work/both.data" -e cpu-clock
 check "an event without guests: which has some" grep -q -- '--event qmp-registers shows' "$work/served"
 unserve
+# by_another_event FILE TO PID: as if the samples of this guest were of task-clock
+by_another_event() {
+	perl -e '
+		my ($from, $to, $pid) = @ARGV;
+		open(my $in, "<:raw", $from) or die;
+		open(my $out, ">:raw", $to) or die;
+		local $/;
+		my $all = <$in>;
+		print $out substr($all, 0, 16);
+		for (my $at = 16; $at + 8 <= length $all;) {
+			my ($type, undef, $size) = unpack("LSS", substr($all, $at, 8));
+			my $record = substr($all, $at, $size);
+			last if length($record) < $size;
+			$at += $size;
+			print $out $record if $type == 64;
+			substr($record, 16, 8) = pack("Q", 1), substr($record, -8) = pack("Q", 2) if $type == 64;
+			substr($record, 8, 8) = pack("Q", 2) if $type == 9 && unpack("L", substr($record, 24, 4)) == $pid;
+			print $out $record;
+		}' "$@"
+}
+by_another_event "$work/both.data" "$work/events.data" "$two"
+serve "$work/events.data" -e task-clock
+check "a guest with samples of another event alone: the mount says so" grep -q \
+	"^kvmprofs: .*has no samples of task-clock, which is shown, of $one (one): --event qmp-registers has some" "$work/served"
+check "and its profile" grep -q '^# sampler: recording (no sample of task-clock; --event qmp-registers shows the [1-9][0-9]* it has)$' "$in/$one/profile"
+check "the other one has its own" has_samples "$in/$two" 100
+unserve
+serve "$work/events.data" -p "$one"
+check "without --event the event is that of the guest that is asked for" has_samples "$in/$one" 100
+unserve
+serve "$work/events.data" -p "$two"
+check "whichever that is" has_samples "$in/$two" 100
+unserve
+refuse "a guest that is not in it: those of all events are listed" 1 "it has no guest 1; it has $one (one), $two (two)" \
+	"$KVMPROFS" --input "$work/events.data" -e task-clock -p 1 "$in"
 by_a_pipe() { cat "$work/both.data" | serve - -p "$two"; }
 check "by a pipe" by_a_pipe
 check "it is all there" has_state whole
-check "with the samples of the event that has some" has_samples "$in/$two" 150
+check "with the samples of the event that has some" has_samples "$in/$two" 100
 unserve
 serve "$work/one.data" -s "web*=dir:$work/loop.files"
 check "a pattern that is nobody's is told, and who there is" grep -q "^kvmprofs: -s web\*: no guest of .*one.data is called so; it has $one (one)" "$work/served"

@@ -304,8 +304,11 @@ static void test_event_with_guests_by_a_pipe(void **state)
 	assert_int_equal(r->shown, 1);
 	assert_int_equal(r->samples, SAMPLES + 2);
 	assert_int_equal(r->host_kernel, SAMPLES);
-	assert_int_equal(r->guest_count, 1);
-	assert_int_equal(r->guests[0]->kernel, 2);
+	assert_int_equal(r->guest_count, 2);
+	assert_int_equal(recording_elsewhere(r->guests[0])->event, 0);
+	assert_int_equal(recording_elsewhere(r->guests[0])->samples, 1);
+	assert_int_equal(r->guests[1]->kernel, 2);
+	assert_null(recording_elsewhere(r->guests[1]));
 	assert_int_equal(r->events.list[0].samples, SAMPLES + 1);
 	forget(r, &m);
 }
@@ -567,6 +570,46 @@ static void test_only_some_guests(void **state)
 	forget(r, &m);
 }
 
+/* The event that is shown is that of the guests that are, and the others are listed, whatever event
+ * their samples are of. */
+static void try_event_of_served(bool pipe)
+{
+	const pid_t only[] = {1};
+	struct perfmaker m;
+	struct perfmaker_reading reading;
+	struct perfdata_bytes bytes;
+	struct recording_config config = {.path = "x", .only = only, .only_count = 1};
+	struct recording *r = NULL;
+	const struct perfmaker_sample first = {
+		.misc = GK, .ip = KERNEL, .pid = 1, .tid = 1, .id = second_ids[0]};
+
+	perfmaker_init(&m, pipe, false);
+	perfmaker_event(&m, PERF_TYPE_RAW, 7, USUAL, 4000, true, first_ids, 2);
+	perfmaker_event(&m, PERF_TYPE_HARDWARE, 0, USUAL, 4000, true, second_ids, 2);
+	sample(&m, GK, KERNEL, 200, 205, 1);
+	sample(&m, GK, KERNEL, 100, 105, 1);
+	sample(&m, GK, KERNEL, 100, 106, 1);
+	perfmaker_sample(&m, &first);
+	perfmaker_end(&m, true);
+	reading = (struct perfmaker_reading){m.out.data, m.out.len, 0, 0};
+	bytes = perfmaker_bytes(&reading, !pipe);
+	assert_int_equal(recording_read_bytes(&config, &bytes, m.out.len, &r, NULL), 0);
+	assert_int_equal(r->shown, 1);
+	assert_int_equal(r->guest_count, 1);
+	assert_int_equal(r->guests[0]->kernel, 1);
+	assert_int_equal(r->other_count, 2);
+	assert_int_equal(r->others[0].pid, 100);
+	assert_int_equal(r->others[1].pid, 200);
+	forget(r, &m);
+}
+
+static void test_event_of_served_guests(void **state)
+{
+	(void)state;
+	try_event_of_served(false);
+	try_event_of_served(true);
+}
+
 /* So many that they are counted while more are read. */
 static void test_many_samples(void **state)
 {
@@ -678,6 +721,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_ids),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_only_some_guests),
+		cmocka_unit_test(test_event_of_served_guests),
 		cmocka_unit_test(test_maps_of_all_guests),
 	};
 
