@@ -180,6 +180,23 @@ static bool is_guest(struct trace *t, uint64_t serial)
 	return found;
 }
 
+/* The VMM of a guest that can be traced. */
+static int find_guest(struct trace *t, uint64_t serial, pid_t *ret, struct errmsg *why)
+{
+	const struct guest_set *set = guests_acquire(t->config.guests);
+	const struct guest_entry *e = guest_set_find_serial(set, serial);
+	int r = 0;
+
+	if (!e)
+		r = errmsg_set(why, -ESRCH, "the guest is gone");
+	else if (e->guest->accel == GUEST_ACCEL_TCG)
+		r = errmsg_set(why, -EOPNOTSUPP, "no events: under TCG the guest runs without KVM");
+	else
+		*ret = e->guest->pid;
+	guest_set_put(set);
+	return r;
+}
+
 /* All of them, as tracefs has them now: KVM's modules come and go. */
 static int list_events(struct tracefs_events *ret, struct errmsg *why)
 {
@@ -197,11 +214,11 @@ static int list_events(struct tracefs_events *ret, struct errmsg *why)
 static int choose_events(struct trace *t, uint64_t serial, const char *words, size_t n,
 			 struct tracefs_events *ret, struct errmsg *why)
 {
-	int r;
+	pid_t pid;
+	int r = find_guest(t, serial, &pid, why);
 
-	if (!is_guest(t, serial))
-		return errmsg_set(why, -ESRCH, "trace: the guest is gone");
-	r = list_events(ret, why);
+	if (r == 0)
+		r = list_events(ret, why);
 	return r == 0 ? choose(ret, words, n, why) : r;
 }
 
@@ -382,22 +399,6 @@ static int explain(int err, struct errmsg *why)
 		return errmsg_set(why, err, "cannot trace the VMM's threads: %s",
 				  strerrordesc_np(-err));
 	}
-}
-
-static int find_guest(struct trace *t, uint64_t serial, pid_t *ret, struct errmsg *why)
-{
-	const struct guest_set *set = guests_acquire(t->config.guests);
-	const struct guest_entry *e = guest_set_find_serial(set, serial);
-	int r = 0;
-
-	if (!e)
-		r = errmsg_set(why, -ESRCH, "the guest is gone");
-	else if (e->guest->accel == GUEST_ACCEL_TCG)
-		r = errmsg_set(why, -EOPNOTSUPP, "no events: under TCG the guest runs without KVM");
-	else
-		*ret = e->guest->pid;
-	guest_set_put(set);
-	return r;
 }
 
 static int start_guest(struct trace *t, uint64_t serial, struct errmsg *why)

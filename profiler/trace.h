@@ -45,7 +45,8 @@ int trace_open(struct trace *t, uint64_t serial, int wake_fd, struct feed **ret)
 
 /* Which events the guest's readers, present and coming, get: names with or without "kvm:", or
  * patterns (fnmatch(3)), between blanks; none: all. Any thread; reads tracefs. 0, -ESRCH; -EINVAL
- * and why when one of them matches no event; what tracefs_root_open() and tracefs_list() say. */
+ * and why when one of them matches no event; -EOPNOTSUPP without KVM; what tracefs_root_open() and
+ * tracefs_list() say. */
 int trace_select(struct trace *t, uint64_t serial, const char *words, size_t n, struct errmsg *why);
 /* Appends the names of the events that were chosen, each after a blank; nothing: all of them. Any
  * thread. */

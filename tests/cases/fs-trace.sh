@@ -17,6 +17,7 @@ wait_for $patience grep -q '^accelerator tcg' "$mnt/$vmm/info"
 timeout $patience cat "$mnt/$vmm/trace" >"$work/tcg"
 check "a guest under TCG: one line says why there is nothing" test "$(cat "$work/tcg")" = \
 	"# no events: under TCG the guest runs without KVM"
+check "and none can be chosen" bash -c '! echo trace kvm_pio 2>/dev/null >"$1" && grep -q "^# refused: no events: under TCG" "$1"' - "$mnt/$vmm/control"
 check "and none in stats" test "$(cat "$mnt/$vmm/stats")" = "# no counters: under TCG the guest runs without KVM"
 
 # A text is one moment, and can always be read; that there is a newer one is told by POLLPRI, within its second.
