@@ -369,6 +369,29 @@ static void test_cut_off(void **state)
 	cut_everywhere(false, true);
 }
 
+/* Cut anywhere behind the records, in the table of what stands there or in that itself: all of
+ * them count, and what else there is is not believed. */
+static void test_cut_off_behind(void **state)
+{
+	struct perfmaker m;
+	size_t behind;
+
+	(void)state;
+	perfmaker_init(&m, false, false);
+	fill(&m);
+	perfmaker_end(&m, true);
+	behind = sizeof(struct perfdata_section) + m.build_ids.len;
+	for (size_t cut = 1; cut <= behind; cut++) {
+		struct recording *r = read_out(&m, m.out.len - cut, 0, NULL);
+
+		assert_int_equal(r->facts.end, PERFDATA_CUT_BEHIND);
+		assert_int_equal(r->samples, 6 * SAMPLES);
+		assert_int_equal(r->guest_count, 2);
+		recording_free(r);
+	}
+	perfmaker_deinit(&m);
+}
+
 static void test_unfinished(void **state)
 {
 	struct perfmaker m;
@@ -710,6 +733,7 @@ int main(void)
 		cmocka_unit_test(test_event_with_guests_by_a_pipe),
 		cmocka_unit_test(test_event_that_changes_by_a_pipe),
 		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_cut_off_behind),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_bomb),
