@@ -21,6 +21,7 @@
 
 #define PROGRESS_NS   (100 * NSEC_PER_MSEC)
 #define SHOW_AFTER_MS 250
+#define FAILURES_SAID 5 /* reasons why guests have no symbols */
 
 /* ---- progress ------------------------------------------------------------------------------ */
 
@@ -399,6 +400,52 @@ static int wait_for_all(struct wait *w, size_t guests)
 	return r;
 }
 
+/* ---- what came of it ----------------------------------------------------------------------- */
+
+/* Guests without symbols, by the reason. */
+struct failures {
+	size_t count;
+	struct failure {
+		struct errmsg why;
+		struct names who;
+	} list[FAILURES_SAID];
+	size_t more; /* guests for other reasons */
+};
+
+static void add_failure(struct failures *f, const struct guest *g, const struct errmsg *why)
+{
+	size_t i = 0;
+
+	while (i < f->count && strcmp(f->list[i].why.text, why->text) != 0)
+		i++;
+	if (i == FAILURES_SAID) {
+		f->more++;
+		return;
+	}
+	if (i == f->count)
+		f->list[f->count++].why = *why;
+	add_name(&f->list[i].who, g->pid, g->name);
+}
+
+/* Addresses alone are worth a mount, but nobody should wonder why there are no names. */
+static void say_who_has_none(const struct input *in, struct symsrc *s)
+{
+	struct failures f = {.count = 0};
+
+	for (int i = 0; i < in->guest_count; i++) {
+		struct symsrc_status st = {0};
+
+		symsrc_status(s, in->guests[i]->serial, &st);
+		if (st.state == SYMSRC_FAILED)
+			add_failure(&f, in->guests[i], &st.error);
+	}
+	for (size_t i = 0; i < f.count; i++)
+		log_warn("no symbols of %s: %s", all_names(&f.list[i].who), f.list[i].why.text);
+	if (f.more)
+		log_warn("no symbols of %zu more guests: source_error in their info says why",
+			 f.more);
+}
+
 static int await(struct wait *w, size_t guests, struct errmsg *why)
 {
 	int r = w->signal_fd < 0 ? w->signal_fd : w->wake_fd < 0 ? w->wake_fd : 0;
@@ -426,6 +473,8 @@ int input_await_symbols(const struct input *in, struct symsrc *s, int caller_fd,
 			 .caller_fd = caller_fd};
 	int r = await(&w, (size_t)in->guest_count, why);
 
+	if (r == 0)
+		say_who_has_none(in, s);
 	close_keep_errno(w.signal_fd);
 	close_keep_errno(w.wake_fd);
 	return r;

@@ -24,7 +24,8 @@ int input_read(const struct options *o, struct input *ret, struct errmsg *why);
 
 /* Waits until the symbols of its guests are here, or could not be had, so that the first reader
  * finds names; a terminal is told how far that is. A guest may keep the others waiting for
- * INPUT_WAIT_MS: whose symbols come later than that are loaded behind the mount, and said to be.
+ * INPUT_WAIT_MS: whose symbols come later than that are loaded behind the mount, and said to be. So
+ * is, with the reason, whose could not be had.
  * caller_fd: the pipe to whoever waits for the mount; -1: nobody does. 0, or negative errno and
  * why: -EINTR when a signal wants the process to end, or that caller is gone. */
 int input_await_symbols(const struct input *in, struct symsrc *s, int caller_fd,

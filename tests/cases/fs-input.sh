@@ -145,11 +145,17 @@ check "by a pipe" by_a_pipe
 check "it is all there" has_state whole
 check "with the samples of the event that has some" has_samples "$in/$two" 100
 unserve
+serve "$work/both.data" -s "*=dir:$work/nowhere"
+check "one line for guests of one reason" test "$(grep -c '^kvmprofs: no symbols of ' "$work/served")" = 1
+check "which has both" grep -q "^kvmprofs: no symbols of $one (one), $two (two): dir:$work/nowhere" "$work/served"
+unserve
 serve "$work/one.data" -s "web*=dir:$work/loop.files"
 check "a pattern that is nobody's is told, and who there is" grep -q "^kvmprofs: -s web\*: no guest of .*one.data is called so; it has $one (one)" "$work/served"
 check "the guest's own info, too" grep -q "^source_error no -s is for $one or one, and " "$in/$one/info"
 unserve
 serve "$work/one.data" -s '*=kallsyms:/etc/passwd'
+check "a source that fails: the mount says whose and why" grep -q \
+	"^kvmprofs: no symbols of $one (one): .*line 1: no address of" "$work/served"
 check "a file that is no kallsyms: what is wrong with it" grep -q '^source_error .*line 1: no address of' "$in/$one/info"
 unserve
 head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
