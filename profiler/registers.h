@@ -6,6 +6,11 @@
  * or, outside of 64-bit code, "EIP=0000e05b EFL=..." and the segment it counts from,
  * "CS =f000 000f0000 ...". The text is a stranger's and no stable format: lines that are not
  * known are skipped, what is known is checked. Pure.
+ *
+ * A vCPU that QEMU emulates goes on while its registers are printed, and on its way into the kernel
+ * and back its mode changes first, RIP then (target/i386/tcg: helper_syscall(), helper_sysret(),
+ * do_interrupt64()). So there are samples, few, in kernel mode at an address of user space;
+ * firmware runs at such addresses, too, so that they are taken as they are told.
  */
 #ifndef KVMPROFS_REGISTERS_H
 #define KVMPROFS_REGISTERS_H

@@ -41,8 +41,9 @@ of_one_name() {
 same_rows() {
 	local name=$1
 	shift
-	# Seen once, cause not known: two samples in kernel mode at an address of user space, by an emulated guest's registers,
-	# were a row here and none of perf's. Where such samples were put into a recording, perf had the same row as we.
+	# An emulated guest's registers may say kernel mode and still an address of user space (profiler/registers.h). Samples
+	# without a symbol are one row of perf's where their addresses are the same, whatever their mode, with that of one of
+	# them: those of the kernel vanish in the row "[u]" of a program that runs there, too. Here they are apart.
 	perf_rows "$@" | grep -v "$but" | grep -v ' 0x0000' | by_address >"$work/perf.rows"
 	our_rows | grep -v "$but" | grep -v ' 0x0000' | by_address >"$work/our.rows"
 	diff <(of_one_name "$work/perf.rows") <(of_one_name "$work/our.rows") >"$work/rows.diff"
