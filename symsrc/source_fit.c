@@ -14,6 +14,8 @@
 #include "symsrc/source_impl.h"
 
 #define UPPER_HALF (UINT64_C(1) << 63)
+/* Of a 32-bit kernel: CONFIG_PAGE_OFFSET is 0x40000000 or more. */
+#define LOWEST_32 (UINT64_C(1) << 30)
 
 /* ---- build-ids ----------------------------------------------------------------------------- */
 
@@ -132,16 +134,20 @@ static bool find_symbol(const struct buf *text, const char *name, uint64_t *ret)
 	return false;
 }
 
-/* In place: the address has as many digits as before. What does not lie where kernels do (offsets
- * of per-CPU variables, say) stays. */
+/* In place: the address has as many digits as before, 16 or those of a 32-bit kernel. What does not
+ * lie where kernels do (offsets of per-CPU variables, say) stays. */
 static void move_line(const struct line *l, uint64_t by)
 {
 	size_t digits = strcspn(l->text, " ");
+	uint64_t lowest = digits == 8 ? LOWEST_32 : UPPER_HALF;
+	uint64_t to = l->address + by;
 	char text[17];
 
-	if (!l->name || !(l->address & UPPER_HALF) || digits != 16)
+	if (!l->name || l->address < lowest || (digits != 8 && digits != 16))
 		return;
-	snprintf(text, sizeof(text), "%016" PRIx64, l->address + by);
+	if (digits == 8)
+		to &= UINT32_MAX;
+	snprintf(text, sizeof(text), "%0*" PRIx64, (int)digits, to);
 	memcpy(l->text, text, digits);
 }
 
@@ -170,6 +176,11 @@ static int pass_on_kallsyms(struct source_fit *f)
 		       : f->to->data(f->to->ctx, f->kallsyms.data, f->kallsyms.len);
 }
 
+static bool is_32_bit(uint64_t kernel_address)
+{
+	return kernel_address <= UINT32_MAX;
+}
+
 /* Whatever else is wrong with it, its parser says. All addresses may be 0, which are hidden. */
 static int fit_kallsyms(struct source_fit *f)
 {
@@ -177,6 +188,11 @@ static int fit_kallsyms(struct source_fit *f)
 	bool found = find_symbol(&f->kallsyms, f->known->symbol, &at);
 	int r;
 
+	if (at && is_32_bit(at) != is_32_bit(f->known->symbol_at))
+		return errmsg_set(f->why, -EKEYREJECTED,
+				  "%s: is of another kernel: its %s is at 0x%" PRIx64
+				  ", the guest's at 0x%" PRIx64,
+				  f->name, f->known->symbol, at, f->known->symbol_at);
 	if (at)
 		f->moved_by = f->known->symbol_at - at;
 	if (f->moved_by)

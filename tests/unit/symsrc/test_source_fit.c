@@ -142,6 +142,23 @@ static void test_where_it_was(void **state)
 	assert_false(partial);
 }
 
+static void test_of_32_bits(void **state)
+{
+	(void)state;
+	tmptree_put(&dir, "proc/kallsyms", "00001000 A offset\nc1000000 T _text\nc1000040 t f\n");
+	know(0xd2000000, 0);
+	assert_int_equal(fetch_dir(), 0);
+	assert_kallsyms("00001000 A offset\nd2000000 T _text\nd2000040 t f\n");
+	assert_non_null(strstr(note, "moved by 0x11000000 "));
+	know(0xc0400000, 0);
+	assert_int_equal(fetch_dir(), 0);
+	assert_kallsyms("00001000 A offset\nc0400000 T _text\nc0400040 t f\n");
+	know(RUNNING, 0);
+	assert_refused(fetch_dir(),
+		       "is of another kernel: its _text is at 0xc1000000, the guest's at "
+		       "0xffffffff9a000000");
+}
+
 static void test_of_another_boot(void **state)
 {
 	(void)state;
@@ -205,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_where_it_was, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_of_32_bits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_another_boot, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_of_another_kernel, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_is_no_kallsyms, set_up, tear_down),
