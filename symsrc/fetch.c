@@ -32,6 +32,19 @@ static int explained(struct errmsg *why, int r)
 	return r;
 }
 
+/* What its parser said of kallsyms, without the name that it has in a guest where somebody has
+ * named the file: here that would be this machine's. */
+static const char *said_of_file(const struct source *s, const char *said)
+{
+	const char *name = guest_file_path(GUEST_FILE_KALLSYMS);
+	size_t n = strlen(name);
+
+	if (strcmp(s->ops->scheme, "kallsyms") != 0 || strncmp(said, name, n) != 0)
+		return said;
+	said += n;
+	return said + strspn(said, ": ");
+}
+
 /* What the parsers refused is theirs to explain; whose file it was is ours to say. */
 static int explain_fetch(const struct symbols_builder *b, const struct source *s, int r,
 			 struct errmsg *why)
@@ -39,7 +52,8 @@ static int explain_fetch(const struct symbols_builder *b, const struct source *s
 	const struct errmsg *said = symbols_builder_error(b);
 
 	if (r < 0 && why && said->code && (why->code == 0 || strcmp(why->text, said->text) == 0))
-		errmsg_set(why, r, "%s%s%s", s->used, s->used[0] ? ": " : "", said->text);
+		errmsg_set(why, r, "%s%s%s", s->used, s->used[0] ? ": " : "",
+			   said_of_file(s, said->text));
 	return explained(why, r);
 }
 

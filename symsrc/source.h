@@ -173,8 +173,9 @@ struct source_ops {
 struct source {
 	const struct source_ops *ops;
 	/* What it really used, for `info`: "ssh://root@127.0.0.1:2201". Set by a fetch that
-	 * worked. A caller may put in what an earlier source for this guest had set: a source
-	 * that has several ways begins with that one. */
+	 * worked, and by one whose bytes its sink refused, to say whose they were. A caller may put
+	 * in what an earlier source for this guest had set: a source that has several ways begins
+	 * with that one. */
 	char used[SOURCE_USED_MAX];
 	/* How, in a few words for `info`; empty: nothing to be said. Likewise. */
 	char how[SOURCE_HOW_MAX];

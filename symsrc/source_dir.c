@@ -177,13 +177,12 @@ static int dir_fetch(struct source *s, unsigned want, const struct source_limits
 	if (root < 0)
 		return errmsg_set(why, -errno, "dir:%s: %m", d->path);
 	snprintf(name, sizeof(name), "dir:%s", d->path);
+	memcpy(s->used, name, sizeof(s->used));
 	source_fit_init(&fit, &d->known, name, sink, why);
 	r = fetch_all(&f);
 	if (r == 0)
 		r = source_fit_end(&fit, s);
 	source_fit_deinit(&fit);
-	if (r == 0)
-		memcpy(s->used, name, sizeof(s->used));
 	return r;
 }
 

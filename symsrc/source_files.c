@@ -46,6 +46,7 @@ static int files_fetch(struct source *s, unsigned want, const struct source_limi
 	struct source_fit fit;
 	int r = 0;
 
+	snprintf(s->used, sizeof(s->used), "kallsyms:%s", f->kallsyms);
 	source_fit_init(&fit, &f->known, f->kallsyms, sink, why);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++) {
 		if (files[i].path && (want & GUEST_FILE_BIT(files[i].file)))
@@ -54,8 +55,6 @@ static int files_fetch(struct source *s, unsigned want, const struct source_limi
 	if (r == 0)
 		r = source_fit_end(&fit, s);
 	source_fit_deinit(&fit);
-	if (r == 0)
-		snprintf(s->used, sizeof(s->used), "kallsyms:%s", f->kallsyms);
 	return r;
 }
 

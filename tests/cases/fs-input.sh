@@ -156,7 +156,7 @@ unserve
 serve "$work/one.data" -s '*=kallsyms:/etc/passwd'
 check "a source that fails: the mount says whose and why" grep -q \
 	"^kvmprofs: no symbols of $one (one): .*line 1: no address of" "$work/served"
-check "a file that is no kallsyms: what is wrong with it" grep -q '^source_error .*line 1: no address of' "$in/$one/info"
+check "a file that is no kallsyms: what is wrong with it" grep -q '^source_error kallsyms:/etc/passwd: line 1: no address of' "$in/$one/info"
 unserve
 head -c $((size - 11)) "$work/both.data" >"$work/cut.data"
 serve "$work/cut.data" -s "*=dir:$work/loop.files"
