@@ -14,7 +14,7 @@ export HOME=$work/home
 mkdir -p "$HOME" "$work/guests"
 
 # perf makes one row of one address that has no name in several guests.
-of_several() { but=' 0x' same_rows "$@"; }
+of_several() { nameless=0x same_rows "$@"; }
 
 # ---- kvmprofs' own recordings, with names ----------------------------------------------------------------------
 

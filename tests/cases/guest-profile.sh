@@ -178,7 +178,7 @@ if command -v perf >/dev/null; then
 	serve "$work/record.data" -s "$pid=dir:$work/copies/$pid"
 	within "--input, symbols of another boot: names" $patience has_symbols "$in/$pid"
 	# Of modules there are none; perf shows addresses there by where they are in the module.
-	names=$g/kallsyms but=' 0x' same_rows "--input, symbols of another boot" "$work/record.data" --guestmount="$work/copies"
+	names=$g/kallsyms nameless=0x same_rows "--input, symbols of another boot" "$work/record.data" --guestmount="$work/copies"
 	check "--input, symbols of another boot: the hottest function is among them" grep -q " $HOT_SYSCALL " "$in/$pid/profile"
 	check "--input, symbols of another boot: info says so" grep -q '^source_note of another boot: moved by 0x1000000 ' "$in/$pid/info"
 	unserve

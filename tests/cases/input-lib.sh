@@ -18,12 +18,21 @@ has_state() { grep -q "^recording_state $1" "$in/status"; }
 
 of=''      # a pid: rows of that guest alone
 but='^$' # a pattern: without such rows
+nameless='0x0000' # beginnings of symbols, as a pattern: addresses without names that are one row for all of them
 names='' # a kallsyms: the names of one address count as the same, since perf chooses others of them (symsrc/symtab.h)
 # perf_rows FILE OPTIONS...: of perf kvm
 perf_rows() {
-	perf kvm "${@:2}" -i "$1" report --stdio --sort sym -n ${of:+--pid "$of"} 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort
+	perf kvm "${@:2}" -i "$1" report --stdio --sort sym -n ${of:+--pid "$of"} 2>/dev/null | named_rows
 }
-our_rows() { cat "$in"/${of:-[0-9]*}/profile 2>/dev/null | awk '$3 == "[g]" { print $1, $2, $4 }' | sort; }
+our_rows() { cat "$in"/${of:-[0-9]*}/profile 2>/dev/null | named_rows; }
+# An emulated guest's registers may say kernel mode and still an address of user space (profiler/registers.h). Samples
+# without a symbol are one row of perf's where their addresses are the same, whatever their mode, with that of the first
+# of them: such addresses are compared as a sum, together with user space.
+named_rows() {
+	awk -v nameless="^$nameless" '$3 == "[u]" || $3 == "[g]" && $4 ~ nameless { n += $2; next }
+		$3 == "[g]" { print $1, $2, $4 }
+		END { if (n) print "-", n, "without-a-name" }' | sort
+}
 # by_address: rows whose symbols are replaced by one for all of the same address
 by_address() {
 	[ -n "$names" ] || { cat; return; }
@@ -41,11 +50,8 @@ of_one_name() {
 same_rows() {
 	local name=$1
 	shift
-	# An emulated guest's registers may say kernel mode and still an address of user space (profiler/registers.h). Samples
-	# without a symbol are one row of perf's where their addresses are the same, whatever their mode, with that of one of
-	# them: those of the kernel vanish in the row "[u]" of a program that runs there, too. Here they are apart.
-	perf_rows "$@" | grep -v "$but" | grep -v ' 0x0000' | by_address >"$work/perf.rows"
-	our_rows | grep -v "$but" | grep -v ' 0x0000' | by_address >"$work/our.rows"
+	perf_rows "$@" | grep -v "$but" | by_address >"$work/perf.rows"
+	our_rows | grep -v "$but" | by_address >"$work/our.rows"
 	diff <(of_one_name "$work/perf.rows") <(of_one_name "$work/our.rows") >"$work/rows.diff"
 	check "$name: the rows of perf kvm report, to the last digit" test ! -s "$work/rows.diff"
 	echo "# $name: $(awk '{ n += $2 } END { print NR, "rows,", n + 0, "samples" }' "$work/perf.rows")"

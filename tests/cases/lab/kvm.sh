@@ -365,7 +365,7 @@ same_guests() {
 		if begins_in_module "$(pid_of $n)"; then
 			echo "skip lab, $1: guest $n begins in a module, to which perf gives no names"
 		elif [ $n != mute ] || [ -e "$in/$(pid_of mute)" ]; then
-			but=' 0x' same_guest "$1" $n "${@:2}"
+			but=' 0x\| without-a-name$' same_guest "$1" $n "${@:2}"
 			[ $n = mute ] || has_row "$1" $n $HOT_SYSCALL
 		fi
 	done
