@@ -181,23 +181,30 @@ static bool is_32_bit(uint64_t kernel_address)
 	return kernel_address <= UINT32_MAX;
 }
 
+static int refuse_place(const struct source_fit *f, uint64_t at)
+{
+	return errmsg_set(f->why, -EKEYREJECTED,
+			  "%s: is of another kernel: its %s is at 0x%" PRIx64
+			  ", the guest's at 0x%" PRIx64,
+			  f->name, f->known->symbol, at, f->known->symbol_at);
+}
+
 /* Whatever else is wrong with it, its parser says. All addresses may be 0, which are hidden. */
 static int fit_kallsyms(struct source_fit *f)
 {
 	uint64_t at = 0;
 	bool found = find_symbol(&f->kallsyms, f->known->symbol, &at);
+	bool other;
 	int r;
 
-	if (at && is_32_bit(at) != is_32_bit(f->known->symbol_at))
-		return errmsg_set(f->why, -EKEYREJECTED,
-				  "%s: is of another kernel: its %s is at 0x%" PRIx64
-				  ", the guest's at 0x%" PRIx64,
-				  f->name, f->known->symbol, at, f->known->symbol_at);
-	if (at)
+	other = at && is_32_bit(at) != is_32_bit(f->known->symbol_at);
+	if (at && !other)
 		f->moved_by = f->known->symbol_at - at;
 	if (f->moved_by)
 		move_kernel(f);
 	r = pass_on_kallsyms(f);
+	if (r == 0 && other)
+		return refuse_place(f, at);
 	return r < 0 || found
 		       ? r
 		       : errmsg_set(f->why, -EKEYREJECTED,
