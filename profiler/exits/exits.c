@@ -401,8 +401,11 @@ static void *run(void *arg)
 		if (poll(p, ARRAY_SIZE(p), due == UINT64_MAX ? -1 : clock_left_ms(due)) < 0 &&
 		    errno != EINTR)
 			break;
-		io_wake_clear(c->wake_fd);
-		io_wake_clear(c->ask_fd);
+		/* What comes from here on is for the next turn, which is to see it in revents. */
+		if (p[0].revents)
+			io_wake_clear(c->wake_fd);
+		if (p[1].revents)
+			io_wake_clear(c->ask_fd);
 	}
 	return NULL;
 }
