@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct mount {
 	struct notify *notify;
 	int wake_fd;
 	bool mounted;
+	atomic_bool ended; /* by mount_end() */
 };
 
 /* -- libfuse's messages ------------------------------------------------------------------ */
@@ -277,6 +279,9 @@ int mount_serve(struct mount *m, struct errmsg *why)
 
 	if (r < 0)
 		return errmsg_set(why, r, "the FUSE session has failed: %s", strerrordesc_np(-r));
+	/* Nobody of ours has asked for that, so who finds it gone wants to know. */
+	if (!atomic_load(&m->ended))
+		log_info("ending: it was unmounted");
 	return 0;
 }
 
@@ -284,5 +289,6 @@ void mount_end(struct mount *m)
 {
 	/* In this order: a notification may have to wait for an answer of ours. */
 	notify_stop(m->notify);
+	atomic_store(&m->ended, true);
 	fuse_session_exit(m->session);
 }

@@ -163,6 +163,11 @@ end_daemon HUP 2>/dev/null && ok "more signals while it ends do not matter"
 daemon=$!
 wait_for $patience is_mounted "$mnt"
 end_daemon TERM && ok "a signal ends it though the caller ignored it"
+check "the log does not take a signal for an unmount" bash -c '! grep "it was unmounted" "$1"' - "$work/daemon.log"
+start_daemon "$mnt" --sampler qmp -p $$
+umount "$mnt"
+wait "$daemon"
+check "the log says that it was unmounted" grep -q 'ending: it was unmounted' "$work/daemon.log"
 
 # -- SIGKILL, and the next one
 start_daemon "$mnt" --sampler qmp -p $$
