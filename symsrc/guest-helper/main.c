@@ -1,10 +1,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "symsrc/guest-helper/guest.h"
@@ -12,7 +14,7 @@
 #define REOPEN_MS 1000 /* until the port is tried again */
 #define CLOSED_MS 500  /* until a host is looked for again, should no SIGIO come */
 #define SETTLE_MS 100  /* from the first word of modules until the state is looked at */
-#define LOOK_MS	  3000 /* until the state is looked at, should no event come */
+#define LOOK_MS	  3000 /* from one look at the state to the next, should no event come */
 
 #ifndef KVMPROFS_VERSION
 #define KVMPROFS_VERSION "?"
@@ -25,9 +27,18 @@ static const char usage[] = "kvmprofs-guest [-p PORT] [-r ROOT]\n"
 			    "  -V  -h   the version; this\n";
 
 struct watches {
-	int signals; /* SIGIO */
-	int modules; /* -1: none */
+	int signals;	 /* SIGIO */
+	int modules;	 /* -1: none */
+	int64_t look_at; /* in ms, of now_ms(); not from the last event on, as others' never end */
 };
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 /* One module rarely comes alone, and none of them is ready when the first word of it comes. */
 static bool modules_have_changed(int fd)
@@ -39,28 +50,44 @@ static bool modules_have_changed(int fd)
 	return true;
 }
 
+/* How long to wait, in ms; -1: for ever. */
+static int patience(const struct port *p, const struct watches *w)
+{
+	int64_t left = w->look_at - now_ms();
+
+	if (p->closed)
+		return CLOSED_MS;
+	return !p->pushes ? -1 : left > 0 ? (int)left : 0;
+}
+
+static void push_news(struct port *p, struct watches *w)
+{
+	w->look_at = now_ms() + LOOK_MS;
+	request_push(p);
+}
+
 /* Waits until there is something to do. */
-static void wait_for_news(struct port *p, const struct watches *w)
+static void wait_for_news(struct port *p, struct watches *w)
 {
 	struct pollfd f[] = {{.fd = p->closed ? -1 : p->fd, .events = POLLIN},
 			     {.fd = w->signals, .events = POLLIN},
 			     {.fd = w->modules, .events = POLLIN}};
-	int ms = p->closed ? CLOSED_MS : p->pushes ? LOOK_MS : -1;
-	int ready = poll(f, 3, ms);
 	struct signalfd_siginfo info;
 
-	if (ready < 0)
+	if (poll(f, 3, patience(p, w)) < 0)
 		return;
 	if (f[1].revents)
 		(void)!read(w->signals, &info, sizeof(info));
 	/* A closed port is tried at each of its signals and now and then. */
 	if (f[0].revents || p->closed)
 		port_receive(p);
-	if (ready == 0 || (f[2].revents && modules_have_changed(w->modules)))
-		request_push(p);
+	if (p->wanted || p->has_request)
+		return; /* who asks comes first, and is told the state */
+	if ((f[2].revents && modules_have_changed(w->modules)) || now_ms() >= w->look_at)
+		push_news(p, w);
 }
 
-static void serve(struct port *p, const struct watches *w)
+static void serve(struct port *p, struct watches *w)
 {
 	while (!p->broken) {
 		request_serve(p);
@@ -80,7 +107,7 @@ static int watch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void serve_for_ever(const char *path, const struct watches *w)
+static void serve_for_ever(const char *path, struct watches *w)
 {
 	static struct port port;
 	int last = 0;
@@ -104,7 +131,7 @@ static void serve_for_ever(const char *path, const struct watches *w)
 int main(int argc, char **argv)
 {
 	const char *path = NULL, *root = "/";
-	struct watches w;
+	struct watches w = {0};
 	int c, r;
 
 	while ((c = getopt(argc, argv, "p:r:Vh")) != -1) { // NOLINT: one thread
