@@ -180,11 +180,13 @@ static void load_only_what_is_used(const struct exits_bpf *b, const struct exits
 /* Shared with the programs. n: bytes. */
 static int map_memory(const struct bpf_map *m, size_t n, void **ret)
 {
-	void *at = m ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0)
-		     : MAP_FAILED;
+	void *at;
 
+	if (!m)
+		return -ENOENT;
+	at = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
 	if (at == MAP_FAILED)
-		return m ? -errno : -ENOENT;
+		return -errno;
 	*ret = at;
 	return 0;
 }
@@ -192,7 +194,7 @@ static int map_memory(const struct bpf_map *m, size_t n, void **ret)
 static int open_places(const struct exits_bpf *b, struct places *p, const char *array)
 {
 	const struct bpf_map *m = bpf_object__find_map_by_name(b->object, array);
-	void *at;
+	void *at = NULL;
 	int r;
 
 	p->count = bpf_map__max_entries(m);
@@ -217,7 +219,7 @@ static void close_places(struct places *p)
 /* After the places. The numbers are the only content of the programs' .bss. */
 static int open_helpers(struct exits_bpf *b)
 {
-	void *at;
+	void *at = NULL;
 	int r = map_memory(find_section(b->object, ".bss"), EXITS_NUMBERS * sizeof(*b->numbers),
 			   &at);
 
@@ -508,7 +510,7 @@ static void wait_for_programs(const struct exits_bpf *b)
 	uint32_t zero = 0;
 
 	if (bpf_map_update_elem(b->waiting, &zero, &b->waited_for, BPF_ANY) < 0)
-		log_debug("exits: cannot wait for programs: %s", strerror(errno));
+		log_debug("exits: cannot wait for programs: %s", strerrordesc_np(errno));
 }
 
 static void with_lock__give_back(const struct places *p, const struct buf *all)
